@@ -1,0 +1,76 @@
+import { AgentError } from "./errors.ts";
+import type { ToolCall } from "./hooks.ts";
+import { newId } from "./id.ts";
+import { permit } from "./permission.ts";
+import { hookContext, type PromptRun } from "./prompt-run.ts";
+import { check } from "./schema.ts";
+import type { TaskOptions, TaskResult, ToolContext, ToolResult } from "./tool.ts";
+import { answerCall, type CallDependencies, type CallPlace } from "./tool-call.ts";
+import { truncateOutput } from "./truncate.ts";
+
+/** Calls inside calls, and tasks inside tasks, are refused beyond this depth. */
+export const DEEPEST_NESTING = 3;
+
+/** What the calls of one run may use. A call made by a tool goes the same way as one of the model. */
+export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDependencies {
+  const { environment, tools, emit, signal } = run;
+  const { hooks, redactor } = environment;
+  const dependencies: CallDependencies = {
+    tools,
+    before: (call) => hooks.transform("toolBefore", call, hookContext(run)),
+    after: (result, call) => hooks.transform("toolAfter", result, call, hookContext(run)),
+    permit: (request) => permit(request, { hooks, ask: environment.options.ask, grants: environment.grants, emit, newId, context: hookContext(run) }),
+    check: (tool, input) => check(tool.input, input),
+    contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
+    truncate: (text) =>
+      truncateOutput(text, (whole) => environment.spill(run.session.id, whole), { lines: run.config.tool_output?.max_lines, bytes: run.config.tool_output?.max_bytes }),
+    redact: redactor.redact,
+    emit,
+    newId,
+    now: Date.now,
+    signal,
+    cwd: environment.cwd,
+  };
+  return dependencies;
+}
+
+export type RunTask = (task: TaskOptions, run: PromptRun) => Promise<TaskResult>;
+
+interface RunningCall {
+  runTask: RunTask;
+  call: ToolCall;
+  place: CallPlace;
+  dependencies: CallDependencies;
+}
+
+function createToolContext(run: PromptRun, { call, place, dependencies, runTask }: RunningCall): ToolContext {
+  const { environment, session, emit, signal } = run;
+  const { cwd, fetch, exec, paths, log, hooks } = environment;
+  return {
+    cwd,
+    sessionId: session.id,
+    callId: call.id,
+    signal,
+    fetch,
+    exec: async (file, args, options) => exec(file, args, { ...options, env: await hooks.transform("env", options.env ?? {}, hookContext(run)) }),
+    paths,
+    state: session.state,
+    log,
+    depth: place.depth,
+    model: run.last.model ?? "",
+    progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
+    call: (tool, input) => callTool(tool, input, { place, dependencies }),
+    runTask: (options) => runTask(options, run),
+    spill: (text) => environment.spill(session.id, text),
+    spillPath: () => environment.spillPath(session.id),
+  };
+}
+
+async function callTool(tool: string, input: unknown, { place, dependencies }: Pick<RunningCall, "place" | "dependencies">): Promise<ToolResult> {
+  const depth = place.depth + 1;
+  if (depth > DEEPEST_NESTING) throw new AgentError("NESTING_TOO_DEEP", { tool, limit: DEEPEST_NESTING });
+  const asked = { id: newId("call"), tool, input: JSON.stringify(input ?? {}) };
+  const { output, state } = await answerCall(asked, { messageId: place.messageId, partId: newId("prt"), depth }, dependencies);
+  if (state.status === "error") throw new Error(state.error);
+  return output;
+}

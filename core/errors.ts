@@ -1,0 +1,224 @@
+/**
+ * What is done about an error, decided by its row and nowhere else:
+ * - `retry`: ask the same model again, then fall over to the next of the chain;
+ * - `fallback`: fall over at once;
+ * - `tell-model`: the text becomes a tool result and the run goes on;
+ * - `stop`: the run ends with the row's exit code.
+ */
+export type Recovery = "retry" | "fallback" | "tell-model" | "stop";
+
+interface ErrorRow {
+  /** The fact. `{name}` is replaced by the value of that name in the error's data. */
+  message: string;
+  /** The way out; "" where the message says it already. */
+  hint: string;
+  recovery: Recovery;
+  /** Exit code of the command when a run ends with this error. */
+  exit: number;
+  /** The name opencode gives to this class of error, where it has one. */
+  name?: string;
+}
+
+const usage = { recovery: "stop", exit: 2 } as const;
+const failed = { recovery: "stop", exit: 1 } as const;
+const limit = { recovery: "stop", exit: 3 } as const;
+const toModel = { recovery: "tell-model", exit: 1 } as const;
+const transient = { recovery: "retry", exit: 4, name: "APIError" } as const;
+const storage = { recovery: "stop", exit: 7 } as const;
+
+/** Every error of the runtime: one row each. "What happens on a 429?" is answered by its row. */
+export const ERRORS = {
+  // usage, configuration, input
+  OPTION_UNKNOWN: { ...usage, message: "unknown {what} '{name}'", hint: "{suggestion}See agent --help." },
+  OPTION_INVALID: { ...usage, message: "{option}: {reason}", hint: "See agent --help." },
+  NOT_AVAILABLE: { ...usage, message: "{name} is not available in this version.", hint: "See agent --help for what is." },
+  INPUT_EMPTY: { ...usage, message: "There is no prompt.", hint: 'Pipe one in, or give it with -p: echo "prompt" | agent.' },
+  INPUT_INVALID: { ...usage, message: "Line {line} of the input is not a request: {reason}", hint: 'Write {"message":"…"}, one object a line or pretty-printed.' },
+  INPUT_TOO_LONG: { ...usage, message: "Line {line} of the input is longer than {limit} bytes.", hint: "Split it, or put the text into a file and attach it with --file." },
+  INPUT_ENCODING: { ...usage, message: "Line {line} of the input is not valid UTF-8.", hint: "Convert it to UTF-8, for example with iconv." },
+  INPUT_TRUNCATED: { ...usage, message: "The input ends in the middle of the object that starts in line {line}.", hint: "Close the object; those before it were run." },
+  FILE_NOT_FOUND: { ...usage, message: "The file {path} of {option} cannot be read: {reason}", hint: "Check the path." },
+  CONFIG_INVALID: { ...usage, message: "{file}{position}: {reason}", hint: "Correct the file; `agent config show --origin` prints what is in force." },
+  CONFIG_NOT_FOUND: { ...usage, message: "There is no configuration file {file}.", hint: "Check --config or AGENT_CONFIG." },
+  AGENT_NOT_FOUND: { ...usage, message: 'There is no agent profile "{name}".', hint: "Known profiles: {known}." },
+  MODEL_INVALID: { ...usage, message: '"{id}" is not a model id: {reason}', hint: "Write provider/model, for example openrouter/anthropic/claude-sonnet-4." },
+  MODEL_UNSET: {
+    ...usage,
+    message: "No model is set and several providers have a key: {providers}.",
+    hint: "Name one with --model provider/model, AGENT_MODEL, or model in the configuration.",
+  },
+  MODEL_NOT_FOUND: {
+    ...usage,
+    message: 'There is no provider "{provider}" for the model {id}.',
+    hint: "{suggestion}Known providers: {known}.",
+    name: "ProviderModelNotFoundError",
+  },
+  PLUGIN_NOT_FOUND: { ...usage, message: "The plugin {spec} cannot be found.", hint: "Give a path (./plugin.ts) or the name of an installed package." },
+  PLUGIN_BROKEN: { ...usage, message: "The plugin {spec} cannot be loaded: {reason}", hint: "Mend it, or go on without it: --skip-broken-plugins." },
+  PLUGIN_CONFLICT: { ...usage, message: 'Both {first} and {second} bring the {kind} "{name}".', hint: 'Remove one, or let the second say replaces: ["{name}"].' },
+  TOOL_UNAVAILABLE: { ...usage, message: 'There is no tool "{name}" to switch on or off.', hint: "{suggestion}Tools: {known}." },
+  SESSION_NOT_FOUND: { ...usage, message: "There is no session {id}.", hint: "See agent session list." },
+
+  // permission and trust
+  UNTRUSTED: {
+    recovery: "stop",
+    exit: 6,
+    message: "{what} comes from a workspace that is not trusted.",
+    hint: "Read it, then run `agent trust` there, or give --trust for this run.",
+  },
+  PERMISSION_DENIED: { ...toModel, message: "Denied: {reason}", hint: "", name: "PermissionDeniedError" },
+
+  // keys
+  KEY_MISSING: {
+    recovery: "stop",
+    exit: 5,
+    name: "ProviderAuthError",
+    message: "No key is set for {provider}.",
+    hint: "Three ways to get going: set a key ({variable}=…); use a local server (--model ollama/llama3.2); or see it work without either (--model demo/tour).",
+  },
+  AUTH_REFUSED: {
+    recovery: "stop",
+    exit: 5,
+    name: "ProviderAuthError",
+    message: "{provider} refused the key from {source} ({status}): {reason}",
+    hint: "Check the key, or set another one: {variable}=…",
+  },
+
+  // the provider's answers
+  REQUEST_INVALID: { ...failed, name: "APIError", message: "{model} refused the request ({status}): {reason}", hint: "Correct the request; it is not tried again." },
+  CONTENT_REFUSED: { ...failed, name: "ContentFilterError", message: "{model} refused the content: {reason}", hint: "Rephrase the prompt or choose another model." },
+  CONTEXT_OVERFLOW: {
+    ...failed,
+    name: "ContextOverflowError",
+    message: "The conversation is too long for {model}: {reason}",
+    hint: "Start a new session, or choose a model with a larger context.",
+  },
+  QUOTA_EXCEEDED: {
+    recovery: "fallback",
+    exit: 4,
+    name: "APIError",
+    message: "The credit of {provider} does not suffice for {model}: {reason}",
+    hint: "Add credit, or choose a free model.",
+  },
+  MODEL_UNAVAILABLE: {
+    recovery: "fallback",
+    exit: 4,
+    name: "APIError",
+    message: "{provider} has no model {model}: {reason}",
+    hint: "Check the id; see the provider's list of models.",
+  },
+  RATE_LIMITED: { ...transient, message: "{model} is rate limited ({status}): {reason}", hint: "Wait, raise --retry-timeout, or name another model with --fallback." },
+  OVERLOADED: { ...transient, message: "{model} failed ({status}): {reason}", hint: "Try again later, or name another model with --fallback." },
+  PROVIDER_TIMEOUT: {
+    ...transient,
+    message: "{model} did not answer in time: {reason}",
+    hint: "Raise headerTimeout or chunkTimeout of the provider, or name another model with --fallback.",
+  },
+  NETWORK_FAILED: { ...transient, message: "{model} could not be reached: {reason}", hint: "Check the network, the proxy and the base URL of the provider." },
+  RESPONSE_INVALID: { ...transient, message: "{model} answered with something that is not a model's answer: {reason}", hint: "Check the base URL of the provider." },
+  STREAM_CUT: { ...transient, message: "The answer of {model} ended without a finish: {reason}", hint: "Try again, or name another model with --fallback." },
+  OUTPUT_INVALID: {
+    ...failed,
+    name: "StructuredOutputError",
+    message: "The answer of {model} does not satisfy the output schema: {reason}",
+    hint: "Simplify the schema or choose another model.",
+  },
+  ANSWER_EMPTY: { recovery: "retry", exit: 1, name: "APIError", message: "{model} gave an empty answer.", hint: "Try again, or name another model with --fallback." },
+
+  // limits
+  ANSWER_CUT: {
+    ...limit,
+    name: "MessageOutputLengthError",
+    message: "The answer of {model} was cut by the limit of output tokens.",
+    hint: "Raise --max-output-tokens, or go on with --continue.",
+  },
+  LIMIT_STEPS: { ...limit, message: "The limit of {limit} steps is reached.", hint: "Raise --max-steps, or go on with --continue." },
+  LIMIT_COST: { ...limit, message: "The limit of {limit} USD is reached ({spent} spent).", hint: "Raise --max-cost, or go on with --continue." },
+  LIMIT_TOKENS: { ...limit, message: "The limit of {limit} tokens is reached ({spent} used).", hint: "Raise --max-tokens-total, or go on with --continue." },
+  LIMIT_TIME: { ...limit, message: "The time limit of {limit} s is reached.", hint: "Raise --timeout, or go on with --continue." },
+  LOOP_DETECTED: { ...limit, message: "The model repeats itself: {calls} came {times} times with the same result.", hint: "Go on with --continue and another instruction." },
+
+  // tools: the text goes to the model
+  TOOL_NOT_FOUND: { ...toModel, message: 'There is no tool "{name}".', hint: "Use one of: {known}." },
+  TOOL_INPUT_INVALID: { ...toModel, message: "The input of {tool} is invalid: {reason}", hint: "Call it again with input that fits its schema." },
+  TOOL_FAILED: { ...toModel, message: "{tool} failed: {reason}", hint: "" },
+  PATH_OUTSIDE: { ...toModel, message: "{path} is outside the workspace.", hint: "Use a path below {root}." },
+  PATH_INVALID: { ...toModel, message: "{path} is not a usable path: {reason}", hint: "" },
+  FILE_MISSING: { ...toModel, message: "File not found: {path}", hint: "{suggestion}" },
+  FILE_UNSUITABLE: { ...toModel, message: "{path} {reason}", hint: "{advice}" },
+  EDIT_REFUSED: { ...toModel, message: "{path} was not changed: {reason}", hint: "{advice}" },
+  PATTERN_INVALID: { ...toModel, message: "The pattern {pattern} is invalid: {reason}", hint: "" },
+  URL_REFUSED: { ...toModel, message: "{url} is refused: {reason}", hint: "{advice}" },
+  FETCH_FAILED: { ...toModel, message: "{url} could not be fetched: {reason}", hint: "" },
+  NESTING_TOO_DEEP: { ...toModel, message: "{tool} is nested deeper than {limit} levels.", hint: "Do the work in this step instead." },
+
+  // storage
+  STORE_DAMAGED: { ...storage, message: "{path} cannot be read: {reason}", hint: "Move the file away to start without it." },
+  STORE_NEWER: { ...storage, message: "{path} was written by a newer version ({version}).", hint: "Update agent-runtime; the file is untouched." },
+  STORE_REFUSED: { ...storage, message: "{collection}/{id} cannot be kept: {reason}.", hint: "Keep less of it, or split it." },
+  SESSION_BUSY: { ...storage, message: "The session {id} is in use by process {pid}.", hint: "Wait for it, or work on a copy with --fork." },
+
+  // endings from outside, and our own faults
+  INTERRUPTED: { recovery: "stop", exit: 130, name: "MessageAbortedError", message: "The run was interrupted.", hint: "Go on with --continue." },
+  OUTPUT_CLOSED: { recovery: "stop", exit: 141, message: "The reader of the output went away.", hint: "" },
+  HOOK_FAILED: { ...failed, message: "The hook {hook} of the plugin {plugin} failed: {reason}", hint: "Mend the plugin, or run without it." },
+  INTERNAL: { ...failed, message: "Something went wrong inside: {reason}", hint: "Run again with --verbose and report what it prints." },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof ERRORS;
+export type ErrorData = Record<string, unknown>;
+
+const OPTIONAL = new Set(["suggestion", "advice", "position"]);
+
+const fill = (template: string, data: ErrorData): string =>
+  template.replace(/\{(\w+)\}/g, (whole, key: string) => (key in data ? String(data[key] ?? "") : OPTIONAL.has(key) ? "" : whole)).trim();
+
+/**
+ * The one error type that may leave the runtime. `new AgentError("PATH_OUTSIDE", { path, root })`.
+ * `data` fills the row's texts and is printed with the error, so it holds no secret and no stack.
+ */
+export class AgentError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string;
+  readonly data: ErrorData;
+
+  constructor(code: ErrorCode, data: ErrorData = {}, options?: { cause?: unknown }) {
+    super(fill(ERRORS[code].message, data), options);
+    this.name = (ERRORS[code] as ErrorRow).name ?? "AgentError";
+    this.code = code;
+    this.hint = fill(ERRORS[code].hint, data);
+    this.data = data;
+  }
+
+  get recovery(): Recovery {
+    return ERRORS[this.code].recovery;
+  }
+
+  /** Exit code; an interruption by a signal carries its own in `data.exit`. */
+  get exit(): number {
+    return typeof this.data.exit === "number" ? this.data.exit : ERRORS[this.code].exit;
+  }
+
+  /** The fact and the way out, as a tool result or a line on stderr says it. */
+  get text(): string {
+    return this.hint ? `${this.message}\n${this.hint}` : this.message;
+  }
+}
+
+/** Any thrown value as an AgentError: unchanged if it is one, else INTERNAL with its message. */
+export function toAgentError(error: unknown): AgentError {
+  if (error instanceof AgentError) return error;
+  return new AgentError("INTERNAL", { reason: errorMessage(error) }, { cause: error });
+}
+
+/** The message of any thrown value; never "[object Object]". */
+export function errorMessage(error: unknown): string {
+  if (error instanceof Error) return error.message || error.name;
+  if (typeof error === "string") return error;
+  if (typeof error === "object" && error !== null && "message" in error && typeof error.message === "string") return error.message;
+  try {
+    return JSON.stringify(error) ?? String(error);
+  } catch {
+    return String(error);
+  }
+}

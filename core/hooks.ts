@@ -1,0 +1,185 @@
+import type { Config } from "./config.ts";
+import { AgentError, errorMessage } from "./errors.ts";
+import type { AgentEvent, EventType } from "./events.ts";
+import type { Entry, Message } from "./message.ts";
+import type { Effect, Tool, ToolResult } from "./tool.ts";
+
+/** Where a hook is called from. */
+export interface HookContext {
+  cwd: string;
+  sessionId: string;
+  /** `provider/model` in use. */
+  model: string;
+  /** The configuration in force for this prompt: that of the runtime, with the agent profile's rules laid over it. */
+  config: Readonly<Config>;
+  signal: AbortSignal;
+}
+
+export interface ToolCall {
+  id: string;
+  tool: string;
+  input: unknown;
+}
+
+/** What a request carries besides system, messages and tools. */
+export interface RequestSettings {
+  headers: Record<string, string>;
+  providerOptions: Record<string, Record<string, any>>;
+  temperature?: number;
+  topP?: number;
+  stop?: string[];
+  seed?: number;
+  maxOutputTokens?: number;
+}
+
+export type Decision = "allow" | "ask" | "deny";
+
+export interface PermissionRequest {
+  tool: string;
+  /** Key of the permission map. */
+  permission: string;
+  effect: Effect;
+  input: unknown;
+  patterns: string[];
+  callId: string;
+}
+
+export interface PermissionVerdict {
+  decision: Decision;
+  /** For the model and for the person who is asked. */
+  reason?: string;
+}
+
+/** A new value, or nothing where all stays as it is. */
+type Answer<T> = T | undefined | void | Promise<T | undefined | void>;
+
+/**
+ * The three kinds of hook. A hook gets data and returns a new value or nothing; it never changes what it got.
+ * Each has 10 s.
+ */
+export interface Hooks {
+  /** Observe: cannot change the outcome, so an error is a `plugin.error` event and the run goes on. */
+  on?: { [T in EventType]?: (event: Extract<AgentEvent, { type: T }>) => void | Promise<void> };
+
+  /* Transform: in the order of the plugins. An error fails the run (`toolBefore`, `toolAfter`, `env`: that call). */
+  config?(config: Config): Answer<Config>;
+  system?(system: string, context: HookContext): Answer<string>;
+  messages?(messages: Message[], context: HookContext): Answer<Message[]>;
+  tools?(tools: Tool[], context: HookContext): Answer<Tool[]>;
+  request?(settings: RequestSettings, context: HookContext): Answer<RequestSettings>;
+  env?(env: Record<string, string>, context: HookContext): Answer<Record<string, string>>;
+  toolBefore?(call: ToolCall, context: HookContext): Answer<ToolCall>;
+  toolAfter?(result: ToolResult, call: ToolCall, context: HookContext): Answer<ToolResult>;
+
+  /* Decide. */
+  /** The strictest verdict of all plugins counts; an error is a deny; nothing said is no verdict. */
+  permission?(request: PermissionRequest, context: HookContext): Answer<Decision | PermissionVerdict>;
+  /** The first answer counts: the entries that take the place of all the others. */
+  compact?(entries: Entry[], context: HookContext): Answer<Entry[]>;
+}
+
+/** The hooks of one loaded plugin. */
+export interface PluginHooks {
+  plugin: string;
+  hooks: Hooks;
+}
+
+/** ms that one hook may take. */
+export const HOOK_LIMIT_MS = 10_000;
+/** ms that observers may take at the end for what they have not yet handled. */
+export const DRAIN_LIMIT_MS = 30_000;
+
+type TransformName = "config" | "system" | "messages" | "tools" | "request" | "env" | "toolBefore" | "toolAfter";
+
+export interface HookRunner {
+  /** Observe: returns at once; each plugin gets its events one after the other, in order. */
+  observe(event: AgentEvent): void;
+  /** Whether any plugin has this hook: a value that nobody changes need not be made. */
+  has(name: TransformName): boolean;
+  /** Transform: the value as the last plugin left it. Throws HOOK_FAILED. */
+  transform<T>(name: TransformName, value: T, ...rest: unknown[]): Promise<T>;
+  /** Decide: the strictest verdict; an error is a deny; undefined when no plugin says anything. */
+  permission(request: PermissionRequest, context: HookContext): Promise<PermissionVerdict | undefined>;
+  /** Decide: the first answer. Throws HOOK_FAILED. */
+  compact(entries: Entry[], context: HookContext): Promise<Entry[] | undefined>;
+  /** Resolves when the observers are done, at the latest after 30 s. */
+  drain(): Promise<void>;
+}
+
+/** Runs the hooks of `list`, which may grow while a run goes on. `report` gets what an observer did wrong. */
+export function createHookRunner(list: readonly PluginHooks[], report: (fault: { plugin: string; hook: string; message: string }) => void): HookRunner {
+  const tails = new Map<string, Promise<void>>();
+  return {
+    observe(event) {
+      for (const { plugin, hooks } of list) {
+        const handler = hooks.on?.[event.type] as ((event: AgentEvent) => void | Promise<void>) | undefined;
+        if (handler === undefined) continue;
+        const handle = () => withinLimit(async () => handler(event)).catch((error) => report({ plugin, hook: `on.${event.type}`, message: errorMessage(error) }));
+        tails.set(plugin, (tails.get(plugin) ?? Promise.resolve()).then(handle));
+      }
+    },
+    has: (name) => list.some(({ hooks }) => hooks[name] !== undefined),
+    async transform(name, value, ...rest) {
+      let current = value;
+      for (const { plugin, hooks } of list) {
+        const hook = hooks[name] as ((value: unknown, ...rest: unknown[]) => unknown) | undefined;
+        if (hook === undefined) continue;
+        const answer = await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error));
+        if (answer !== undefined && answer !== null) current = answer as typeof value;
+      }
+      return current;
+    },
+    async permission(request, context) {
+      const verdicts = list.map(({ plugin, hooks }) => judge(plugin, hooks, request, context));
+      return strictest((await Promise.all(verdicts)).filter((verdict) => verdict !== undefined));
+    },
+    async compact(entries, context) {
+      for (const { plugin, hooks } of list) {
+        const answer = await withinLimit(async () => hooks.compact?.(entries, context)).catch((error) => fail(plugin, "compact", error));
+        if (Array.isArray(answer)) return answer;
+      }
+      return undefined;
+    },
+    async drain() {
+      await within(DRAIN_LIMIT_MS, Promise.all(tails.values())).catch(() => {});
+    },
+  };
+}
+
+async function judge(plugin: string, hooks: Hooks, request: PermissionRequest, context: HookContext): Promise<PermissionVerdict | undefined> {
+  if (hooks.permission === undefined) return undefined;
+  try {
+    const answer = await withinLimit(async () => hooks.permission?.(request, context));
+    return typeof answer === "string" ? { decision: answer } : (answer ?? undefined);
+  } catch (error) {
+    return { decision: "deny", reason: `the permission hook of the plugin ${plugin} failed: ${errorMessage(error)}` };
+  }
+}
+
+const STRICTNESS: Record<Decision, number> = { allow: 0, ask: 1, deny: 2 };
+
+/** An answer that is no decision counts as a deny. */
+const strictnessOf = ({ decision }: PermissionVerdict): number => STRICTNESS[decision] ?? STRICTNESS.deny;
+
+function strictest(verdicts: PermissionVerdict[]): PermissionVerdict | undefined {
+  return verdicts.reduce<PermissionVerdict | undefined>((worst, verdict) => (worst === undefined || strictnessOf(verdict) > strictnessOf(worst) ? verdict : worst), undefined);
+}
+
+function fail(plugin: string, hook: string, error: unknown): never {
+  throw new AgentError("HOOK_FAILED", { plugin, hook, reason: errorMessage(error) }, { cause: error });
+}
+
+const withinLimit = <T>(run: () => Promise<T>): Promise<T> => within(HOOK_LIMIT_MS, run());
+
+/** Rejects after `ms`. The timer ends with the promise, so it never keeps a finished process alive. */
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`it took longer than ${ms / 1000} s.`)), ms);
+  });
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,53 @@
+import { AgentError } from "./errors.ts";
+import type { CostSource } from "./events.ts";
+import { addTokens, NO_TOKENS, type TokenCount, totalTokens } from "./message.ts";
+import type { RunLimits } from "./runtime.ts";
+
+/** What a prompt has used so far, the children of its tasks included. */
+export interface Spending {
+  readonly tokens: TokenCount;
+  /** Undefined while no cost is known; a step of unknown cost makes the whole unknown. */
+  readonly costUsd: number | undefined;
+  readonly costSource: CostSource;
+  add(step: { tokens: TokenCount; costUsd?: number }): void;
+  /** Throws LIMIT_STEPS, LIMIT_COST or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
+  check(step: number): void;
+}
+
+/** Steps of a prompt when nothing else is said. */
+export const DEFAULT_STEPS = 100;
+
+/** Counts and limits one prompt. What went over a limit is one request at most: the next one is not sent. */
+export function createSpending(limits: RunLimits): Spending {
+  let tokens = NO_TOKENS;
+  let known = 0;
+  let steps = 0;
+  let unknown = 0;
+  const maxSteps = limits.steps ?? DEFAULT_STEPS;
+  return {
+    get tokens() {
+      return tokens;
+    },
+    get costUsd() {
+      return unknown === 0 ? known : undefined;
+    },
+    get costSource() {
+      return unknown === 0 ? "provider" : "unknown";
+    },
+    add(step) {
+      tokens = addTokens(tokens, step.tokens);
+      steps++;
+      if (step.costUsd === undefined) unknown++;
+      else known += step.costUsd;
+    },
+    check(step) {
+      if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
+      if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9) throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: known });
+      const spent = totalTokens(tokens);
+      if (limits.tokens !== undefined && spent >= limits.tokens) throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
+    },
+  };
+}
+
+/** What the next request will likely cost: as much as the ones before it. */
+const averageCost = (known: number, steps: number): number => (steps === 0 ? 0 : known / steps);

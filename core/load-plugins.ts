@@ -1,0 +1,103 @@
+import { existsSync } from "node:fs";
+import { isAbsolute, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { Jiti } from "jiti";
+import type { PluginSpec } from "./config.ts";
+import { AgentError, errorMessage } from "./errors.ts";
+import { within } from "./hooks.ts";
+import { type LazyPlugin, PLUGIN_API, type Plugin } from "./plugin.ts";
+import { LOAD_LIMIT_MS, type PluginEntry } from "./registry.ts";
+
+export interface PluginPlace {
+  /** Directory that a relative path, and the search for an installed package, start from. */
+  from: string;
+  /** Further directories whose `node_modules` are searched for a package. */
+  packageDirs: string[];
+  /** Where compiled TypeScript is kept between runs. */
+  cacheDir: string;
+}
+
+/**
+ * `"./path"`, `"/path"`, `"file://…"` or the name of an installed package → its plugin, checked. TypeScript and
+ * JavaScript alike. Nothing is ever installed. Throws PLUGIN_NOT_FOUND and PLUGIN_BROKEN, both naming `spec`.
+ */
+export async function loadPlugin(spec: string, place: PluginPlace): Promise<Plugin> {
+  const jiti = await createLoader(place);
+  const file = isPath(spec) ? findFile(spec, place) : findPackage(spec, place, jiti);
+  const loaded = await within(LOAD_LIMIT_MS, jiti.import<{ default?: unknown }>(file)).catch((error: unknown) => {
+    throw new AgentError("PLUGIN_BROKEN", { spec, reason: errorMessage(error) }, { cause: error });
+  });
+  return checkPlugin(loaded.default, spec);
+}
+
+const isPath = (spec: string): boolean => spec.startsWith(".") || spec.startsWith("file:") || isAbsolute(spec);
+
+/** One loader for all: whatever the plugin imports as "agent-runtime" is this very module, wherever the plugin lives. */
+async function createLoader({ cacheDir }: PluginPlace): Promise<Jiti> {
+  const { createJiti } = await import("jiti");
+  const self = await import("./index.ts");
+  return createJiti(import.meta.url, { fsCache: cacheDir, moduleCache: true, tryNative: false, interopDefault: false, virtualModules: { "agent-runtime": self } });
+}
+
+function findFile(spec: string, { from }: PluginPlace): string {
+  const path = spec.startsWith("file:") ? fileURLToPath(spec) : resolve(from, spec);
+  if (!existsSync(path)) throw new AgentError("PLUGIN_NOT_FOUND", { spec });
+  return path;
+}
+
+function findPackage(spec: string, { from, packageDirs }: PluginPlace, jiti: Jiti): string {
+  for (const directory of [from, ...packageDirs]) {
+    const found = jiti.esmResolve(spec, { parentURL: pathToFileURL(join(directory, "plugin.js")), try: true });
+    if (found !== undefined) return found;
+  }
+  throw new AgentError("PLUGIN_NOT_FOUND", { spec });
+}
+
+/** A plugin is data: what is not of its shape is refused with the reason, before anything of it runs. */
+export function checkPlugin(plugin: unknown, spec: string): Plugin {
+  const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
+  if (typeof plugin === "function") throw refuse("its default export is a function; export default definePlugin({ name, setup }).");
+  if (typeof plugin !== "object" || plugin === null) throw refuse("it has no default export; export default definePlugin({ name, setup }).");
+  const { name, api = PLUGIN_API, setup } = plugin as Partial<Plugin>;
+  if (typeof name !== "string" || name === "") throw refuse("it has no name.");
+  if (typeof setup !== "function") throw refuse(`"${name}" has no setup function.`);
+  if (api !== PLUGIN_API) throw refuse(`"${name}" is written for version ${api} of the plugin contract; this is version ${PLUGIN_API}.`);
+  return plugin as Plugin;
+}
+
+export interface PluginWishes {
+  /** Plugins of the host: as objects, or as specs that start from `cwd`. */
+  given: (Plugin | LazyPlugin | string | [string, Record<string, unknown>])[];
+  /** Plugins that the configuration names. */
+  configured: { spec: PluginSpec; from: string }[];
+  cwd: string;
+  place: Omit<PluginPlace, "from">;
+  /** Set: a plugin that cannot be loaded is reported and left out. */
+  skipBroken?: ((fault: { plugin: string; message: string }) => void) | undefined;
+}
+
+/** All plugins that take part. A spec that names one of the host's own gives it options, or switches it on. */
+export async function collectPlugins({ given, configured, cwd, place, skipBroken }: PluginWishes): Promise<PluginEntry[]> {
+  const isSpec = (plugin: PluginWishes["given"][number]): plugin is PluginSpec => typeof plugin === "string" || Array.isArray(plugin);
+  const wanted = new Map<string, { from: string; options: Record<string, unknown> }>();
+  for (const { spec, from } of [...configured, ...given.filter(isSpec).map((spec) => ({ spec, from: cwd }))]) {
+    const [name, options] = typeof spec === "string" ? [spec, {}] : spec;
+    wanted.set(name, { from, options });
+  }
+  const entries: PluginEntry[] = [];
+  for (const plugin of given) {
+    if (isSpec(plugin)) continue;
+    const wish = wanted.get(plugin.name);
+    wanted.delete(plugin.name);
+    if (wish !== undefined || !("off" in plugin && plugin.off)) entries.push({ plugin, options: wish?.options ?? {} });
+  }
+  for (const [spec, { from, options }] of wanted) {
+    try {
+      entries.push({ plugin: await loadPlugin(spec, { ...place, from }), options, skipWhenBroken: skipBroken !== undefined });
+    } catch (error) {
+      if (skipBroken === undefined || !(error instanceof AgentError)) throw error;
+      skipBroken({ plugin: spec, message: error.message });
+    }
+  }
+  return entries;
+}

@@ -1,0 +1,73 @@
+import type {
+  LanguageModelV3FilePart,
+  LanguageModelV3Message,
+  LanguageModelV3ReasoningPart,
+  LanguageModelV3TextPart,
+  LanguageModelV3ToolCallPart,
+  LanguageModelV3ToolResultOutput,
+  LanguageModelV3ToolResultPart,
+} from "@ai-sdk/provider";
+
+/** The conversation speaks the AI SDK's prompt types; there is no second message dialect. */
+export type Message = LanguageModelV3Message;
+export type UserMessage = Extract<Message, { role: "user" }>;
+export type AssistantMessage = Extract<Message, { role: "assistant" }>;
+export type ToolMessage = Extract<Message, { role: "tool" }>;
+export type TextPart = LanguageModelV3TextPart;
+export type FilePart = LanguageModelV3FilePart;
+export type ReasoningPart = LanguageModelV3ReasoningPart;
+export type ToolCallPart = LanguageModelV3ToolCallPart;
+export type ToolResultPart = LanguageModelV3ToolResultPart;
+export type ToolResultOutput = LanguageModelV3ToolResultOutput;
+
+/** A message as a session keeps it: who wrote it, when (ms since 1970), and which model (`provider/model`) where one did. */
+export interface Entry {
+  id: string;
+  at: number;
+  model?: string;
+  message: Message;
+}
+
+/** Tokens of one step. `input` excludes what was read from or written to the provider's cache. */
+export interface TokenCount {
+  input: number;
+  output: number;
+  reasoning: number;
+  cache: { read: number; write: number };
+}
+
+export const NO_TOKENS: TokenCount = { input: 0, output: 0, reasoning: 0, cache: { read: 0, write: 0 } };
+
+export const addTokens = (a: TokenCount, b: TokenCount): TokenCount => ({
+  input: a.input + b.input,
+  output: a.output + b.output,
+  reasoning: a.reasoning + b.reasoning,
+  cache: { read: a.cache.read + b.cache.read, write: a.cache.write + b.cache.write },
+});
+
+/** All tokens that passed, cached ones included; reasoning is part of the output. */
+export const totalTokens = (count: TokenCount): number => count.input + count.output + count.cache.read + count.cache.write;
+
+export const textMessage = (text: string, files: FilePart[] = []): UserMessage => ({ role: "user", content: [{ type: "text", text }, ...files] });
+
+/** The text of a message: its text parts, joined. */
+export function messageText(message: Message): string {
+  if (message.role === "system") return message.content;
+  return message.content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("");
+}
+
+export const toolCallsOf = (message: Message): ToolCallPart[] =>
+  message.role === "assistant" ? message.content.filter((part): part is ToolCallPart => part.type === "tool-call" && !part.providerExecuted) : [];
+
+/**
+ * What `model` may see of an entry: metadata and reasoning that another provider signed are dropped,
+ * because only the provider that wrote them understands them. Returns the same object where nothing changes.
+ */
+export function messageFor(entry: Entry, providerId: string): Message {
+  const { message, model } = entry;
+  if (message.role !== "assistant" || model === undefined || model.startsWith(`${providerId}/`)) return message;
+  return {
+    role: "assistant",
+    content: message.content.filter((part) => part.type !== "reasoning").map(({ providerOptions: _, ...part }) => part as AssistantMessage["content"][number]),
+  };
+}

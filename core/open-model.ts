@@ -1,0 +1,119 @@
+import { orAborted } from "./abort.ts";
+import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
+import type { Config } from "./config.ts";
+import { AgentError } from "./errors.ts";
+import { createFetch } from "./http.ts";
+import type { Log } from "./log.ts";
+import { formatModelId, type ModelId } from "./model-id.ts";
+import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
+import { type AskedModel, toProviderError } from "./provider-error.ts";
+import type { Redactor } from "./redact.ts";
+import type { Registry } from "./registry.ts";
+import { type ModelRequest, toCallOptions } from "./request.ts";
+import type { Route, StepContext } from "./route.ts";
+import { foldTurn, type Turn } from "./turn.ts";
+
+export interface ModelOpener {
+  /** Makes one model ready to be asked. Throws KEY_MISSING; sends nothing. */
+  open(id: ModelId): Promise<Route>;
+  /** The provider, unless the configuration switches it off. */
+  findProvider(id: string): Promise<Provider | undefined>;
+  providerIds(): string[];
+  keyedDefaults(): Promise<{ provider: string; model: string | undefined }[]>;
+}
+
+export interface OpenerDependencies {
+  config: Readonly<Config>;
+  registry: Registry;
+  env: Record<string, string | undefined>;
+  dataDir: string;
+  redactor: Redactor;
+  log: Log;
+}
+
+/** A provider with its options read and its key found; made only when it is first asked. */
+interface ReadyProvider {
+  provider: Provider;
+  keySource: string;
+  factory(): Promise<ModelFactory>;
+}
+
+/** Opens models. A provider's options are read once; its package is loaded when it is first asked. */
+export function createModelOpener(dependencies: OpenerDependencies): ModelOpener {
+  const { config, registry } = dependencies;
+  const ready = new Map<string, Promise<ReadyProvider>>();
+  const isOn = (id: string) => !config.disabled_providers?.includes(id) && (config.enabled_providers?.includes(id) ?? true);
+  const findProvider = async (id: string) => (isOn(id) ? registry.provider(id) : undefined);
+  const providerIds = () => [...new Set([...registry.providerIds(), ...Object.keys(config.provider ?? {})])].filter(isOn).sort();
+  return {
+    findProvider,
+    providerIds,
+    async open(id) {
+      const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
+      ready.set(id.provider, known);
+      return toRoute(id, await known);
+    },
+    async keyedDefaults() {
+      const keyed = [];
+      for (const id of providerIds()) {
+        const provider = await findProvider(id);
+        if (provider === undefined || provider.keyless) continue;
+        const { options } = await readOptions(provider, dependencies);
+        const model = config.provider?.[id]?.default_model ?? (options.defaultModel as string | undefined) ?? provider.defaultModel?.id;
+        if (options.apiKey !== undefined) keyed.push({ provider: id, model });
+      }
+      return keyed;
+    },
+  };
+}
+
+async function readOptions(provider: Provider, { config, env, dataDir }: OpenerDependencies) {
+  return resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
+}
+
+async function readyProvider(id: ModelId, provider: Provider | undefined, dependencies: OpenerDependencies): Promise<ReadyProvider> {
+  if (provider === undefined) throw new AgentError("MODEL_NOT_FOUND", { id: formatModelId(id), provider: id.provider, known: "" });
+  const { options, keySource, secrets } = await readOptions(provider, dependencies);
+  for (const secret of secrets) dependencies.redactor.add(secret);
+  if (options.apiKey === undefined && !provider.keyless)
+    throw new AgentError("KEY_MISSING", { provider: provider.id, variable: provider.env?.[0] ?? `provider.${provider.id}.options.apiKey` });
+  let factory: Promise<ModelFactory> | undefined;
+  const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
+  return { provider, keySource: keySource ?? "no key", factory: () => (factory ??= make()) };
+}
+
+/** `headerTimeout` and `chunkTimeout` in ms; false is none. */
+function timeoutsOf(options: Record<string, unknown>): { headersTimeoutMs?: number; chunkTimeoutMs?: number } {
+  const read = (value: unknown) => (value === false ? Number.POSITIVE_INFINITY : typeof value === "number" ? value : undefined);
+  const [headersTimeoutMs, chunkTimeoutMs] = [read(options.headerTimeout), read(options.chunkTimeout)];
+  return { ...(headersTimeoutMs !== undefined && { headersTimeoutMs }), ...(chunkTimeoutMs !== undefined && { chunkTimeoutMs }) };
+}
+
+/** One model as a route: what it throws comes out as a row of the error table. */
+function toRoute(id: ModelId, { provider, factory, keySource }: ReadyProvider): Route {
+  const model = formatModelId(id);
+  const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
+  let made: LanguageModel | undefined;
+  return {
+    model,
+    async ask(request, step) {
+      try {
+        made ??= await (await factory())(id.model);
+        return await askModel(made, request, { ...step, model, provider });
+      } catch (error) {
+        step.signal.throwIfAborted();
+        throw toProviderError(error, asked, step.now());
+      }
+    },
+  };
+}
+
+async function askModel(model: LanguageModel, request: ModelRequest, step: StepContext & { model: string; provider: Provider }): Promise<Turn> {
+  const { provider, signal } = step;
+  const cachePolicy = provider.cachePolicy?.(step.model.slice(provider.id.length + 1)) ?? { kind: "none" };
+  const options = toCallOptions(request, { providerId: provider.id, cachePolicy, signal });
+  return orAborted(
+    Promise.resolve(model.doStream(options)).then(({ stream }) => foldTurn(stream, step)),
+    signal,
+  );
+}

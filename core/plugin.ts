@@ -1,0 +1,76 @@
+import type { Config } from "./config.ts";
+import type { Hooks } from "./hooks.ts";
+import type { GuardedFetch } from "./http.ts";
+import type { Log } from "./log.ts";
+import type { Provider } from "./provider.ts";
+import type { StandardSchema } from "./schema.ts";
+import type { OutputOf, Tool } from "./tool.ts";
+
+/** The version of this contract. A plugin that names another one is refused when it is loaded. */
+export const PLUGIN_API = 1;
+
+/** A command of the command line that a plugin brings: `agent NAME …`. */
+export interface PluginCommand {
+  name: string;
+  description: string;
+  /** Gets the words after the name and prints its own output. Resolves to the exit code, 0 when it returns nothing. */
+  run(words: string[], context: { cwd: string; signal: AbortSignal; write(text: string): void }): Promise<number | void> | number | void;
+}
+
+/** What a plugin adds. Data returned, not calls made: it can be inspected, tested without a host, and undone. */
+export interface Contribution {
+  tools?: Tool[];
+  providers?: Provider[];
+  hooks?: Hooks;
+  commands?: PluginCommand[];
+  /** Called once at the end, in reverse order of loading. */
+  dispose?(): void | Promise<void>;
+}
+
+export interface PluginContext<Options = Record<string, unknown>> {
+  /** The workspace: absolute, real path. */
+  cwd: string;
+  /** Directory for files of this plugin; made on first use. Calls return the same path. */
+  dataDir(): Promise<string>;
+  /** The options of the configuration, checked by `options` where the plugin has it. */
+  options: Options;
+  /** The configuration in force; frozen. */
+  config: Readonly<Config>;
+  fetch: GuardedFetch;
+  log: Log;
+}
+
+export interface Plugin<Options = any> {
+  name: string;
+  /** 1 by default. */
+  api?: number;
+  /** Checks the options; wrong ones stop the start with file and reason. */
+  options?: StandardSchema;
+  /** Names of tools, providers or commands of others that this plugin is meant to take the place of. */
+  replaces?: string[];
+  /** Returns what it adds. No work, no network, no heavy import here: that belongs into the first call. At most 5 s. */
+  setup(context: PluginContext<Options>): Contribution | Promise<Contribution>;
+}
+
+/**
+ * A plugin that is not loaded before something of it is asked for. Without `provides` it is loaded at the start;
+ * with it, only when one of these providers (`"*"`: any that nobody else provides) or commands is needed.
+ */
+export interface LazyPlugin {
+  name: string;
+  provides?: { providers?: string[]; commands?: string[] };
+  /** Off until the configuration or `--plugin` names it. */
+  off?: boolean;
+  load(): Promise<{ default: Plugin }>;
+}
+
+/**
+ * Defines a plugin.
+ *
+ *     export default definePlugin({ name: "hello", setup: () => ({ tools: [hello] }) });
+ */
+export function definePlugin<S extends StandardSchema>(plugin: Omit<Plugin<OutputOf<S>>, "options"> & { options: S }): Plugin;
+export function definePlugin(plugin: Plugin<Record<string, unknown>>): Plugin;
+export function definePlugin(plugin: Plugin): Plugin {
+  return Object.freeze({ api: PLUGIN_API, ...plugin });
+}

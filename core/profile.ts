@@ -1,0 +1,41 @@
+import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
+import { AgentError } from "./errors.ts";
+
+/** Profiles that need no configuration: `build` changes nothing, `plan` may only look. */
+const BUILT_IN: Record<string, AgentProfile> = { build: {}, plan: { description: "Looks and plans; changes nothing." } };
+
+/** The profile of a prompt: the one that is named, or else `default_agent`. Throws AGENT_NOT_FOUND. */
+export function findProfile(name: string | undefined, config: Readonly<Config>): AgentProfile | undefined {
+  const wanted = name ?? config.default_agent;
+  if (wanted === undefined) return undefined;
+  const profile = config.agent?.[wanted] ?? BUILT_IN[wanted];
+  if (profile === undefined || profile.disable) {
+    const known = [...new Set([...Object.keys(config.agent ?? {}), ...Object.keys(BUILT_IN)])].sort();
+    throw new AgentError("AGENT_NOT_FOUND", { name: wanted, known: known.join(", ") });
+  }
+  return profile;
+}
+
+/** The configuration with a profile's rules and sampling laid over it. */
+export function profileConfig(config: Readonly<Config>, profile: AgentProfile | undefined): Readonly<Config> {
+  if (profile === undefined) return config;
+  return {
+    ...config,
+    ...(profile === BUILT_IN.plan && { permissionMode: config.permissionMode === "readonly" ? ("readonly" as const) : ("plan" as const) }),
+    ...(profile.permission !== undefined && { permission: joinPermissions(config.permission, profile.permission) }),
+    ...(profile.temperature !== undefined && config.temperature === undefined && { temperature: profile.temperature }),
+    ...(profile.top_p !== undefined && config.topP === undefined && { topP: profile.top_p }),
+  };
+}
+
+/** The second set of rules after the first, so that its rules match last and count. */
+function joinPermissions(first: PermissionConfig | undefined, second: PermissionConfig): PermissionConfig {
+  const toMap = (rules: PermissionConfig | undefined) => (typeof rules === "string" ? { "*": rules } : (rules ?? {}));
+  const joined = { ...toMap(first) };
+  for (const [key, rule] of Object.entries(toMap(second))) {
+    const before = joined[key];
+    delete joined[key];
+    joined[key] = typeof before === "object" && typeof rule === "object" ? { ...before, ...rule } : rule;
+  }
+  return joined;
+}

@@ -1,0 +1,68 @@
+import type { Channel } from "./channel.ts";
+import type { AgentProfile, Config } from "./config.ts";
+import type { AgentEvent, Emit } from "./events.ts";
+import type { Exec } from "./exec.ts";
+import type { HookContext, HookRunner } from "./hooks.ts";
+import type { GuardedFetch } from "./http.ts";
+import type { Spending } from "./limits.ts";
+import type { Log } from "./log.ts";
+import type { LoopGuard } from "./loop-guard.ts";
+import type { ModelOpener } from "./open-model.ts";
+import type { Paths } from "./paths.ts";
+import type { Redactor } from "./redact.ts";
+import type { Registry } from "./registry.ts";
+import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
+import type { Session } from "./session.ts";
+import type { TaskOptions, Tool } from "./tool.ts";
+
+/** What the runtime gives to every prompt. */
+export interface PromptEnvironment {
+  cwd: string;
+  config: Readonly<Config>;
+  options: RuntimeOptions;
+  hooks: HookRunner;
+  registry: Registry;
+  opener: ModelOpener;
+  paths: Paths;
+  exec: Exec;
+  fetch: GuardedFetch;
+  redactor: Redactor;
+  log: Log;
+  /** Base text, workspace and instruction files; `base` replaces the first. */
+  systemPrompt(base?: string): Promise<string>;
+  /** A new file outside the workspace that the tools can read; `spill` also fills it. Both return its path. */
+  spillPath(sessionId: string): Promise<string>;
+  spill(sessionId: string, text: string): Promise<string>;
+  openSession(request: PromptRequest, options: PromptOptions): Promise<{ session: Session; resumed: boolean }>;
+  openChild(parentId: string, options: TaskOptions): Promise<{ session: Session; resumed: boolean }>;
+  /** Models that rest after a failure, and what a person allowed for good: both live as long as the runtime. */
+  resting: Map<string, number>;
+  grants: Set<string>;
+}
+
+/** One prompt on its way. */
+export interface PromptRun {
+  environment: PromptEnvironment;
+  request: PromptRequest;
+  session: Session;
+  config: Readonly<Config>;
+  profile: AgentProfile | undefined;
+  tools: ReadonlyMap<string, Tool>;
+  spending: Spending;
+  guard: LoopGuard;
+  emit: Emit;
+  signal: AbortSignal;
+  channel: Channel<AgentEvent>;
+  /** The run whose task this is. */
+  parent: PromptRun | undefined;
+  /** The last answer, for the result of a run that fails later. */
+  last: { text: string; model?: string; steps: number };
+}
+
+export const hookContext = (run: PromptRun): HookContext => ({
+  cwd: run.environment.cwd,
+  sessionId: run.session.id,
+  model: run.last.model ?? "",
+  config: run.config,
+  signal: run.signal,
+});

@@ -1,0 +1,351 @@
+import { abortError, wait } from "./abort.ts";
+import { readAttachments } from "./attach.ts";
+import { createCallDependencies, DEEPEST_NESTING } from "./call-context.ts";
+import type { Channel } from "./channel.ts";
+import { AgentError, toAgentError } from "./errors.ts";
+import type { AgentEvent, EventFacts, RunResult } from "./events.ts";
+import type { HookRunner, RequestSettings } from "./hooks.ts";
+import { newId } from "./id.ts";
+import { createSpending } from "./limits.ts";
+import { type AskedStep, type LoopEnd, runLoop } from "./loop.ts";
+import { createLoopGuard } from "./loop-guard.ts";
+import { type Message, textMessage } from "./message.ts";
+import { formatModelId } from "./model-id.ts";
+import { resolveChain } from "./models.ts";
+import { outputInstruction, readOutput } from "./output-schema.ts";
+import { findProfile, profileConfig } from "./profile.ts";
+import { hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
+import type { ModelRequest } from "./request.ts";
+import { type Route, route, withCompaction } from "./route.ts";
+import type { PromptOptions, PromptRequest } from "./runtime.ts";
+import { toJsonSchema } from "./schema.ts";
+import { selectTools } from "./select-tools.ts";
+import type { TaskOptions, TaskResult } from "./tool.ts";
+import { answerCalls } from "./tool-call.ts";
+import type { AskedCall, Turn } from "./turn.ts";
+
+/** What starts a prompt; a task starts one with a parent. */
+export interface PromptStart {
+  request: PromptRequest;
+  options: PromptOptions;
+  signal: AbortSignal;
+  channel: Channel<AgentEvent>;
+  parent?: { run: PromptRun; task: TaskOptions };
+}
+
+/** Runs one prompt from the request to the result. Never rejects: a failure is a result. */
+export async function runPrompt(start: PromptStart, environment: PromptEnvironment): Promise<RunResult> {
+  const startedAt = performance.now();
+  let run: PromptRun | undefined;
+  let failure: AgentError | undefined;
+  let output: unknown;
+  const sending: Sending = { sessionId: start.request.session ?? "", channel: start.channel, hooks: environment.hooks, parentId: start.parent?.run.session.id };
+  try {
+    run = await beginPrompt(start, environment, sending);
+    output = await answerPrompt(run);
+  } catch (error) {
+    failure = start.signal.aborted ? abortError(start.signal) : toAgentError(error);
+    send(sending, { type: "error", error: failure });
+  }
+  const result = makeResult(run, { failure, output, sessionId: sending.sessionId, durationMs: performance.now() - startedAt });
+  await run?.session.commit().catch(() => {});
+  send(sending, { type: "session.finish", result });
+  return result;
+}
+
+interface Sending {
+  sessionId: string;
+  channel: Channel<AgentEvent>;
+  hooks: HookRunner;
+  parentId: string | undefined;
+}
+
+function send({ sessionId, channel, hooks, parentId }: Sending, facts: EventFacts): void {
+  const event = { ...facts, sessionId, at: Date.now(), ...(parentId !== undefined && { parentId }) } as AgentEvent;
+  hooks.observe(event);
+  channel.send(event);
+}
+
+async function beginPrompt(start: PromptStart, environment: PromptEnvironment, sending: Sending): Promise<PromptRun> {
+  const { request, options, signal, parent } = start;
+  const { session, resumed } = parent === undefined ? await environment.openSession(request, options) : await environment.openChild(parent.run.session.id, parent.task);
+  sending.sessionId = session.id;
+  const profile = findProfile(request.agent, environment.config);
+  const run: PromptRun = {
+    environment,
+    request,
+    session,
+    config: profileConfig(environment.config, profile),
+    profile,
+    tools: new Map(),
+    spending: createSpending({ ...(profile?.steps !== undefined && { steps: profile.steps }), ...environment.options.limits }),
+    guard: createLoopGuard(),
+    emit: (facts) => send(sending, facts),
+    signal,
+    channel: start.channel,
+    parent: parent?.run,
+    last: { text: "", steps: 0 },
+  };
+  run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title });
+  const chosen = selectTools(environment.registry.tools, { options: environment.options, config: run.config, profile, withheld: parent?.task.disableTools ?? [] });
+  const tools = await environment.hooks.transform("tools", [...chosen.values()], hookContext(run));
+  return Object.assign(run, { tools: new Map(tools.map((tool) => [tool.name, tool])) });
+}
+
+/** Appends to the session; what is kept holds no known secret. */
+async function append(run: PromptRun, message: Message, { id, model }: { id: string; model?: string }): Promise<void> {
+  const kept = run.environment.redactor.redactValue(message);
+  await run.session.append({ id, at: Date.now(), ...(model !== undefined && { model }), message: kept });
+}
+
+/** The user's message, the calls that came with it, then the loop. Nothing is written before the model is known to be there. */
+async function answerPrompt(run: PromptRun): Promise<unknown> {
+  const { request, environment } = run;
+  if (request.message.trim() === "" && !request.tools?.length) throw new AgentError("INPUT_EMPTY");
+  const routes = request.noReply ? undefined : await openRoutes(run);
+  const files = await readAttachments(request.files ?? [], environment.cwd);
+  await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: newId("msg") });
+  if (request.tools?.length) await runGivenCalls(request.tools, run);
+  if (routes === undefined) return undefined;
+  return askUntilValid(routes, run);
+}
+
+/** `tools` of a request: run one after the other, then told to the model as if it had called them. */
+async function runGivenCalls(given: NonNullable<PromptRequest["tools"]>, run: PromptRun): Promise<void> {
+  const messageId = newId("msg");
+  const calls = given.map(({ name, params }): AskedCall => ({ id: newId("call"), tool: name, input: JSON.stringify(params ?? {}) }));
+  const results: Message[] = [];
+  for (const call of calls) results.push(...(await answerCalls([call], messageId, createCallDependencies(run, runTask))));
+  const asked = calls.map(({ id, tool }, index) => ({ type: "tool-call" as const, toolCallId: id, toolName: tool, input: given[index]?.params ?? {} }));
+  await append(run, { role: "assistant", content: asked }, { id: messageId });
+  const answers = results.flatMap((message) => (message.role === "tool" ? message.content : []));
+  await append(run, { role: "tool", content: answers }, { id: newId("msg") });
+  for (const message of results) if (message.role !== "tool") await append(run, message, { id: newId("msg") });
+  run.signal.throwIfAborted();
+}
+
+/** Opens the chain. Models without a key are passed over while another has one. */
+async function openRoutes(run: PromptRun): Promise<Route[]> {
+  const { environment, request, profile, config } = run;
+  const { opener, options, log } = environment;
+  const chain = await resolveChain(request, { config, configSource: options.modelSource, profile, provider: options.provider, ...opener });
+  const routes: Route[] = [];
+  let missing: AgentError | undefined;
+  for (const id of chain.ids) {
+    try {
+      routes.push(await opener.open(id));
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== "KEY_MISSING") throw error;
+      missing ??= error;
+      if (chain.ids.length > 1) log.warn(`${formatModelId(id)} is passed over: ${error.message}`);
+    }
+  }
+  const first = routes[0];
+  if (first === undefined) throw missing ?? new AgentError("MODEL_UNSET", { providers: "none" });
+  announceModel(run, chain, first.model);
+  return routes;
+}
+
+function announceModel(run: PromptRun, { requested, source, ids }: Awaited<ReturnType<typeof resolveChain>>, model: string): void {
+  const slash = model.indexOf("/");
+  run.last.model = model;
+  run.emit({
+    type: "model.resolved",
+    requested,
+    selector: model,
+    providerId: model.slice(0, slash),
+    modelId: model.slice(slash + 1),
+    source,
+    matchesRequest: ids[0] !== undefined && formatModelId(ids[0]) === model,
+  });
+}
+
+/** Answers that do not satisfy the output schema are asked for again this often. */
+const OUTPUT_RETRIES = 2;
+
+async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> {
+  const { outputSchema } = run.request;
+  const ask = await prepareLoop(routes, run);
+  for (let attempt = 0; ; attempt++) {
+    const { text, model } = await ask();
+    if (outputSchema === undefined) return undefined;
+    const output = await readOutput(text, outputSchema);
+    if (output.reason === undefined) return output.value;
+    if (attempt >= OUTPUT_RETRIES) throw new AgentError("OUTPUT_INVALID", { model, reason: output.reason });
+    await append(run, textMessage(`Your answer does not satisfy the JSON Schema: ${output.reason} Answer again with the JSON value alone.`), { id: newId("msg") });
+  }
+}
+
+/** Everything the loop asks for, bound to this run. */
+async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promise<LoopEnd>> {
+  const { environment, config, spending, guard } = run;
+  const retry = { maxRetries: config.retry?.maxRetries ?? DEFAULT_RETRIES, budgetMs: (config.retry?.timeoutSeconds ?? DEFAULT_RETRY_SECONDS) * 1000 };
+  const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, resting: environment.resting });
+  const request = await prepareRequest(run);
+  const calls = createCallDependencies(run, runTask);
+  return () =>
+    runLoop({
+      route: withCompaction(chain, async () => ((await compact(run)) ? request() : undefined)),
+      request,
+      answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
+      append: (message, origin) => append(run, message, origin),
+      count: (turn, model) => count(run, turn, model),
+      finishStep: (step) => finishStep(run, step),
+      checkLimits(step) {
+        guard.check();
+        spending.check(step);
+      },
+      emit: run.emit,
+      newId,
+      now: Date.now,
+      caughtUp: run.channel.caughtUp,
+      signal: run.signal,
+    });
+}
+
+const DEFAULT_RETRIES = 5;
+const DEFAULT_RETRY_SECONDS = 600;
+
+/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds; hooks may change the rest. */
+async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelRequest>> {
+  const { environment, session } = run;
+  const { hooks } = environment;
+  const system = await hooks.transform("system", await systemOf(run), hookContext(run));
+  const tools = await Promise.all(
+    [...run.tools.values()].map(async ({ name, description, input }) => ({ type: "function" as const, name, description, inputSchema: (await toJsonSchema(input)) as any })),
+  );
+  return async () => {
+    const context = hookContext(run);
+    const entries = session.entries();
+    const settings = await hooks.transform("request", settingsOf(run), context);
+    if (!hooks.has("messages")) return { system, entries, tools, settings };
+    return {
+      system,
+      entries,
+      tools,
+      settings,
+      messages: await hooks.transform(
+        "messages",
+        entries.map((entry) => entry.message),
+        context,
+      ),
+    };
+  };
+}
+
+async function systemOf({ request, config, profile, environment }: PromptRun): Promise<string> {
+  const text = await environment.systemPrompt(request.system ?? config.systemPrompt ?? profile?.prompt);
+  const schema = request.outputSchema === undefined ? undefined : outputInstruction(request.outputSchema);
+  return [text, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
+}
+
+function settingsOf({ request, config }: PromptRun): RequestSettings {
+  const temperature = request.temperature ?? config.temperature;
+  const topP = request.topP ?? config.topP;
+  const stop = request.stop ?? (typeof config.stop === "string" ? [config.stop] : config.stop);
+  const seed = request.seed ?? config.seed;
+  const maxOutputTokens = request.maxOutputTokens ?? config.maxOutputTokens;
+  return {
+    headers: {},
+    providerOptions: {},
+    ...(temperature !== undefined && { temperature }),
+    ...(topP !== undefined && { topP }),
+    ...(stop !== undefined && { stop }),
+    ...(seed !== undefined && { seed }),
+    ...(maxOutputTokens !== undefined && { maxOutputTokens }),
+  };
+}
+
+/** A task's use counts for those who started it, too. */
+function count(run: PromptRun, turn: Turn, model: string): void {
+  const used = { tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
+  for (let at: PromptRun | undefined = run; at !== undefined; at = at.parent) at.spending.add(used);
+  run.session.count(used);
+  run.last = { text: turn.text, model, steps: run.last.steps + 1 };
+}
+
+async function finishStep(run: PromptRun, { step, messageId, model, turn }: AskedStep): Promise<void> {
+  await run.session.commit();
+  const slash = model.indexOf("/");
+  run.emit({
+    type: "step.finish",
+    step,
+    messageId,
+    partId: newId("prt"),
+    reason: turn.reason,
+    tokens: turn.tokens,
+    ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }),
+    costSource: turn.costUsd === undefined ? "unknown" : "provider",
+    model: { providerId: model.slice(0, slash), requestedModelId: model.slice(slash + 1), ...(turn.respondedModelId !== undefined && { respondedModelId: turn.respondedModelId }) },
+  });
+}
+
+/** The model reads in the results that it repeats itself, before the run is stopped for it. */
+function warnOfLoop({ guard, emit }: PromptRun, calls: AskedCall[], results: Message[]): Message[] {
+  const times = guard.watch(calls, results);
+  if (!guard.isWarning(times)) return results;
+  emit({ type: "loop.warning", calls: calls.map(({ tool }) => tool).join(", "), times });
+  const warning: Message = textMessage(`(These calls came ${times} times in a row with the same result. Another repetition will not change it: try another way, or answer.)`);
+  return [...results, warning];
+}
+
+async function compact(run: PromptRun): Promise<boolean> {
+  const { session, environment, emit } = run;
+  const before = session.entries().length;
+  const entries = await environment.hooks.compact([...session.entries()], hookContext(run));
+  if (entries === undefined) return false;
+  session.replace(entries);
+  emit({ type: "compaction", before, after: entries.length });
+  return true;
+}
+
+/** A task is a prompt like any other, in a session of its own, with this one as its parent. */
+async function runTask(task: TaskOptions, run: PromptRun): Promise<TaskResult> {
+  let depth = 1;
+  for (let at = run.parent; at !== undefined; at = at.parent) depth++;
+  const limit = run.config.subagent_depth ?? DEEPEST_NESTING;
+  if (depth > limit) throw new AgentError("NESTING_TOO_DEEP", { tool: "task", limit });
+  const model = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model) ?? run.last.model;
+  const request = { message: task.prompt, ...(model !== undefined && { model }), ...(task.agent !== undefined && { agent: task.agent }) };
+  const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task } }, run.environment);
+  return {
+    sessionId: result.sessionId,
+    text: result.text,
+    status: result.status,
+    ...(result.error !== undefined && { error: result.error.message }),
+    ...(result.costUsd !== undefined && { costUsd: result.costUsd }),
+    steps: result.steps,
+  };
+}
+
+interface Ending {
+  failure: AgentError | undefined;
+  output: unknown;
+  sessionId: string;
+  durationMs: number;
+}
+
+function makeResult(run: PromptRun | undefined, { failure, output, sessionId, durationMs }: Ending): RunResult {
+  const spending = run?.spending ?? createSpending({});
+  return {
+    sessionId,
+    status: statusOf(failure),
+    text: run?.last.text ?? "",
+    ...(run?.last.model !== undefined && run.last.steps > 0 && { model: run.last.model }),
+    steps: run?.last.steps ?? 0,
+    ...(spending.costUsd !== undefined && { costUsd: spending.costUsd }),
+    costSource: spending.costSource,
+    tokens: spending.tokens,
+    durationMs: Math.round(durationMs),
+    exitCode: failure?.exit ?? 0,
+    persisted: run?.session.persisted ?? false,
+    ...(output !== undefined && { output }),
+    ...(failure !== undefined && { error: failure }),
+  };
+}
+
+function statusOf(failure: AgentError | undefined): RunResult["status"] {
+  if (failure === undefined) return "success";
+  if (failure.code === "INTERRUPTED" || failure.code === "OUTPUT_CLOSED") return "interrupted";
+  return failure.exit === 3 ? "limit" : "error";
+}

@@ -1,0 +1,156 @@
+import { AgentError, errorMessage } from "./errors.ts";
+import { type PluginHooks, within } from "./hooks.ts";
+import type { Contribution, LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import type { Provider } from "./provider.ts";
+import { check } from "./schema.ts";
+import type { Tool } from "./tool.ts";
+
+/** A plugin that is to take part, with the options that the configuration gives it. */
+export interface PluginEntry {
+  plugin: Plugin | LazyPlugin;
+  options?: Record<string, unknown>;
+  /** A plugin that cannot be set up is left out with a report instead of stopping the start. */
+  skipWhenBroken?: boolean;
+}
+
+type Kind = "tool" | "provider" | "command";
+
+/** Who contributed what. Names are unique; plugins are disposed in reverse order of loading. */
+export interface Registry {
+  /** Grows when a lazy plugin is loaded. */
+  readonly hooks: readonly PluginHooks[];
+  readonly tools: ReadonlyMap<string, Tool>;
+  /** Loads the plugin that provides it, if that was left unloaded. */
+  provider(id: string): Promise<Provider | undefined>;
+  providerIds(): string[];
+  command(name: string): Promise<PluginCommand | undefined>;
+  /** Errors of single plugins do not keep the others from being disposed; they are reported. */
+  dispose(): Promise<void>;
+}
+
+export interface RegistryDependencies {
+  contextOf(name: string, options: Record<string, unknown>): PluginContext;
+  report(fault: { plugin: string; message: string }): void;
+}
+
+/** ms that loading and setting up one plugin may take. */
+export const LOAD_LIMIT_MS = 5_000;
+
+export const isLazy = (plugin: Plugin | LazyPlugin): plugin is LazyPlugin => "load" in plugin;
+
+/** Sets up all plugins but the lazy ones. Throws PLUGIN_BROKEN and PLUGIN_CONFLICT. */
+export async function createRegistry(entries: PluginEntry[], dependencies: RegistryDependencies): Promise<Registry> {
+  const state = new RegistryState(dependencies);
+  for (const entry of entries) {
+    const { plugin } = entry;
+    if (isLazy(plugin) && plugin.provides !== undefined) state.promise(plugin, entry);
+    else await state.add(entry);
+  }
+  return state;
+}
+
+class RegistryState implements Registry {
+  readonly hooks: PluginHooks[] = [];
+  readonly tools = new Map<string, Tool>();
+  readonly #dependencies: RegistryDependencies;
+  readonly #providers = new Map<string, Provider>();
+  readonly #commands = new Map<string, PluginCommand>();
+  readonly #owners = new Map<string, string>();
+  readonly #promised = new Map<string, PluginEntry>();
+  readonly #loading = new Map<PluginEntry, Promise<void>>();
+  readonly #disposers: { plugin: string; dispose(): void | Promise<void> }[] = [];
+
+  constructor(dependencies: RegistryDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Notes what a lazy plugin will bring, so that a conflict is seen before it is loaded. */
+  promise(plugin: LazyPlugin, entry: PluginEntry): void {
+    const names = [
+      ...(plugin.provides?.providers ?? []).map((name) => ["provider", name] as const),
+      ...(plugin.provides?.commands ?? []).map((name) => ["command", name] as const),
+    ];
+    for (const [kind, name] of names) {
+      if (name !== "*") this.#claim(kind, name, plugin.name, []);
+      this.#promised.set(`${kind} ${name}`, entry);
+    }
+  }
+
+  async add(entry: PluginEntry): Promise<void> {
+    try {
+      const plugin = await loadPlugin(entry.plugin);
+      const contribution = await setUp(plugin, entry, this.#dependencies);
+      this.#keep(plugin, contribution);
+    } catch (error) {
+      const fault = error instanceof AgentError ? error : new AgentError("PLUGIN_BROKEN", { spec: entry.plugin.name, reason: errorMessage(error) }, { cause: error });
+      if (!entry.skipWhenBroken || fault.code === "PLUGIN_CONFLICT") throw fault;
+      this.#dependencies.report({ plugin: entry.plugin.name, message: fault.message });
+    }
+  }
+
+  async provider(id: string): Promise<Provider | undefined> {
+    await this.#fulfil(`provider ${id}`);
+    if (!this.#providers.has(id)) await this.#fulfil("provider *");
+    return this.#providers.get(id);
+  }
+
+  providerIds(): string[] {
+    const promised = [...this.#promised.keys()].filter((key) => key.startsWith("provider ")).map((key) => key.slice("provider ".length));
+    return [...new Set([...this.#providers.keys(), ...promised])].filter((id) => id !== "*").sort();
+  }
+
+  async command(name: string): Promise<PluginCommand | undefined> {
+    await this.#fulfil(`command ${name}`);
+    return this.#commands.get(name);
+  }
+
+  async dispose(): Promise<void> {
+    for (const { plugin, dispose } of this.#disposers.splice(0).reverse()) {
+      await within(LOAD_LIMIT_MS, Promise.resolve().then(dispose)).catch((error) => this.#dependencies.report({ plugin, message: `dispose: ${errorMessage(error)}` }));
+    }
+  }
+
+  async #fulfil(key: string): Promise<void> {
+    const entry = this.#promised.get(key);
+    if (entry === undefined) return;
+    if (!this.#loading.has(entry)) this.#loading.set(entry, this.add(entry));
+    await this.#loading.get(entry);
+  }
+
+  #keep(plugin: Plugin, contribution: Contribution): void {
+    const { tools = [], providers = [], commands = [], hooks, dispose } = contribution;
+    const replaces = plugin.replaces ?? [];
+    for (const tool of tools) this.#claim("tool", tool.name, plugin.name, replaces);
+    for (const provider of providers) this.#claim("provider", provider.id, plugin.name, replaces);
+    for (const command of commands) this.#claim("command", command.name, plugin.name, replaces);
+    for (const tool of tools) this.tools.set(tool.name, tool);
+    for (const provider of providers) this.#providers.set(provider.id, provider);
+    for (const command of commands) this.#commands.set(command.name, command);
+    if (hooks !== undefined) this.hooks.push({ plugin: plugin.name, hooks });
+    if (dispose !== undefined) this.#disposers.push({ plugin: plugin.name, dispose });
+  }
+
+  #claim(kind: Kind, name: string, plugin: string, replaces: string[]): void {
+    const key = `${kind} ${name}`;
+    const owner = this.#owners.get(key);
+    if (owner !== undefined && owner !== plugin && !replaces.includes(name)) throw new AgentError("PLUGIN_CONFLICT", { first: owner, second: plugin, kind, name });
+    this.#owners.set(key, plugin);
+    if (owner !== undefined && owner !== plugin) this.#promised.delete(key);
+  }
+}
+
+async function loadPlugin(plugin: Plugin | LazyPlugin): Promise<Plugin> {
+  return isLazy(plugin) ? (await within(LOAD_LIMIT_MS, plugin.load())).default : plugin;
+}
+
+async function setUp(plugin: Plugin, { options = {} }: PluginEntry, { contextOf }: RegistryDependencies): Promise<Contribution> {
+  const checked = plugin.options === undefined ? { value: options } : await check(plugin.options, options);
+  if (checked.reason !== undefined) throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: `its options are wrong: ${checked.reason}` });
+  const contribution = await within(
+    LOAD_LIMIT_MS,
+    Promise.resolve().then(() => plugin.setup(contextOf(plugin.name, checked.value as Record<string, unknown>))),
+  );
+  if (typeof contribution !== "object" || contribution === null)
+    throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: "setup returned no contribution; return {} where it adds nothing." });
+  return contribution;
+}

@@ -1,0 +1,42 @@
+import type { LanguageModelV3CallOptions, LanguageModelV3FunctionTool } from "@ai-sdk/provider";
+import type { RequestSettings } from "./hooks.ts";
+import { type Entry, type Message, messageFor } from "./message.ts";
+import type { CachePolicy } from "./provider.ts";
+
+/** What one step asks, before it is put into the words of one model. */
+export interface ModelRequest {
+  /** "" sends no system message. */
+  system: string;
+  entries: readonly Entry[];
+  /** Messages in the place of the entries, where a hook has changed them. */
+  messages?: Message[];
+  /** In a stable order: a changed order would break the provider's cache. */
+  tools: LanguageModelV3FunctionTool[];
+  settings: RequestSettings;
+}
+
+/** The call options for one model: system, then messages, with cache marks where its policy wants them. */
+export function toCallOptions(request: ModelRequest, model: { providerId: string; cachePolicy: CachePolicy; signal: AbortSignal }): LanguageModelV3CallOptions {
+  const { system, tools, settings } = request;
+  const messages = request.messages ?? request.entries.map((entry) => messageFor(entry, model.providerId));
+  const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages];
+  return {
+    prompt: markForCache(prompt, model.cachePolicy),
+    ...(tools.length > 0 && { tools, toolChoice: { type: "auto" as const } }),
+    ...(settings.temperature !== undefined && { temperature: settings.temperature }),
+    ...(settings.topP !== undefined && { topP: settings.topP }),
+    ...(settings.stop !== undefined && { stopSequences: settings.stop }),
+    ...(settings.seed !== undefined && { seed: settings.seed }),
+    ...(settings.maxOutputTokens !== undefined && { maxOutputTokens: settings.maxOutputTokens }),
+    headers: settings.headers,
+    providerOptions: settings.providerOptions,
+    abortSignal: model.signal,
+  };
+}
+
+/** Marks the system message and the last two others: the prefix that the next request of the session repeats. */
+function markForCache(prompt: Message[], policy: CachePolicy): Message[] {
+  if (policy.kind === "none") return prompt;
+  const isMarked = (message: Message, index: number) => message.role === "system" || index >= prompt.length - 2;
+  return prompt.map((message, index) => (isMarked(message, index) ? { ...message, providerOptions: { ...message.providerOptions, ...policy.providerOptions } } : message));
+}

@@ -1,0 +1,284 @@
+import { mkdir, realpath, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { joinSignals } from "./abort.ts";
+import { createChannel } from "./channel.ts";
+import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadedConfig, loadConfig } from "./config.ts";
+import { findWorkspaceRoot } from "./config-files.ts";
+import { AgentError } from "./errors.ts";
+import type { AgentEvent, ModelSource, RunResult } from "./events.ts";
+import { createExec } from "./exec.ts";
+import { createHookRunner, type PermissionRequest } from "./hooks.ts";
+import { createGuardedFetch } from "./http.ts";
+import { newId } from "./id.ts";
+import { collectPlugins } from "./load-plugins.ts";
+import { type Log, silentLog } from "./log.ts";
+import { createNotices, type Notices } from "./notices.ts";
+import { createModelOpener } from "./open-model.ts";
+import { createOpenSessions } from "./open-sessions.ts";
+import { createPaths } from "./paths.ts";
+import type { LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import { runPrompt } from "./prompt.ts";
+import type { PromptEnvironment } from "./prompt-run.ts";
+import { createRedactor, type Redactor } from "./redact.ts";
+import { createRegistry } from "./registry.ts";
+import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
+import { buildSystemPrompt } from "./system-prompt.ts";
+import type { JsonSchema } from "./tool.ts";
+
+/** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
+export interface PromptRequest {
+  message: string;
+  /** `provider/model`, or a chain `a,b`. */
+  model?: string | string[];
+  fallback?: string | string[];
+  /** Replaces the system prompt; `appendSystem` extends it. */
+  system?: string;
+  appendSystem?: string;
+  agent?: string;
+  /** Id of the session to go on with. */
+  session?: string;
+  temperature?: number;
+  topP?: number;
+  stop?: string[];
+  seed?: number;
+  maxOutputTokens?: number;
+  /** Paths to attach, relative to the workspace. */
+  files?: string[];
+  outputSchema?: JsonSchema;
+  /** Variant of the model that the configuration describes, such as "high". */
+  variant?: string;
+  /** Run first, in order; the model sees calls and results. */
+  tools?: { name: string; params?: unknown }[];
+  /** With it no model is asked at all. */
+  noReply?: boolean;
+}
+
+export type PermissionAnswer = "once" | "always" | "reject";
+
+export interface RuntimeOptions {
+  /** The workspace; the process's directory by default. */
+  cwd?: string;
+  /** Further directories that tools may use. */
+  roots?: string[];
+  /** Laid over everything that files and environment say: the command line of the host. */
+  config?: Partial<Config>;
+  /** Where `config.model` comes from, for `model.resolved`; "cli" by default. */
+  modelSource?: ModelSource;
+  /** Provider of a model id that is given without one; without any model its default model is taken. */
+  provider?: string;
+  /** A configuration file instead of those that are searched for. */
+  configFile?: string;
+  /** False: read no configuration file and no environment; only `config` counts. True by default. */
+  discover?: boolean;
+  /** Plugins beside those of the configuration: as objects, lazy entries, or specs ("name", "./path", ["name", options]). */
+  plugins?: (Plugin | LazyPlugin | string | [string, Record<string, unknown>])[];
+  /** False: without the plugins of configuration and plugin folders. True by default. */
+  configuredPlugins?: boolean;
+  skipBrokenPlugins?: boolean;
+  /** Trust the workspace's configuration for this run. */
+  trust?: boolean;
+  /** Default `$XDG_DATA_HOME/agent`. */
+  dataDir?: string;
+  env?: Record<string, string | undefined>;
+  /** False: keep no session on disk. */
+  persist?: boolean;
+  /** Asks a person; without it *ask* means deny. */
+  ask?(request: PermissionRequest & { id: string }, signal: AbortSignal): Promise<PermissionAnswer>;
+  log?: Log;
+  /** Exact tool set: only these (`tools`), without these (`disableTools`), or only those that read (`readOnly`). */
+  tools?: string[];
+  disableTools?: string[];
+  readOnly?: boolean;
+  limits?: RunLimits;
+}
+
+/** Limits of one prompt; undefined is none (steps: 100). They are ceilings: no request passes them. */
+export interface RunLimits {
+  steps?: number;
+  costUsd?: number;
+  tokens?: number;
+  timeoutMs?: number;
+}
+
+export interface PromptOptions {
+  signal?: AbortSignal;
+  /** Go on with the newest root session of this workspace. */
+  continueNewest?: boolean;
+  /** Work in a copy of the session that is gone on with. */
+  fork?: boolean;
+  /** Id of the session that is created; one that exists already is gone on with. */
+  sessionId?: string;
+  title?: string;
+  /** Emit `text.delta`, `reasoning.delta` and `tool.progress`. */
+  deltas?: boolean;
+}
+
+/**
+ * A running prompt: iterate over its events, or await `result`, or both. Never rejects for a run that failed: that is
+ * a `result` with status and error. Reading slowly slows the run down; not iterating at all does not.
+ */
+export interface Run extends AsyncIterable<AgentEvent> {
+  readonly result: Promise<RunResult>;
+}
+
+export interface Runtime {
+  readonly cwd: string;
+  readonly config: Readonly<Config>;
+  readonly sessions: Sessions;
+  /** Names of the tools that a model is given. */
+  tools(): Promise<string[]>;
+  /** Commands that plugins bring. */
+  command(name: string): Promise<PluginCommand | undefined>;
+  prompt(request: string | PromptRequest, options?: PromptOptions): Run;
+  /** Makes every text safe to print: known keys and what looks like one are replaced. */
+  redact(text: string): string;
+  /** Ends what is running, disposes plugins in reverse order, closes the stores. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Reads the configuration, sets up the plugins and wires everything. Sends nothing. Throws what makes a run impossible. */
+export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+  const env = options.env ?? hostEnvironment();
+  const cwd = await realpath(options.cwd ?? process.cwd());
+  const dataDir = options.dataDir ?? dataDirectory(env);
+  const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
+  return assemble({ options, env, cwd, dataDir, loaded, log: options.log ?? silentLog });
+}
+
+/** What the parts are made of. */
+interface Ground {
+  options: RuntimeOptions;
+  env: Record<string, string | undefined>;
+  cwd: string;
+  dataDir: string;
+  loaded: LoadedConfig;
+  log: Log;
+}
+
+async function assemble(ground: Ground): Promise<Runtime> {
+  const { options, env, cwd, dataDir, loaded, log } = ground;
+  for (const warning of loaded.warnings) log.warn(warning);
+  const notices = createNotices();
+  if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
+  const redactor = createRedactor(loaded.secrets);
+  const fetch = createGuardedFetch();
+  const report = (fault: { plugin: string; hook?: string; message: string }) => notices.tell({ type: "plugin.error", ...fault });
+  const entries = await collectPlugins({
+    given: options.plugins ?? [],
+    configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
+    cwd,
+    place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
+    skipBroken: options.skipBrokenPlugins ? report : undefined,
+  });
+  const registry = await createRegistry(entries, { contextOf: pluginContexts(ground, fetch), report });
+  const hooks = createHookRunner(registry.hooks, report);
+  const config = await hooks.transform("config", loaded.config);
+  const spillDir = join(dataDir, "tool-output");
+  const { exec, close: closeExec } = createExec({ env });
+  const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
+  const open = createOpenSessions(sessions, cwd);
+  const environment: PromptEnvironment = {
+    cwd,
+    config,
+    options: { ...options, modelSource: loaded.modelSource ?? options.modelSource },
+    hooks,
+    registry,
+    opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
+    paths: await createPaths({ cwd, roots: options.roots ?? [], spillDir }),
+    exec,
+    fetch,
+    redactor,
+    log,
+    systemPrompt: systemPrompts(ground, config, fetch),
+    ...createSpill(spillDir, redactor),
+    ...open,
+    resting: new Map(),
+    grants: new Set(),
+  };
+  return createFace(environment, { sessions, notices, closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close()] });
+}
+
+interface Face {
+  sessions: Sessions;
+  notices: Notices;
+  closeAll: (() => Promise<void>)[];
+}
+
+function createFace(environment: PromptEnvironment, { sessions, notices, closeAll }: Face): Runtime {
+  const { cwd, config, registry, redactor, options } = environment;
+  const closing = new AbortController();
+  const running = new Set<Promise<RunResult>>();
+  let closed: Promise<void> | undefined;
+  return {
+    cwd,
+    config,
+    sessions,
+    tools: async () => [...registry.tools.keys()],
+    command: (name) => registry.command(name),
+    redact: redactor.redact,
+    prompt(request, promptOptions = {}) {
+      const channel = createChannel<AgentEvent>();
+      const { signal, release } = joinSignals([promptOptions.signal, closing.signal], options.limits?.timeoutMs);
+      const detach = notices.attach(environment.hooks, channel.send);
+      const result = runPrompt({ request: typeof request === "string" ? { message: request } : request, options: promptOptions, signal, channel }, environment).finally(() => {
+        release();
+        detach();
+        channel.close();
+        running.delete(result);
+      });
+      running.add(result);
+      return { result, [Symbol.asyncIterator]: () => channel[Symbol.asyncIterator]() };
+    },
+    close() {
+      closing.abort(new AgentError("INTERRUPTED"));
+      closed ??= (async () => {
+        await Promise.allSettled(running);
+        for (const close of closeAll) await close().catch((error: unknown) => environment.log.warn(String(error)));
+      })();
+      return closed;
+    },
+  };
+}
+
+function pluginContexts({ cwd, dataDir, loaded, log }: Ground, fetch: PluginContext["fetch"]): (name: string, options: Record<string, unknown>) => PluginContext {
+  return (name, options) => ({
+    cwd,
+    options,
+    config: loaded.config,
+    fetch,
+    log,
+    async dataDir() {
+      const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      return directory;
+    },
+  });
+}
+
+/** Instruction files are read once for each base text. */
+function systemPrompts({ cwd, env, log }: Ground, config: Readonly<Config>, fetch: PluginContext["fetch"]): PromptEnvironment["systemPrompt"] {
+  const made = new Map<string | undefined, Promise<string>>();
+  return (base) => {
+    const known =
+      made.get(base) ?? buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, fetch, log });
+    made.set(base, known);
+    return known;
+  };
+}
+
+/** Texts that are too long for the context, each in a file of its own that only its owner can read. */
+function createSpill(spillDir: string, redactor: Redactor): Pick<PromptEnvironment, "spill" | "spillPath"> {
+  const spillPath = async (sessionId: string) => {
+    const directory = join(spillDir, sessionId);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    return join(directory, `${newId("call")}.txt`);
+  };
+  return {
+    spillPath,
+    async spill(sessionId, text) {
+      const path = await spillPath(sessionId);
+      await writeFile(path, redactor.redact(text), { mode: 0o600, flag: "wx" });
+      return path;
+    },
+  };
+}

@@ -1,0 +1,131 @@
+import { orAborted } from "./abort.ts";
+import { AgentError, errorMessage } from "./errors.ts";
+import type { Emit, ToolState } from "./events.ts";
+import type { PermissionRequest, PermissionVerdict, ToolCall } from "./hooks.ts";
+import type { FilePart, Message, ToolResultPart } from "./message.ts";
+import type { Checked } from "./schema.ts";
+import type { Attachment, Tool, ToolContext, ToolOutput, ToolResult } from "./tool.ts";
+import { type AskedCall, parseInput } from "./turn.ts";
+
+/** What answering a call needs; a nested call gets the same, one level deeper. */
+export interface CallDependencies {
+  tools: ReadonlyMap<string, Tool>;
+  /** The hooks `toolBefore` and `toolAfter`. */
+  before(call: ToolCall): Promise<ToolCall>;
+  after(result: ToolResult, call: ToolCall): Promise<ToolResult>;
+  /** Asks hooks and, where they say so, a person. */
+  permit(request: PermissionRequest): Promise<PermissionVerdict>;
+  check(tool: Tool, input: unknown): Promise<Checked>;
+  /** Everything the tool may touch. */
+  contextOf(call: ToolCall, place: CallPlace): ToolContext;
+  truncate(text: string): Promise<string>;
+  redact(text: string): string;
+  emit: Emit;
+  newId(prefix: "prt" | "call"): string;
+  now(): number;
+  signal: AbortSignal;
+  cwd: string;
+}
+
+/** Where a call stands: the message that made it, and how deep it is nested in other calls. */
+export interface CallPlace {
+  messageId: string;
+  partId: string;
+  depth: number;
+}
+
+/** Calls of one message that run at the same time. */
+const PARALLEL_CALLS = 16;
+
+/**
+ * Answers the calls of one message, at most 16 at a time. The results stand in the order of the calls; a failed call
+ * is a result like any other, and so is one that an abort has ended.
+ */
+export async function answerCalls(calls: AskedCall[], messageId: string, dependencies: CallDependencies): Promise<Message[]> {
+  const results: ToolResultPart[] = [];
+  const attachments: Attachment[] = [];
+  const waiting = [...calls.entries()];
+  const work = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [index, asked] = next;
+      const { output, state } = await answerCall(asked, { messageId, partId: dependencies.newId("prt"), depth: 0 }, dependencies);
+      const value = output.output;
+      results[index] = { type: "tool-result", toolCallId: asked.id, toolName: asked.tool, output: { type: state.status === "error" ? "error-text" : "text", value } };
+      attachments.push(...(output.attachments ?? []));
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL_CALLS, calls.length) }, work));
+  return [{ role: "tool", content: results }, ...attachmentMessage(attachments)];
+}
+
+/** Files cannot stand in a tool result of every provider; in a user's message they can. */
+function attachmentMessage(attachments: Attachment[]): Message[] {
+  if (attachments.length === 0) return [];
+  const files = attachments.map(({ mediaType, data, filename }): FilePart => ({ type: "file", mediaType, data, ...(filename !== undefined && { filename }) }));
+  return [{ role: "user", content: [{ type: "text", text: "Files that the tools above have read:" }, ...files] }];
+}
+
+export interface AnsweredCall {
+  output: ToolResult;
+  state: ToolState;
+}
+
+/** before → validate → permission → run → after → truncate. What is judged is what runs: the input as the schema gives it. */
+export async function answerCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<AnsweredCall> {
+  const startedAt = dependencies.now();
+  const shown = { messageId: place.messageId, partId: place.partId, callId: asked.id, tool: asked.tool, input: parseInput(asked.input) ?? asked.input };
+  dependencies.emit({ type: "tool.start", ...shown });
+  const answered = await runCall(asked, place, dependencies).then(
+    (result): AnsweredCall => ({
+      output: result,
+      state: { status: "completed", output: result.output, title: result.title ?? "", metadata: result.metadata ?? {}, startedAt, endedAt: dependencies.now() },
+    }),
+    (error: unknown): AnsweredCall => {
+      const text = dependencies.redact(describeFailure(error));
+      return { output: { output: text }, state: { status: "error", error: text, startedAt, endedAt: dependencies.now() } };
+    },
+  );
+  dependencies.emit({ type: "tool.finish", ...shown, state: answered.state });
+  return answered;
+}
+
+async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolResult> {
+  dependencies.signal.throwIfAborted();
+  const tool = findTool(asked.tool, dependencies.tools);
+  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: readInput(asked) });
+  const checked = await dependencies.check(tool, call.input);
+  if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
+  const judged = { ...call, input: checked.value };
+  await authorise(tool, judged, dependencies);
+  const output = await orAborted((async () => tool.run(judged.input, dependencies.contextOf(judged, place)))(), dependencies.signal);
+  const result = await dependencies.after(toResult(output, tool), judged);
+  return { ...result, output: dependencies.redact(tool.selfLimiting ? result.output : await dependencies.truncate(result.output)) };
+}
+
+function findTool(name: string, tools: ReadonlyMap<string, Tool>): Tool {
+  const tool = tools.get(name);
+  if (tool === undefined) throw new AgentError("TOOL_NOT_FOUND", { name: name.slice(0, 100), known: [...tools.keys()].sort().join(", ") });
+  return tool;
+}
+
+const RAW_EXCERPT = 200;
+
+function readInput({ tool, input }: AskedCall): unknown {
+  const value = parseInput(input);
+  if (value === undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool, reason: `this is not JSON: ${input.slice(0, RAW_EXCERPT)}` });
+  return value;
+}
+
+async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: CallDependencies): Promise<void> {
+  const patterns = tool.patterns?.(call.input, { cwd }) ?? ["*"];
+  const verdict = await permit({ tool: tool.name, permission: tool.permission ?? tool.name, effect: tool.effect, input: call.input, patterns, callId: call.id });
+  if (verdict.decision !== "allow") throw new AgentError("PERMISSION_DENIED", { reason: verdict.reason ?? `${tool.name} is not allowed here.` });
+}
+
+function toResult(output: ToolOutput, tool: Tool): ToolResult {
+  if (typeof output === "string") return { output };
+  if (typeof output?.output === "string") return output;
+  throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "it returned neither a string nor { output }." });
+}
+
+const describeFailure = (error: unknown): string => (error instanceof AgentError ? error.text : errorMessage(error));

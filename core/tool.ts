@@ -1,0 +1,132 @@
+import type { Exec } from "./exec.ts";
+import type { GuardedFetch } from "./http.ts";
+import type { Log } from "./log.ts";
+import type { Paths } from "./paths.ts";
+import type { StandardSchema } from "./schema.ts";
+
+/** What a tool can do to the world; permissions and `--read-only` judge by it. */
+export type Effect = "read" | "write" | "run" | "net";
+
+export type JsonSchema = { type?: unknown; properties?: unknown; [key: string]: unknown };
+
+/** A file that goes to the model beside the text. */
+export interface Attachment {
+  mediaType: string;
+  /** base64 */
+  data: string;
+  filename?: string;
+}
+
+export interface ToolResult {
+  /** What the model reads. */
+  output: string;
+  /** One line for people. */
+  title?: string;
+  metadata?: Record<string, unknown>;
+  attachments?: Attachment[];
+}
+
+/** What `run` returns: a string is short for `{ output }`. */
+export type ToolOutput = string | ToolResult;
+
+export interface TaskOptions {
+  prompt: string;
+  description?: string;
+  /** `provider/model`; the parent's by default. */
+  model?: string;
+  /** Name of an agent profile of the configuration. */
+  agent?: string;
+  /** Goes on with a child session that an earlier task started. */
+  sessionId?: string;
+  /** Names of tools that the child does not get. */
+  disableTools?: string[];
+}
+
+export interface TaskResult {
+  sessionId: string;
+  text: string;
+  status: "success" | "error" | "limit" | "interrupted";
+  error?: string;
+  costUsd?: number;
+  steps: number;
+}
+
+/** Values that live and persist with the session; `undefined` where nothing was set. */
+export interface SessionState {
+  get<T = unknown>(key: string): T | undefined;
+  /** JSON values only; written with the session's next append. */
+  set(key: string, value: unknown): void;
+}
+
+/** Everything that a tool may touch. Files go through `paths`, processes through `exec`, HTTP through `fetch`. */
+export interface ToolContext {
+  /** The workspace: absolute, real path. */
+  cwd: string;
+  sessionId: string;
+  callId: string;
+  /** Aborts when the call must end; a tool stops what it started and throws. */
+  signal: AbortSignal;
+  fetch: GuardedFetch;
+  exec: Exec;
+  paths: Paths;
+  state: SessionState;
+  log: Log;
+  /** 0 for a call of the model, 1 for a call made through `call` from such a one, … */
+  depth: number;
+  /** `provider/model` that made the call. */
+  model: string;
+  /** Shows how far the call is; never blocks, may be thinned out. */
+  progress(update: { title?: string; output?: string; metadata?: Record<string, unknown> }): void;
+  /** Runs another tool by the same path: permissions, hooks, limits, events. Throws an AgentError where that call fails. */
+  call(tool: string, input: unknown): Promise<ToolResult>;
+  /** Runs a prompt in a child session. Its events carry this session as parent. */
+  runTask(options: TaskOptions): Promise<TaskResult>;
+  /** Keeps text outside the context and returns the path at which the `read` and `grep` tools find it. */
+  spill(text: string): Promise<string>;
+  /** A path there at which nothing exists yet, for output that is too long to hold: `exec` writes to it. */
+  spillPath(): Promise<string>;
+}
+
+export interface Tool {
+  name: string;
+  description: string;
+  /** A zod schema, any Standard Schema that can give JSON Schema, or JSON Schema itself. */
+  input: StandardSchema | JsonSchema;
+  effect: Effect;
+  /** The key under which the permission map rules it; its name by default. `edit`, `write`, `patch` share `edit`. */
+  permission?: string;
+  /** What the patterns of the permission map are matched against: a path, a command, a URL. `["*"]` by default. */
+  patterns?(input: any, context: { cwd: string }): string[];
+  /** Off unless the configuration or `--tools` names it. */
+  optional?: boolean;
+  /** Its result is complete: the general cut at 2,000 lines and 50 KB is left out because the tool limits itself. */
+  selfLimiting?: boolean;
+  /** Throws to fail: the message of the error is what the model reads. */
+  run(input: any, context: ToolContext): ToolOutput | Promise<ToolOutput>;
+}
+
+/** A tool as its author writes it: `run` gets what the schema gives. */
+export interface ToolDefinition<S extends StandardSchema> extends Omit<Tool, "input" | "run" | "patterns" | "effect"> {
+  input: S;
+  /** "run" by default, the effect that permissions watch most closely. */
+  effect?: Effect;
+  patterns?(input: OutputOf<S>, context: { cwd: string }): string[];
+  run(input: OutputOf<S>, context: ToolContext): ToolOutput | Promise<ToolOutput>;
+}
+
+export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
+
+const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+
+/**
+ * Defines a tool. The name has 1–64 letters, digits, `_` and `-`; a wrong one throws at once, in the author's face.
+ *
+ *     const hello = tool({ name: "hello", description: "Greet someone.", input: z.object({ name: z.string() }),
+ *       run: ({ name }) => `Hello, ${name}!` });
+ */
+export function tool<S extends StandardSchema>(definition: ToolDefinition<S>): Tool;
+export function tool(definition: Omit<Tool, "effect" | "input"> & { input: JsonSchema; effect?: Effect }): Tool;
+export function tool(definition: Omit<Tool, "effect"> & { effect?: Effect }): Tool {
+  if (!NAME.test(definition.name)) throw new TypeError(`"${definition.name}" is not a tool name: use 1 to 64 letters, digits, _ and -.`);
+  return Object.freeze({ effect: "run" as const, ...definition });
+}

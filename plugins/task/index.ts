@@ -1,0 +1,33 @@
+import { definePlugin, tool, z } from "agent-runtime";
+
+const task = tool({
+  name: "task",
+  description:
+    "Give a self-contained piece of work to a child agent with its own context. It sees only the prompt and returns its final answer. task_id goes on with an earlier one.",
+  effect: "read",
+  input: z.object({
+    description: z.string().describe("3-5 words"),
+    prompt: z.string(),
+    subagent_type: z.string().optional().describe("agent profile"),
+    model: z.string().optional(),
+    task_id: z.string().optional(),
+  }),
+  patterns: ({ subagent_type }) => [subagent_type ?? "*"],
+  async run({ description, prompt, subagent_type, model, task_id }, context) {
+    const result = await context.runTask({
+      prompt,
+      description,
+      ...(subagent_type !== undefined && { agent: subagent_type }),
+      ...(model !== undefined && { model }),
+      ...(task_id !== undefined && { sessionId: task_id }),
+      disableTools: ["todowrite", "todoread"],
+    });
+    const { sessionId, status, steps, costUsd, text, error } = result;
+    if (status !== "success")
+      throw new Error(`The task ended as ${status}: ${error ?? "no reason given."}${text === "" ? "" : `\nIts last words: ${text}`}\n(task_id: ${sessionId})`);
+    return { output: `${text}\n\n(task_id: ${sessionId})`, title: description, metadata: { sessionId, steps, ...(costUsd !== undefined && { costUsd }) } };
+  },
+});
+
+/** Child agents. Their events carry the parent's session; their cost counts for it. */
+export default definePlugin({ name: "task", setup: () => ({ tools: [task] }) });

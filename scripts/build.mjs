@@ -1,0 +1,25 @@
+// Bundles the command, the library, the testing kit and the built-in plugins into dist/, and writes their types.
+import { execFileSync } from "node:child_process";
+import { rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { rolldown } from "rolldown";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const at = (path) => join(root, path);
+
+rmSync(at("dist"), { recursive: true, force: true });
+const bundle = await rolldown({
+  input: { index: at("core/index.ts"), cli: at("cli/main.ts"), testing: at("core/testing/index.ts"), plugins: at("plugins/index.ts") },
+  platform: "node",
+  // Loaded from node_modules when they are needed: a binary of the platform, and a compiler with parts of its own.
+  external: ["@vscode/ripgrep", "jiti", "typescript"],
+  resolve: { alias: { "agent-runtime": at("core/index.ts") } },
+  treeshake: { moduleSideEffects: [{ test: /node_modules/, sideEffects: false }] },
+  logLevel: "warn",
+});
+await bundle.write({ dir: at("dist"), format: "esm", minify: true, entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js" });
+await bundle.close();
+
+const tsc = at("node_modules/typescript/bin/tsc");
+execFileSync(process.execPath, [tsc, "-p", at("tsconfig.types.json")], { stdio: "inherit" });

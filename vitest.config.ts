@@ -1,0 +1,15 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^agent-runtime$/, replacement: here("./core/index.ts") },
+      { find: /^agent-runtime\/testing$/, replacement: here("./core/testing/index.ts") },
+      { find: /^agent-runtime\/plugins$/, replacement: here("./plugins/index.ts") },
+    ],
+  },
+  test: { include: ["tests/**/*.test.ts"], testTimeout: 30_000, hookTimeout: 30_000, pool: "forks", reporters: process.env.CI ? ["default"] : ["dot"] },
+});

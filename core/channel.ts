@@ -9,7 +9,7 @@ export interface Channel<T> extends AsyncIterable<T> {
 /** Values that may wait for the reader before the sender should pause. */
 const COMFORTABLE_BACKLOG = 1_000;
 
-/** Makes a channel. Before anyone reads, nothing is held back: a host may await only the result. */
+/** Makes a channel. Before anyone reads, nothing is held back: a host may await only the result. Who comes after the one reader finds it empty. */
 export function createChannel<T>(): Channel<T> {
   let queue: T[] = [];
   let state: "unread" | "read" | "abandoned" | "closed" = "unread";
@@ -18,7 +18,10 @@ export function createChannel<T>(): Channel<T> {
   const wakeSenders = () => {
     for (const wake of waiting.splice(0)) wake();
   };
+  let isTaken = false;
   async function* read(): AsyncGenerator<T> {
+    if (isTaken) return;
+    isTaken = true;
     if (state === "unread") state = "read";
     try {
       while (state !== "closed" || queue.length > 0) {

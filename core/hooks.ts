@@ -7,6 +7,8 @@ import type { Effect, Tool, ToolResult } from "./tool.ts";
 /** Where a hook is called from. */
 export interface HookContext {
   cwd: string;
+  /** Real paths that tools may use: the workspace and the extra roots. The workspace alone where it is absent. */
+  roots?: readonly string[];
   sessionId: string;
   /** `provider/model` in use. */
   model: string;
@@ -106,8 +108,16 @@ export interface HookRunner {
   drain(): Promise<void>;
 }
 
+export interface HookLimits {
+  hookMs: number;
+  drainMs: number;
+}
+
+type Report = (fault: { plugin: string; hook: string; message: string }) => void;
+
 /** Runs the hooks of `list`, which may grow while a run goes on. `report` gets what an observer did wrong. */
-export function createHookRunner(list: readonly PluginHooks[], report: (fault: { plugin: string; hook: string; message: string }) => void): HookRunner {
+export function createHookRunner(list: readonly PluginHooks[], report: Report, limits: HookLimits = { hookMs: HOOK_LIMIT_MS, drainMs: DRAIN_LIMIT_MS }): HookRunner {
+  const withinLimit = <T>(run: () => Promise<T>): Promise<T> => within(limits.hookMs, run());
   const tails = new Map<string, Promise<void>>();
   return {
     observe(event) {
@@ -130,7 +140,7 @@ export function createHookRunner(list: readonly PluginHooks[], report: (fault: {
       return current;
     },
     async permission(request, context) {
-      const verdicts = list.map(({ plugin, hooks }) => judge(plugin, hooks, request, context));
+      const verdicts = list.map(({ plugin, hooks }) => judge(plugin, () => withinLimit(async () => hooks.permission?.(request, context))));
       return strictest((await Promise.all(verdicts)).filter((verdict) => verdict !== undefined));
     },
     async compact(entries, context) {
@@ -141,16 +151,19 @@ export function createHookRunner(list: readonly PluginHooks[], report: (fault: {
       return undefined;
     },
     async drain() {
-      await within(DRAIN_LIMIT_MS, Promise.all(tails.values())).catch(() => {});
+      await within(limits.drainMs, Promise.all(tails.values())).catch(() => {});
     },
   };
 }
 
-async function judge(plugin: string, hooks: Hooks, request: PermissionRequest, context: HookContext): Promise<PermissionVerdict | undefined> {
-  if (hooks.permission === undefined) return undefined;
+/** An error is a deny, and so is an answer that is no decision. */
+async function judge(plugin: string, ask: () => Promise<Decision | PermissionVerdict | undefined | void>): Promise<PermissionVerdict | undefined> {
   try {
-    const answer = await withinLimit(async () => hooks.permission?.(request, context));
-    return typeof answer === "string" ? { decision: answer } : (answer ?? undefined);
+    const answer = (await ask()) ?? undefined;
+    if (answer === undefined) return undefined;
+    const verdict = typeof answer === "string" ? { decision: answer } : answer;
+    if (!Object.hasOwn(STRICTNESS, verdict.decision)) throw new Error("its answer is no decision.");
+    return verdict;
   } catch (error) {
     return { decision: "deny", reason: `the permission hook of the plugin ${plugin} failed: ${errorMessage(error)}` };
   }
@@ -158,18 +171,13 @@ async function judge(plugin: string, hooks: Hooks, request: PermissionRequest, c
 
 const STRICTNESS: Record<Decision, number> = { allow: 0, ask: 1, deny: 2 };
 
-/** An answer that is no decision counts as a deny. */
-const strictnessOf = ({ decision }: PermissionVerdict): number => STRICTNESS[decision] ?? STRICTNESS.deny;
-
 function strictest(verdicts: PermissionVerdict[]): PermissionVerdict | undefined {
-  return verdicts.reduce<PermissionVerdict | undefined>((worst, verdict) => (worst === undefined || strictnessOf(verdict) > strictnessOf(worst) ? verdict : worst), undefined);
+  return verdicts.reduce<PermissionVerdict | undefined>((worst, verdict) => (worst === undefined || STRICTNESS[verdict.decision] > STRICTNESS[worst.decision] ? verdict : worst), undefined);
 }
 
 function fail(plugin: string, hook: string, error: unknown): never {
   throw new AgentError("HOOK_FAILED", { plugin, hook, reason: errorMessage(error) }, { cause: error });
 }
-
-const withinLimit = <T>(run: () => Promise<T>): Promise<T> => within(HOOK_LIMIT_MS, run());
 
 /** Rejects after `ms`. The timer ends with the promise, so it never keeps a finished process alive. */
 export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {

@@ -1,3 +1,4 @@
+import type { AgentProfile, Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
 import type { CostSource } from "./events.ts";
 import { addTokens, NO_TOKENS, type TokenCount, totalTokens } from "./message.ts";
@@ -12,6 +13,19 @@ export interface Spending {
   add(step: { tokens: TokenCount; costUsd?: number }): void;
   /** Throws LIMIT_STEPS, LIMIT_COST or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
   check(step: number): void;
+}
+
+/** The limits of one prompt: the host's, or else the configuration's. A profile has its own number of steps, never more than these. */
+export function limitsOf(given: RunLimits = {}, config: Readonly<Config>, profile?: AgentProfile): RunLimits {
+  const configured = config.limits ?? {};
+  const steps = given.steps ?? configured.steps;
+  const seconds = configured.timeoutSeconds;
+  return {
+    steps: profile?.steps === undefined ? steps : Math.min(profile.steps, steps ?? profile.steps),
+    costUsd: given.costUsd ?? configured.costUsd,
+    tokens: given.tokens ?? configured.tokens,
+    timeoutMs: given.timeoutMs ?? (seconds === undefined ? undefined : seconds * 1000),
+  };
 }
 
 /** Steps of a prompt when nothing else is said. */

@@ -5,7 +5,7 @@ import type { Jiti } from "jiti";
 import type { PluginSpec } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { within } from "./hooks.ts";
-import { type LazyPlugin, PLUGIN_API, type Plugin } from "./plugin.ts";
+import { checkPlugin, type LazyPlugin, type Plugin } from "./plugin.ts";
 import { LOAD_LIMIT_MS, type PluginEntry } from "./registry.ts";
 
 export interface PluginPlace {
@@ -15,6 +15,8 @@ export interface PluginPlace {
   packageDirs: string[];
   /** Where compiled TypeScript is kept between runs. */
   cacheDir: string;
+  /** ms instead of LOAD_LIMIT_MS. */
+  limitMs?: number;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface PluginPlace {
 export async function loadPlugin(spec: string, place: PluginPlace): Promise<Plugin> {
   const jiti = await createLoader(place);
   const file = isPath(spec) ? findFile(spec, place) : findPackage(spec, place, jiti);
-  const loaded = await within(LOAD_LIMIT_MS, jiti.import<{ default?: unknown }>(file)).catch((error: unknown) => {
+  const loaded = await within(place.limitMs ?? LOAD_LIMIT_MS, jiti.import<{ default?: unknown }>(file)).catch((error: unknown) => {
     throw new AgentError("PLUGIN_BROKEN", { spec, reason: errorMessage(error) }, { cause: error });
   });
   return checkPlugin(loaded.default, spec);
@@ -51,18 +53,6 @@ function findPackage(spec: string, { from, packageDirs }: PluginPlace, jiti: Jit
     if (found !== undefined) return found;
   }
   throw new AgentError("PLUGIN_NOT_FOUND", { spec });
-}
-
-/** A plugin is data: what is not of its shape is refused with the reason, before anything of it runs. */
-export function checkPlugin(plugin: unknown, spec: string): Plugin {
-  const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
-  if (typeof plugin === "function") throw refuse("its default export is a function; export default definePlugin({ name, setup }).");
-  if (typeof plugin !== "object" || plugin === null) throw refuse("it has no default export; export default definePlugin({ name, setup }).");
-  const { name, api = PLUGIN_API, setup } = plugin as Partial<Plugin>;
-  if (typeof name !== "string" || name === "") throw refuse("it has no name.");
-  if (typeof setup !== "function") throw refuse(`"${name}" has no setup function.`);
-  if (api !== PLUGIN_API) throw refuse(`"${name}" is written for version ${api} of the plugin contract; this is version ${PLUGIN_API}.`);
-  return plugin as Plugin;
 }
 
 export interface PluginWishes {

@@ -41,9 +41,9 @@ export interface LoopEnd {
   steps: number;
 }
 
-/** Ask, run, repeat: asks the model, runs the tools it called, and repeats until it calls none. */
-export async function runLoop(dependencies: LoopDependencies): Promise<LoopEnd> {
-  for (let step = 1; ; step++) {
+/** Ask, run, repeat: asks the model, runs the tools it called, and repeats until it calls none. Steps are counted on from `first`. */
+export async function runLoop(dependencies: LoopDependencies, first = 1): Promise<LoopEnd> {
+  for (let step = first; ; step++) {
     dependencies.checkLimits(step);
     const asked = await askModel(step, dependencies);
     await runCalls(asked, dependencies);
@@ -61,7 +61,8 @@ async function askModel(step: number, dependencies: LoopDependencies): Promise<A
   emit({ type: "step.start", step, messageId });
   const turn = await route.ask(request, { messageId, emit, newId, now, caughtUp, signal });
   const { model } = route;
-  await dependencies.append(turn.message, { id: messageId, model });
+  // Providers refuse a conversation with an empty message in it; a filter or a limit may leave one.
+  if (turn.message.content.length > 0) await dependencies.append(turn.message, { id: messageId, model });
   dependencies.count(turn, model);
   return { step, messageId, model, turn };
 }

@@ -26,6 +26,8 @@ export interface ChainDependencies {
   profile: AgentProfile | undefined;
   /** `--provider`: the provider of an id that is given without it. */
   provider?: string | undefined;
+  /** Dotted keys of the configuration that an untrusted workspace sets. */
+  untrusted: readonly string[];
   providerIds(): string[];
   findProvider(id: string): Promise<Provider | undefined>;
   /** Providers that need a key and have one, with the model that each takes by default. */
@@ -83,11 +85,12 @@ async function onlyDefault({ keyedDefaults }: ChainDependencies): Promise<string
 }
 
 async function resolveId(id: string, dependencies: ChainDependencies): Promise<ModelId> {
-  const { config, provider, providerIds, findProvider } = dependencies;
+  const { config, provider, providerIds, findProvider, untrusted } = dependencies;
   const full = withProvider(resolveAlias(id, config), provider);
   const parsed = parseModelId(full);
-  if ((await findProvider(parsed.provider)) === undefined) throw unknownProvider(full, parsed.provider, providerIds(), await nearest(parsed, providerIds()));
-  return parsed;
+  if ((await findProvider(parsed.provider)) !== undefined) return parsed;
+  if (untrusted.some((key) => key.startsWith(`provider.${parsed.provider}.`))) throw new AgentError("UNTRUSTED", { what: `The provider "${parsed.provider}"` });
+  throw unknownProvider(full, parsed.provider, providerIds(), await nearest(parsed, providerIds()));
 }
 
 const withProvider = (id: string, provider: string | undefined): string => (provider === undefined || id.startsWith(`${provider}/`) ? id : `${provider}/${id}`);

@@ -1,3 +1,4 @@
+import { orAborted } from "./abort.ts";
 import { errorMessage } from "./errors.ts";
 import type { Emit } from "./events.ts";
 import type { HookContext, HookRunner, PermissionRequest, PermissionVerdict } from "./hooks.ts";
@@ -24,7 +25,8 @@ export async function permit(request: PermissionRequest, dependencies: PermitDep
 async function askPerson(request: PermissionRequest, verdict: PermissionVerdict, { ask, grants, emit, newId, context }: PermitDependencies): Promise<PermissionVerdict> {
   const id = newId("per");
   emit({ type: "permission.request", id, callId: request.callId, tool: request.tool, patterns: request.patterns, title: verdict.reason ?? request.tool });
-  const answer: PermissionAnswer = await (ask as NonNullable<RuntimeOptions["ask"]>)({ ...request, id }, context.signal).catch((error: unknown) => {
+  const asked = (async () => (ask as NonNullable<RuntimeOptions["ask"]>)({ ...request, id }, context.signal))();
+  const answer: PermissionAnswer = await orAborted(asked, context.signal).catch((error: unknown) => {
     context.signal.throwIfAborted();
     throw new Error(`Permission could not be asked: ${errorMessage(error)}`);
   });

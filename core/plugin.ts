@@ -1,4 +1,5 @@
 import type { Config } from "./config.ts";
+import { AgentError } from "./errors.ts";
 import type { Hooks } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
@@ -73,4 +74,16 @@ export function definePlugin<S extends StandardSchema>(plugin: Omit<Plugin<Outpu
 export function definePlugin(plugin: Plugin<Record<string, unknown>>): Plugin;
 export function definePlugin(plugin: Plugin): Plugin {
   return Object.freeze({ api: PLUGIN_API, ...plugin });
+}
+
+/** A plugin is data: what is not of its shape is refused with the reason, before anything of it runs. */
+export function checkPlugin(plugin: unknown, spec: string): Plugin {
+  const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
+  if (typeof plugin === "function") throw refuse("its default export is a function; export default definePlugin({ name, setup }).");
+  if (typeof plugin !== "object" || plugin === null) throw refuse("it has no default export; export default definePlugin({ name, setup }).");
+  const { name, api = PLUGIN_API, setup } = plugin as Partial<Plugin>;
+  if (typeof name !== "string" || name === "") throw refuse("it has no name.");
+  if (typeof setup !== "function") throw refuse(`"${name}" has no setup function.`);
+  if (api !== PLUGIN_API) throw refuse(`"${name}" is written for version ${api} of the plugin contract; this is version ${PLUGIN_API}.`);
+  return plugin as Plugin;
 }

@@ -1,27 +1,26 @@
 import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
 import { AgentError } from "./errors.ts";
 
-/** Profiles that need no configuration: `build` changes nothing, `plan` may only look. */
-const BUILT_IN: Record<string, AgentProfile> = { build: {}, plan: { description: "Looks and plans; changes nothing." } };
+export type Profile = AgentProfile & Pick<Config, "permissionMode">;
+
+/** Profiles that need no configuration: `build` changes nothing, `plan` may only look. A configured one of that name adds to it. */
+const BUILT_IN: Record<string, Profile> = { build: {}, plan: { description: "Looks and plans; changes nothing.", permissionMode: "plan" } };
 
 /** The profile of a prompt: the one that is named, or else `default_agent`. Throws AGENT_NOT_FOUND. */
-export function findProfile(name: string | undefined, config: Readonly<Config>): AgentProfile | undefined {
+export function findProfile(name: string | undefined, config: Readonly<Config>): Profile | undefined {
   const wanted = name ?? config.default_agent;
   if (wanted === undefined) return undefined;
-  const profile = config.agent?.[wanted] ?? BUILT_IN[wanted];
-  if (profile === undefined || profile.disable) {
-    const known = [...new Set([...Object.keys(config.agent ?? {}), ...Object.keys(BUILT_IN)])].sort();
-    throw new AgentError("AGENT_NOT_FOUND", { name: wanted, known: known.join(", ") });
-  }
-  return profile;
+  const names = [...new Set([...Object.keys(BUILT_IN), ...Object.keys(config.agent ?? {})])].filter((known) => !config.agent?.[known]?.disable);
+  if (!names.includes(wanted)) throw new AgentError("AGENT_NOT_FOUND", { name: wanted, known: names.sort().join(", ") });
+  return { ...BUILT_IN[wanted], ...config.agent?.[wanted] };
 }
 
 /** The configuration with a profile's rules and sampling laid over it. */
-export function profileConfig(config: Readonly<Config>, profile: AgentProfile | undefined): Readonly<Config> {
+export function profileConfig(config: Readonly<Config>, profile: Profile | undefined): Readonly<Config> {
   if (profile === undefined) return config;
   return {
     ...config,
-    ...(profile === BUILT_IN.plan && { permissionMode: config.permissionMode === "readonly" ? ("readonly" as const) : ("plan" as const) }),
+    ...(profile.permissionMode !== undefined && config.permissionMode !== "readonly" && { permissionMode: profile.permissionMode }),
     ...(profile.permission !== undefined && { permission: joinPermissions(config.permission, profile.permission) }),
     ...(profile.temperature !== undefined && config.temperature === undefined && { temperature: profile.temperature }),
     ...(profile.top_p !== undefined && config.topP === undefined && { topP: profile.top_p }),

@@ -8,6 +8,7 @@ import type { Spending } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { LoopGuard } from "./loop-guard.ts";
 import type { ModelOpener } from "./open-model.ts";
+import type { OpenedSession } from "./open-sessions.ts";
 import type { Paths } from "./paths.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
@@ -19,6 +20,8 @@ import type { TaskOptions, Tool } from "./tool.ts";
 export interface PromptEnvironment {
   cwd: string;
   config: Readonly<Config>;
+  /** Keys of the configuration that an untrusted workspace sets; they are not in `config`. */
+  untrusted: readonly string[];
   options: RuntimeOptions;
   hooks: HookRunner;
   registry: Registry;
@@ -33,8 +36,8 @@ export interface PromptEnvironment {
   /** A new file outside the workspace that the tools can read; `spill` also fills it. Both return its path. */
   spillPath(sessionId: string): Promise<string>;
   spill(sessionId: string, text: string): Promise<string>;
-  openSession(request: PromptRequest, options: PromptOptions): Promise<{ session: Session; resumed: boolean }>;
-  openChild(parentId: string, options: TaskOptions): Promise<{ session: Session; resumed: boolean }>;
+  openSession(request: PromptRequest, options: PromptOptions): Promise<OpenedSession>;
+  openChild(parentId: string, options: TaskOptions): Promise<OpenedSession>;
   /** Models that rest after a failure, and what a person allowed for good: both live as long as the runtime. */
   resting: Map<string, number>;
   grants: Set<string>;
@@ -53,6 +56,8 @@ export interface PromptRun {
   emit: Emit;
   signal: AbortSignal;
   channel: Channel<AgentEvent>;
+  /** Whether the reader of the channel wants `text.delta`, `reasoning.delta` and `tool.progress`. */
+  deltas: boolean;
   /** The run whose task this is. */
   parent: PromptRun | undefined;
   /** The last answer, for the result of a run that fails later. */

@@ -6,13 +6,14 @@ import { AgentError, toAgentError } from "./errors.ts";
 import type { AgentEvent, EventFacts, RunResult } from "./events.ts";
 import type { HookRunner, RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
-import { createSpending } from "./limits.ts";
-import { type AskedStep, type LoopEnd, runLoop } from "./loop.ts";
+import { createSpending, limitsOf } from "./limits.ts";
+import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
 import { type Message, textMessage } from "./message.ts";
 import { formatModelId } from "./model-id.ts";
 import { resolveChain } from "./models.ts";
-import { outputInstruction, readOutput } from "./output-schema.ts";
+import type { OpenedSession } from "./open-sessions.ts";
+import { checkOutputSchema, outputInstruction, readOutput } from "./output-schema.ts";
 import { findProfile, profileConfig } from "./profile.ts";
 import { hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
@@ -36,20 +37,31 @@ export interface PromptStart {
 /** Runs one prompt from the request to the result. Never rejects: a failure is a result. */
 export async function runPrompt(start: PromptStart, environment: PromptEnvironment): Promise<RunResult> {
   const startedAt = performance.now();
+  const { request, options, signal, channel, parent } = start;
+  const { hooks } = environment;
+  let opened: OpenedSession | undefined;
   let run: PromptRun | undefined;
   let failure: AgentError | undefined;
   let output: unknown;
-  const sending: Sending = { sessionId: start.request.session ?? "", channel: start.channel, hooks: environment.hooks, parentId: start.parent?.run.session.id };
+  const deltas = parent?.run.deltas ?? options.deltas ?? false;
+  const sending: Sending = { sessionId: request.session ?? "", channel, hooks, parentId: parent?.run.session.id, deltas, isOver: false };
   try {
-    run = await beginPrompt(start, environment, sending);
+    signal.throwIfAborted();
+    opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
+    sending.sessionId = opened.session.id;
+    run = await beginPrompt(start, { environment, sending, ...opened });
     output = await answerPrompt(run);
   } catch (error) {
-    failure = start.signal.aborted ? abortError(start.signal) : toAgentError(error);
+    failure = signal.aborted ? abortError(signal) : toAgentError(error);
     send(sending, { type: "error", error: failure });
   }
+  await opened?.session.commit().catch(() => {});
+  opened?.release();
   const result = makeResult(run, { failure, output, sessionId: sending.sessionId, durationMs: performance.now() - startedAt });
-  await run?.session.commit().catch(() => {});
+  // What observers did wrong is told before the last event.
+  if (parent === undefined && !signal.aborted) await hooks.drain();
   send(sending, { type: "session.finish", result });
+  sending.isOver = true;
   return result;
 }
 
@@ -58,31 +70,42 @@ interface Sending {
   channel: Channel<AgentEvent>;
   hooks: HookRunner;
   parentId: string | undefined;
+  deltas: boolean;
+  /** Whatever still runs has nothing more to say: session.finish was the last event. */
+  isOver: boolean;
 }
 
-function send({ sessionId, channel, hooks, parentId }: Sending, facts: EventFacts): void {
+const DELTAS: ReadonlySet<string> = new Set(["text.delta", "reasoning.delta", "tool.progress"]);
+
+function send({ sessionId, channel, hooks, parentId, deltas, isOver }: Sending, facts: EventFacts): void {
+  if (isOver) return;
   const event = { ...facts, sessionId, at: Date.now(), ...(parentId !== undefined && { parentId }) } as AgentEvent;
   hooks.observe(event);
-  channel.send(event);
+  if (deltas || !DELTAS.has(event.type)) channel.send(event);
 }
 
-async function beginPrompt(start: PromptStart, environment: PromptEnvironment, sending: Sending): Promise<PromptRun> {
-  const { request, options, signal, parent } = start;
-  const { session, resumed } = parent === undefined ? await environment.openSession(request, options) : await environment.openChild(parent.run.session.id, parent.task);
-  sending.sessionId = session.id;
+interface Beginning extends OpenedSession {
+  environment: PromptEnvironment;
+  sending: Sending;
+}
+
+async function beginPrompt({ request, signal, channel, parent }: PromptStart, { environment, sending, session, resumed }: Beginning): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
+  // A child may have another profile, but never a wider mode than its parent.
+  const config = parent === undefined ? environment.config : { ...environment.config, permissionMode: parent.run.config.permissionMode };
   const run: PromptRun = {
     environment,
     request,
     session,
-    config: profileConfig(environment.config, profile),
+    config: profileConfig(config, profile),
     profile,
     tools: new Map(),
-    spending: createSpending({ ...(profile?.steps !== undefined && { steps: profile.steps }), ...environment.options.limits }),
+    spending: createSpending(limitsOf(environment.options.limits, environment.config, profile)),
     guard: createLoopGuard(),
     emit: (facts) => send(sending, facts),
     signal,
-    channel: start.channel,
+    channel,
+    deltas: sending.deltas,
     parent: parent?.run,
     last: { text: "", steps: 0 },
   };
@@ -102,6 +125,7 @@ async function append(run: PromptRun, message: Message, { id, model }: { id: str
 async function answerPrompt(run: PromptRun): Promise<unknown> {
   const { request, environment } = run;
   if (request.message.trim() === "" && !request.tools?.length) throw new AgentError("INPUT_EMPTY");
+  if (request.outputSchema !== undefined) await checkOutputSchema(request.outputSchema);
   const routes = request.noReply ? undefined : await openRoutes(run);
   const files = await readAttachments(request.files ?? [], environment.cwd);
   await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: newId("msg") });
@@ -128,7 +152,7 @@ async function runGivenCalls(given: NonNullable<PromptRequest["tools"]>, run: Pr
 async function openRoutes(run: PromptRun): Promise<Route[]> {
   const { environment, request, profile, config } = run;
   const { opener, options, log } = environment;
-  const chain = await resolveChain(request, { config, configSource: options.modelSource, profile, provider: options.provider, ...opener });
+  const chain = await resolveChain(request, { config, configSource: options.modelSource, profile, provider: options.provider, untrusted: environment.untrusted, ...opener });
   const routes: Route[] = [];
   let missing: AgentError | undefined;
   for (const id of chain.ids) {
@@ -183,24 +207,25 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, resting: environment.resting });
   const request = await prepareRequest(run);
   const calls = createCallDependencies(run, runTask);
-  return () =>
-    runLoop({
-      route: withCompaction(chain, async () => ((await compact(run)) ? request() : undefined)),
-      request,
-      answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
-      append: (message, origin) => append(run, message, origin),
-      count: (turn, model) => count(run, turn, model),
-      finishStep: (step) => finishStep(run, step),
-      checkLimits(step) {
-        guard.check();
-        spending.check(step);
-      },
-      emit: run.emit,
-      newId,
-      now: Date.now,
-      caughtUp: run.channel.caughtUp,
-      signal: run.signal,
-    });
+  const dependencies: LoopDependencies = {
+    route: withCompaction(chain, async () => ((await compact(run)) ? request() : undefined)),
+    request,
+    answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
+    append: (message, origin) => append(run, message, origin),
+    count: (turn, model) => count(run, turn, model),
+    finishStep: (step) => finishStep(run, step),
+    checkLimits(step) {
+      guard.check();
+      spending.check(step);
+      for (let at = run.parent; at !== undefined; at = at.parent) at.spending.check(0);
+    },
+    emit: run.emit,
+    newId,
+    now: Date.now,
+    caughtUp: run.channel.caughtUp,
+    signal: run.signal,
+  };
+  return () => runLoop(dependencies, run.last.steps + 1);
 }
 
 const DEFAULT_RETRIES = 5;
@@ -306,7 +331,8 @@ async function runTask(task: TaskOptions, run: PromptRun): Promise<TaskResult> {
   const limit = run.config.subagent_depth ?? DEEPEST_NESTING;
   if (depth > limit) throw new AgentError("NESTING_TOO_DEEP", { tool: "task", limit });
   const model = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model) ?? run.last.model;
-  const request = { message: task.prompt, ...(model !== undefined && { model }), ...(task.agent !== undefined && { agent: task.agent }) };
+  const agent = task.agent ?? run.request.agent;
+  const request = { message: task.prompt, ...(model !== undefined && { model }), ...(agent !== undefined && { agent }) };
   const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task } }, run.environment);
   return {
     sessionId: result.sessionId,

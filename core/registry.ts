@@ -1,6 +1,6 @@
 import { AgentError, errorMessage } from "./errors.ts";
 import { type PluginHooks, within } from "./hooks.ts";
-import type { Contribution, LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import { type Contribution, checkPlugin, type LazyPlugin, type Plugin, type PluginCommand, type PluginContext } from "./plugin.ts";
 import type { Provider } from "./provider.ts";
 import { check } from "./schema.ts";
 import type { Tool } from "./tool.ts";
@@ -31,6 +31,8 @@ export interface Registry {
 export interface RegistryDependencies {
   contextOf(name: string, options: Record<string, unknown>): PluginContext;
   report(fault: { plugin: string; message: string }): void;
+  /** ms instead of LOAD_LIMIT_MS. */
+  limitMs?: number;
 }
 
 /** ms that loading and setting up one plugin may take. */
@@ -41,10 +43,15 @@ export const isLazy = (plugin: Plugin | LazyPlugin): plugin is LazyPlugin => "lo
 /** Sets up all plugins but the lazy ones. Throws PLUGIN_BROKEN and PLUGIN_CONFLICT. */
 export async function createRegistry(entries: PluginEntry[], dependencies: RegistryDependencies): Promise<Registry> {
   const state = new RegistryState(dependencies);
-  for (const entry of entries) {
-    const { plugin } = entry;
-    if (isLazy(plugin) && plugin.provides !== undefined) state.promise(plugin, entry);
-    else await state.add(entry);
+  try {
+    for (const entry of entries) {
+      const { plugin } = entry;
+      if (isLazy(plugin) && plugin.provides !== undefined) state.promise(plugin, entry);
+      else await state.add(entry);
+    }
+  } catch (error) {
+    await state.dispose();
+    throw error;
   }
   return state;
 }
@@ -56,6 +63,8 @@ class RegistryState implements Registry {
   readonly #providers = new Map<string, Provider>();
   readonly #commands = new Map<string, PluginCommand>();
   readonly #owners = new Map<string, string>();
+  /** What a plugin would bring, but another one took the place of it before it was loaded. */
+  readonly #replaced = new Set<string>();
   readonly #promised = new Map<string, PluginEntry>();
   readonly #loading = new Map<PluginEntry, Promise<void>>();
   readonly #disposers: { plugin: string; dispose(): void | Promise<void> }[] = [];
@@ -78,7 +87,7 @@ class RegistryState implements Registry {
 
   async add(entry: PluginEntry): Promise<void> {
     try {
-      const plugin = await loadPlugin(entry.plugin);
+      const plugin = checkPlugin(await within(limitOf(this.#dependencies), loadPlugin(entry.plugin)), entry.plugin.name);
       const contribution = await setUp(plugin, entry, this.#dependencies);
       this.#keep(plugin, contribution);
     } catch (error) {
@@ -106,7 +115,7 @@ class RegistryState implements Registry {
 
   async dispose(): Promise<void> {
     for (const { plugin, dispose } of this.#disposers.splice(0).reverse()) {
-      await within(LOAD_LIMIT_MS, Promise.resolve().then(dispose)).catch((error) => this.#dependencies.report({ plugin, message: `dispose: ${errorMessage(error)}` }));
+      await within(limitOf(this.#dependencies), Promise.resolve().then(dispose)).catch((error) => this.#dependencies.report({ plugin, message: `dispose: ${errorMessage(error)}` }));
     }
   }
 
@@ -118,11 +127,11 @@ class RegistryState implements Registry {
   }
 
   #keep(plugin: Plugin, contribution: Contribution): void {
-    const { tools = [], providers = [], commands = [], hooks, dispose } = contribution;
-    const replaces = plugin.replaces ?? [];
-    for (const tool of tools) this.#claim("tool", tool.name, plugin.name, replaces);
-    for (const provider of providers) this.#claim("provider", provider.id, plugin.name, replaces);
-    for (const command of commands) this.#claim("command", command.name, plugin.name, replaces);
+    const { hooks, dispose } = contribution;
+    const claim = (kind: Kind, name: string) => this.#claim(kind, name, plugin.name, plugin.replaces ?? []);
+    const tools = (contribution.tools ?? []).filter(({ name }) => claim("tool", name));
+    const providers = (contribution.providers ?? []).filter(({ id }) => claim("provider", id));
+    const commands = (contribution.commands ?? []).filter(({ name }) => claim("command", name));
     for (const tool of tools) this.tools.set(tool.name, tool);
     for (const provider of providers) this.#providers.set(provider.id, provider);
     for (const command of commands) this.#commands.set(command.name, command);
@@ -130,25 +139,33 @@ class RegistryState implements Registry {
     if (dispose !== undefined) this.#disposers.push({ plugin: plugin.name, dispose });
   }
 
-  #claim(kind: Kind, name: string, plugin: string, replaces: string[]): void {
+  /** False for a name that was replaced. Throws PLUGIN_CONFLICT. */
+  #claim(kind: Kind, name: string, plugin: string, replaces: string[]): boolean {
     const key = `${kind} ${name}`;
     const owner = this.#owners.get(key);
+    if (this.#replaced.has(`${plugin} ${key}`)) return false;
     if (owner !== undefined && owner !== plugin && !replaces.includes(name)) throw new AgentError("PLUGIN_CONFLICT", { first: owner, second: plugin, kind, name });
     this.#owners.set(key, plugin);
-    if (owner !== undefined && owner !== plugin) this.#promised.delete(key);
+    if (owner !== undefined && owner !== plugin) {
+      this.#replaced.add(`${owner} ${key}`);
+      this.#promised.delete(key);
+    }
+    return true;
   }
 }
 
-async function loadPlugin(plugin: Plugin | LazyPlugin): Promise<Plugin> {
-  return isLazy(plugin) ? (await within(LOAD_LIMIT_MS, plugin.load())).default : plugin;
+const limitOf = ({ limitMs = LOAD_LIMIT_MS }: RegistryDependencies): number => limitMs;
+
+async function loadPlugin(plugin: Plugin | LazyPlugin): Promise<unknown> {
+  return isLazy(plugin) ? (await plugin.load()).default : plugin;
 }
 
-async function setUp(plugin: Plugin, { options = {} }: PluginEntry, { contextOf }: RegistryDependencies): Promise<Contribution> {
+async function setUp(plugin: Plugin, { options = {} }: PluginEntry, dependencies: RegistryDependencies): Promise<Contribution> {
   const checked = plugin.options === undefined ? { value: options } : await check(plugin.options, options);
   if (checked.reason !== undefined) throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: `its options are wrong: ${checked.reason}` });
   const contribution = await within(
-    LOAD_LIMIT_MS,
-    Promise.resolve().then(() => plugin.setup(contextOf(plugin.name, checked.value as Record<string, unknown>))),
+    limitOf(dependencies),
+    Promise.resolve().then(() => plugin.setup(dependencies.contextOf(plugin.name, checked.value as Record<string, unknown>))),
   );
   if (typeof contribution !== "object" || contribution === null)
     throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: "setup returned no contribution; return {} where it adds nothing." });

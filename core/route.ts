@@ -28,7 +28,7 @@ export interface RouteDependencies {
 export interface RetryOptions {
   /** Retries of one model. */
   maxRetries: number;
-  /** ms that all waits of one step together may take; 0 is none. */
+  /** ms after the first try within which the last retry of a model begins; 0 is none. */
   budgetMs: number;
 }
 

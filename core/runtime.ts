@@ -13,14 +13,17 @@ import { newId } from "./id.ts";
 import { collectPlugins } from "./load-plugins.ts";
 import { type Log, silentLog } from "./log.ts";
 import { createNotices, type Notices } from "./notices.ts";
+import { limitsOf } from "./limits.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
 import { createPaths } from "./paths.ts";
 import type { LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
 import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createRegistry } from "./registry.ts";
+import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
 import type { JsonSchema } from "./tool.ts";
@@ -45,8 +48,6 @@ export interface PromptRequest {
   /** Paths to attach, relative to the workspace. */
   files?: string[];
   outputSchema?: JsonSchema;
-  /** Variant of the model that the configuration describes, such as "high". */
-  variant?: string;
   /** Run first, in order; the model sees calls and results. */
   tools?: { name: string; params?: unknown }[];
   /** With it no model is asked at all. */
@@ -180,6 +181,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
   const environment: PromptEnvironment = {
     cwd,
     config,
+    untrusted: loaded.untrusted?.keys ?? [],
     options: { ...options, modelSource: loaded.modelSource ?? options.modelSource },
     hooks,
     registry,
@@ -195,7 +197,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
     resting: new Map(),
     grants: new Set(),
   };
-  return createFace(environment, { sessions, notices, closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close()] });
+  return createFace(environment, { sessions, notices, closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)] });
 }
 
 interface Face {
@@ -205,7 +207,7 @@ interface Face {
 }
 
 function createFace(environment: PromptEnvironment, { sessions, notices, closeAll }: Face): Runtime {
-  const { cwd, config, registry, redactor, options } = environment;
+  const { cwd, config, registry, redactor } = environment;
   const closing = new AbortController();
   const running = new Set<Promise<RunResult>>();
   let closed: Promise<void> | undefined;
@@ -213,21 +215,14 @@ function createFace(environment: PromptEnvironment, { sessions, notices, closeAl
     cwd,
     config,
     sessions,
-    tools: async () => [...registry.tools.keys()],
+    tools: async () => [...selectTools(registry.tools, { options: environment.options, config, profile: findProfile(undefined, config) }).keys()],
     command: (name) => registry.command(name),
     redact: redactor.redact,
     prompt(request, promptOptions = {}) {
-      const channel = createChannel<AgentEvent>();
-      const { signal, release } = joinSignals([promptOptions.signal, closing.signal], options.limits?.timeoutMs);
-      const detach = notices.attach(environment.hooks, channel.send);
-      const result = runPrompt({ request: typeof request === "string" ? { message: request } : request, options: promptOptions, signal, channel }, environment).finally(() => {
-        release();
-        detach();
-        channel.close();
-        running.delete(result);
-      });
-      running.add(result);
-      return { result, [Symbol.asyncIterator]: () => channel[Symbol.asyncIterator]() };
+      const run = startPrompt(typeof request === "string" ? { message: request } : request, { ...promptOptions, environment, notices, closing: closing.signal });
+      running.add(run.result);
+      run.result.finally(() => running.delete(run.result));
+      return run;
     },
     close() {
       closing.abort(new AgentError("INTERRUPTED"));
@@ -238,6 +233,29 @@ function createFace(environment: PromptEnvironment, { sessions, notices, closeAl
       return closed;
     },
   };
+}
+
+interface StartOptions extends PromptOptions {
+  environment: PromptEnvironment;
+  notices: Notices;
+  closing: AbortSignal;
+}
+
+function startPrompt(request: PromptRequest, { environment, notices, closing, ...options }: StartOptions): Run {
+  const channel = createChannel<AgentEvent>();
+  const { signal, release } = joinSignals([options.signal, closing], limitsOf(environment.options.limits, environment.config).timeoutMs);
+  const detach = notices.attach(environment.hooks, channel.send);
+  const result = runPrompt({ request, options, signal, channel }, environment).finally(() => {
+    release();
+    detach();
+    channel.close();
+  });
+  return { result, [Symbol.asyncIterator]: () => channel[Symbol.asyncIterator]() };
+}
+
+/** What happened when no prompt was there any more. */
+function warnOfRest(notices: Notices, log: Log): void {
+  for (const { type, ...facts } of notices.left()) log.warn(type, facts);
 }
 
 function pluginContexts({ cwd, dataDir, loaded, log }: Ground, fetch: PluginContext["fetch"]): (name: string, options: Record<string, unknown>) => PluginContext {

@@ -43,7 +43,7 @@ const PARALLEL_CALLS = 16;
  */
 export async function answerCalls(calls: AskedCall[], messageId: string, dependencies: CallDependencies): Promise<Message[]> {
   const results: ToolResultPart[] = [];
-  const attachments: Attachment[] = [];
+  const attachments: Attachment[][] = [];
   const waiting = [...calls.entries()];
   const work = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
@@ -51,11 +51,11 @@ export async function answerCalls(calls: AskedCall[], messageId: string, depende
       const { output, state } = await answerCall(asked, { messageId, partId: dependencies.newId("prt"), depth: 0 }, dependencies);
       const value = output.output;
       results[index] = { type: "tool-result", toolCallId: asked.id, toolName: asked.tool, output: { type: state.status === "error" ? "error-text" : "text", value } };
-      attachments.push(...(output.attachments ?? []));
+      attachments[index] = output.attachments ?? [];
     }
   };
   await Promise.all(Array.from({ length: Math.min(PARALLEL_CALLS, calls.length) }, work));
-  return [{ role: "tool", content: results }, ...attachmentMessage(attachments)];
+  return [{ role: "tool", content: results }, ...attachmentMessage(attachments.flat())];
 }
 
 /** Files cannot stand in a tool result of every provider; in a user's message they can. */
@@ -75,7 +75,7 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
   const startedAt = dependencies.now();
   const shown = { messageId: place.messageId, partId: place.partId, callId: asked.id, tool: asked.tool, input: parseInput(asked.input) ?? asked.input };
   dependencies.emit({ type: "tool.start", ...shown });
-  const answered = await runCall(asked, place, dependencies).then(
+  const answered = await orAborted(runCall(asked, place, dependencies), dependencies.signal).then(
     (result): AnsweredCall => ({
       output: result,
       state: { status: "completed", output: result.output, title: result.title ?? "", metadata: result.metadata ?? {}, startedAt, endedAt: dependencies.now() },
@@ -97,9 +97,11 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };
   await authorise(tool, judged, dependencies);
-  const output = await orAborted((async () => tool.run(judged.input, dependencies.contextOf(judged, place)))(), dependencies.signal);
-  const result = await dependencies.after(toResult(output, tool), judged);
-  return { ...result, output: dependencies.redact(tool.selfLimiting ? result.output : await dependencies.truncate(result.output)) };
+  dependencies.signal.throwIfAborted();
+  const result = await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged);
+  // Redacted first: a cut through the middle of a secret would hide it.
+  const output = dependencies.redact(result.output);
+  return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
 }
 
 function findTool(name: string, tools: ReadonlyMap<string, Tool>): Tool {
@@ -124,7 +126,7 @@ async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: CallDepend
 
 function toResult(output: ToolOutput, tool: Tool): ToolResult {
   if (typeof output === "string") return { output };
-  if (typeof output?.output === "string") return output;
+  if (typeof output?.output === "string" && Array.isArray(output.attachments ?? [])) return output;
   throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "it returned neither a string nor { output }." });
 }
 

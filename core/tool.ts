@@ -77,7 +77,7 @@ export interface ToolContext {
   model: string;
   /** Shows how far the call is; never blocks, may be thinned out. */
   progress(update: { title?: string; output?: string; metadata?: Record<string, unknown> }): void;
-  /** Runs another tool by the same path: permissions, hooks, limits, events. Throws an AgentError where that call fails. */
+  /** Runs another tool by the same path: permissions, hooks, limits, events. Throws where that call fails; the message is what a model would read. */
   call(tool: string, input: unknown): Promise<ToolResult>;
   /** Runs a prompt in a child session. Its events carry this session as parent. */
   runTask(options: TaskOptions): Promise<TaskResult>;

@@ -32,6 +32,7 @@ export interface TurnContext {
   now(): number;
   /** Resolves when the readers of the events have caught up. */
   caughtUp(): Promise<void> | undefined;
+  signal: AbortSignal;
 }
 
 interface Block {
@@ -42,25 +43,29 @@ interface Block {
   providerOptions?: Record<string, any>;
 }
 
+type Call = AskedCall & { providerOptions?: Record<string, any> };
+
 interface Fold {
   /** Text, reasoning and calls in the order in which they began. */
-  parts: (Block | AskedCall)[];
+  parts: (Block | Call)[];
   open: Map<string, Block>;
-  calls: Map<string, AskedCall & { providerOptions?: Record<string, any> }>;
+  /** Calls that are still being written. An id that comes again after its call is complete is another call. */
+  writing: Map<string, Call>;
   finish?: Extract<LanguageModelV3StreamPart, { type: "finish" }>;
   respondedModelId?: string;
 }
 
 /**
  * Folds a model's stream into one message. Throws what the stream reports as an error, STREAM_CUT for a stream that
- * ends without a finish, and ANSWER_EMPTY for one that says nothing.
+ * ends without a finish, ANSWER_EMPTY for one that says nothing, and the signal's reason; nothing is emitted after an abort.
  */
 export async function foldTurn(stream: ReadableStream<LanguageModelV3StreamPart>, context: TurnContext): Promise<Turn> {
-  const fold: Fold = { parts: [], open: new Map(), calls: new Map() };
+  const fold: Fold = { parts: [], open: new Map(), writing: new Map() };
   const reader = stream.getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      context.signal.throwIfAborted();
       if (done) break;
       foldPart(fold, value, context);
       await context.caughtUp();
@@ -88,10 +93,10 @@ function foldPart(fold: Fold, part: LanguageModelV3StreamPart, context: TurnCont
       closeBlock(fold, blockKey(part), context);
       return;
     case "tool-input-start":
-      callOf(fold, part.id, part.toolName);
+      if (!part.providerExecuted) openCall(fold, part.id, part.toolName);
       return;
     case "tool-input-delta":
-      callOf(fold, part.id, "").input += part.delta;
+      growCall(fold.writing.get(part.id), part.delta);
       return;
     case "tool-call":
       closeCall(fold, part);
@@ -145,18 +150,21 @@ function closeBlock(fold: Fold, key: string, context: TurnContext): void {
   context.emit({ type: kind, messageId: context.messageId, partId, text, startedAt, endedAt: context.now() });
 }
 
-function callOf(fold: Fold, id: string, tool: string): AskedCall & { providerOptions?: Record<string, any> } {
-  const known = fold.calls.get(id);
-  if (known !== undefined) return known;
+function openCall(fold: Fold, id: string, tool: string): Call {
   const call = { id, tool, input: "" };
-  fold.calls.set(id, call);
+  fold.writing.set(id, call);
   fold.parts.push(call);
   return call;
 }
 
+function growCall(call: Call | undefined, delta: string): void {
+  if (call !== undefined) call.input += delta;
+}
+
 function closeCall(fold: Fold, part: Extract<LanguageModelV3StreamPart, { type: "tool-call" }>): void {
   if (part.providerExecuted) return;
-  const call = callOf(fold, part.toolCallId, part.toolName);
+  const call = fold.writing.get(part.toolCallId) ?? openCall(fold, part.toolCallId, part.toolName);
+  fold.writing.delete(part.toolCallId);
   // The deltas are what the model sent; a package may have mended the input of the closing part.
   if (call.input === "") call.input = part.input;
   if (part.providerMetadata !== undefined) call.providerOptions = part.providerMetadata;
@@ -166,7 +174,7 @@ function finishTurn(fold: Fold, context: TurnContext): Turn {
   const { finish } = fold;
   if (finish === undefined) throw new AgentError("STREAM_CUT", { model: context.model, reason: "the stream closed early." });
   const reason = readReason(finish.finishReason);
-  const calls = withOwnIds([...fold.calls.values()], context);
+  const calls = withOwnIds(fold.parts.filter((part) => "tool" in part), context);
   const text = fold.parts.flatMap((part) => ("kind" in part && part.kind === "text" ? [part.text] : [])).join("");
   if (reason === "error") throw new AgentError("STREAM_CUT", { model: context.model, reason: "the provider reported an error at its end." });
   const isEmpty = text.trim() === "" && calls.length === 0;

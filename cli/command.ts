@@ -1,0 +1,50 @@
+import { join, resolve } from "node:path";
+import { createRedactor, createSessions, dataDirectory, hostEnvironment, loadConfig, type Sessions } from "agent-runtime";
+import type { CommandInvocation } from "./args.ts";
+import type { RunHost } from "./run.ts";
+
+/** What every command gets; each takes what it needs. */
+function createCommandContext({ runtime: options }: CommandInvocation, { streams, signal }: RunHost) {
+  const env = hostEnvironment();
+  const cwd = resolve(options.cwd ?? process.cwd());
+  const dataDir = dataDirectory(env);
+  const redactor = createRedactor();
+  let sessions: Sessions | undefined;
+  return {
+    cwd,
+    dataDir,
+    signal,
+    async load() {
+      const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
+      for (const secret of loaded.secrets) redactor.add(secret);
+      return loaded;
+    },
+    write: (text: string): void => void streams.write(text),
+    redact: redactor.redact,
+    get sessions(): Sessions {
+      sessions ??= createSessions({ dir: join(dataDir, "sessions"), on: (event) => streams.say(`warning: ${event.path}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`) });
+      return sessions;
+    },
+  };
+}
+
+export type CommandContext = ReturnType<typeof createCommandContext>;
+
+interface Command {
+  name: string;
+  description: string;
+  run(words: string[], context: CommandContext): Promise<number>;
+}
+
+const COMMANDS: Record<string, () => Promise<Command>> = {
+  session: async () => (await import("./commands/session.ts")).sessionCommand,
+  config: async () => (await import("./commands/config.ts")).configCommand,
+  trust: async () => (await import("./commands/trust.ts")).trustCommand,
+};
+
+/** Runs a command of the command line; resolves to its exit code. */
+export async function runCommand(invocation: CommandInvocation, host: RunHost): Promise<number> {
+  const command = await COMMANDS[invocation.name]?.();
+  if (command === undefined) throw new Error(`no command ${invocation.name}`);
+  return command.run(invocation.words, createCommandContext(invocation, host));
+}

@@ -1,0 +1,174 @@
+import { AgentError, type Entry, type Message, type SessionMeta, type Sessions } from "agent-runtime";
+
+export interface SessionCommandContext {
+  sessions: Sessions;
+  write(text: string): void;
+  redact(text: string): string;
+}
+
+type Content = Exclude<Message["content"], string>[number];
+type ToolCall = Extract<Content, { type: "tool-call" }>;
+type ToolResult = Extract<Content, { type: "tool-result" }>;
+type Output = ToolResult["output"];
+
+/** `agent session list [--json] | show ID | delete ID | export ID`. Resolves to the exit code; throws AgentErrors. */
+export const sessionCommand = {
+  name: "session",
+  description: "List, show, delete or export sessions: list [--json] | show ID | delete ID | export ID",
+  async run(words: string[], context: SessionCommandContext): Promise<number> {
+    const [action = "list", ...rest] = words;
+    if (action === "list") return listSessions(rest, context);
+    if (action === "show") return showSession(readId(action, rest), context);
+    if (action === "delete") return deleteSession(readId(action, rest), context);
+    if (action === "export") return exportSession(readId(action, rest), context);
+    throw new AgentError("OPTION_UNKNOWN", { what: "session command", name: action, suggestion: "Use list, show, delete or export. " });
+  },
+};
+
+async function listSessions(words: string[], { sessions, write, redact }: SessionCommandContext): Promise<number> {
+  const unknown = words.find((word) => word !== "--json");
+  if (unknown !== undefined) throw new AgentError("OPTION_UNKNOWN", { what: "option", name: unknown, suggestion: "Use session list [--json]. " });
+  const metas = await sessions.list();
+  if (words.includes("--json")) {
+    const rows = metas.map(({ id, title, createdAt, updatedAt, cwd, steps, costUsd }) => ({
+      id,
+      title,
+      createdAt,
+      updatedAt,
+      cwd,
+      steps,
+      cost: costUsd ?? null,
+    }));
+    write(`${redact(JSON.stringify(rows, null, 2))}\n`);
+    return 0;
+  }
+  for (const meta of metas) write(`${redact(plain(`${meta.id}  ${formatTime(meta.updatedAt)}  ${meta.title || "(no title)"}  ${meta.cwd}`))}\n`);
+  return 0;
+}
+
+async function showSession(id: string, { sessions, write, redact }: SessionCommandContext): Promise<number> {
+  const { meta, entries } = await sessions.read(id);
+  const cost = meta.costUsd === undefined ? "" : `, ${meta.costUsd.toFixed(4)} USD`;
+  write(redact(plain(`${meta.title || "(no title)"}\n${meta.id}, ${formatTime(meta.updatedAt)}, ${meta.cwd}\n${meta.steps} steps${cost}\n`)));
+  for (const entry of entries) write(redact(plain(`\n${showEntry(entry)}\n`)));
+  return 0;
+}
+
+async function deleteSession(id: string, { sessions, write }: SessionCommandContext): Promise<number> {
+  await sessions.delete(id);
+  write(`Deleted ${id}.\n`);
+  return 0;
+}
+
+/** opencode's export: `{ info, messages: [{ info, parts }] }`; results stand in the call they answer. */
+async function exportSession(id: string, { sessions, write, redact }: SessionCommandContext): Promise<number> {
+  const { meta, entries } = await sessions.read(id);
+  const results = new Map(entries.flatMap((entry) => resultsOf(entry).map((result) => [result.toolCallId, { result, at: entry.at }] as const)));
+  const messages = entries.filter(({ message }) => message.role !== "tool").map((entry) => exportEntry(entry, meta, results));
+  write(`${redact(JSON.stringify({ info: exportMeta(meta), messages }, null, 2))}\n`);
+  return 0;
+}
+
+function readId(action: string, [id, ...more]: string[]): string {
+  if (id !== undefined && more.length === 0 && !id.startsWith("-")) return id;
+  throw new AgentError("OPTION_INVALID", { option: `session ${action}`, reason: "it takes the id of one session." });
+}
+
+const formatTime = (at: number): string => new Date(at).toISOString().slice(0, 16).replace("T", " ");
+
+/** Without what steers a terminal: a title or an answer is text, whoever wrote it. */
+const plain = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+
+function showEntry({ message, model }: Entry): string {
+  if (message.role === "system") return `system\n${message.content}`;
+  const title = message.role === "assistant" && model !== undefined ? `assistant (${model})` : message.role;
+  return [title, ...message.content.map(showPart)].join("\n");
+}
+
+function showPart(part: Content): string {
+  switch (part.type) {
+    case "text":
+      return part.text;
+    case "reasoning":
+      return `(thinks) ${part.text}`;
+    case "file":
+      return `[file ${part.filename ?? ""} ${part.mediaType}]`;
+    case "tool-call":
+      return `[${part.toolName} ${JSON.stringify(part.input)}]`;
+    case "tool-result":
+      return `[result of ${part.toolName}]\n${outputText(part.output)}`;
+    case "tool-approval-response":
+      return part.approved ? "[approved]" : "[not approved]";
+    default:
+      part satisfies never;
+      return "";
+  }
+}
+
+function outputText(output: Output): string {
+  switch (output.type) {
+    case "text":
+    case "error-text":
+      return output.value;
+    case "json":
+    case "error-json":
+      return JSON.stringify(output.value);
+    case "execution-denied":
+      return output.reason ?? "denied";
+    case "content":
+      return output.value.map((part) => (part.type === "text" ? part.text : `[${part.type}]`)).join("\n");
+    default:
+      output satisfies never;
+      return "";
+  }
+}
+
+const isError = ({ type }: Output): boolean => type === "error-text" || type === "error-json" || type === "execution-denied";
+
+const resultsOf = ({ message }: Entry): ToolResult[] =>
+  message.role === "tool" ? message.content.filter((part): part is ToolResult => part.type === "tool-result") : [];
+
+function exportMeta({ id, title, cwd, parentId, createdAt, updatedAt }: SessionMeta) {
+  return { id, directory: cwd, ...(parentId !== undefined && { parentID: parentId }), title, time: { created: createdAt, updated: updatedAt } };
+}
+
+type Results = Map<string, { result: ToolResult; at: number }>;
+
+function exportEntry(entry: Entry, { id: sessionID, cwd }: SessionMeta, results: Results) {
+  const { id, at, model = "", message } = entry;
+  const slash = model.indexOf("/");
+  const who = { providerID: model.slice(0, Math.max(slash, 0)), modelID: model.slice(slash + 1) };
+  const info = { id, sessionID, role: message.role, time: { created: at }, ...(message.role === "assistant" && { ...who, path: { cwd, root: cwd } }) };
+  const content: Content[] = message.role === "system" ? [{ type: "text", text: message.content }] : message.content;
+  const parts = content.map((part, index) => ({ id: partId(id, index), sessionID, messageID: id, ...exportPart(part, at, results) }));
+  return { info, parts };
+}
+
+const partId = (messageId: string, index: number): string => `prt_${messageId.replace(/^[a-z]+_/, "")}${String(index).padStart(4, "0")}`;
+
+function exportPart(part: Content, at: number, results: Results) {
+  switch (part.type) {
+    case "text":
+    case "reasoning":
+      return { type: part.type, text: part.text, time: { start: at, end: at } };
+    case "file":
+      return { type: "file", mime: part.mediaType, ...(part.filename !== undefined && { filename: part.filename }), url: fileUrl(part.data, part.mediaType) };
+    case "tool-call":
+      return { type: "tool", tool: part.toolName, callID: part.toolCallId, state: exportCall(part, at, results.get(part.toolCallId)) };
+    default:
+      return { type: part.type };
+  }
+}
+
+function fileUrl(data: Uint8Array | string | URL, mediaType: string): string {
+  if (data instanceof URL) return data.href;
+  return `data:${mediaType};base64,${typeof data === "string" ? data : Buffer.from(data).toString("base64")}`;
+}
+
+function exportCall({ input, toolName }: ToolCall, start: number, answer: { result: ToolResult; at: number } | undefined) {
+  if (!answer) return { status: "pending", input };
+  const text = outputText(answer.result.output);
+  const time = { start, end: answer.at };
+  if (isError(answer.result.output)) return { status: "error", input, error: text, time };
+  return { status: "completed", input, output: text, title: toolName, metadata: {}, time };
+}

@@ -1,0 +1,80 @@
+import { readFileSync } from "node:fs";
+import { type AgentError, toAgentError } from "agent-runtime";
+import { createJsonOutput, createTextOutput, openStreams } from "./output.ts";
+import type { RunHost } from "./run.ts";
+import { watchSignals } from "./signals.ts";
+
+/** From the first signal or the closing of stdout to the end, whatever still hangs; the promise is 3 s. */
+const GRACE_MS = 2700;
+
+const readVersion = (): string => JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")).version;
+
+/** The command. Runs it, waits until every byte is out, and ends the process: the only place that does. */
+export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<void> {
+  const ending = new AbortController();
+  const endNow = (exitCode: number) => process.exit(exitCode);
+  const abort = (error: AgentError) => {
+    if (ending.signal.aborted) return;
+    setTimeout(() => endNow(error.exit), GRACE_MS).unref();
+    ending.abort(error);
+  };
+  const streams = openStreams(process.stdout, process.stderr, abort);
+  const host: RunHost = { streams, signal: ending.signal, abort };
+  watchSignals({ abort, endNow });
+  watchFaults(host, argv);
+  let exitCode: number;
+  try {
+    exitCode = await dispatch(argv, host);
+  } catch (error) {
+    exitCode = report(toAgentError(error), host, argv);
+  }
+  await streams.flush();
+  endNow(ending.signal.aborted ? toAgentError(ending.signal.reason).exit : exitCode);
+}
+
+async function dispatch(argv: readonly string[], host: RunHost): Promise<number> {
+  if (argv[0] === "--version" || argv[0] === "-V") return print(`${readVersion()}\n`, host);
+  const { parseArgs } = await import("./args.ts");
+  const invocation = parseArgs(argv, process.env);
+  switch (invocation.kind) {
+    case "version":
+      return print(`${readVersion()}\n`, host);
+    case "help":
+      return print(invocation.text, host);
+    case "command":
+      return (await import("./command.ts")).runCommand(invocation, host);
+    case "run":
+      return (await import("./run.ts")).runPrompts(invocation, host);
+    default:
+      invocation satisfies never;
+      return 2;
+  }
+}
+
+function print(text: string, { streams }: RunHost): number {
+  streams.write(text);
+  return 0;
+}
+
+/** Tells of an error that belongs to no request: an event on stdout where JSON was asked for, and always a line on stderr. */
+function report(error: AgentError, { streams }: RunHost, argv: readonly string[]): number {
+  const options = { streams, stream: false, redact: (text: string) => text, log: { verbose: argv.includes("--verbose"), quiet: false } };
+  if (wantsJson(argv)) createJsonOutput({ ...options, log: { ...options.log, verbose: false } }).error(error);
+  createTextOutput(options).error(error);
+  return error.exit;
+}
+
+/** Asked of the raw words, because they may be what is wrong. */
+const wantsJson = (argv: readonly string[]): boolean =>
+  process.env.AGENT_OUTPUT_FORMAT === "json" || /(^|\0)(--output-format[=\0]json|--json-standard[=\0]opencode)(\0|$)/.test(argv.join("\0"));
+
+/** A fault that nobody caught ends the run as an error of ours; a promise that nobody waits for cannot change the outcome. */
+function watchFaults(host: RunHost, argv: readonly string[]): void {
+  process.on("uncaughtException", (error) => {
+    report(toAgentError(error), host, argv);
+    host.abort(toAgentError(error));
+  });
+  process.on("unhandledRejection", (error) => {
+    if (argv.includes("--verbose")) host.streams.say(`debug: unhandled rejection: ${error instanceof Error ? error.stack : String(error)}\n`);
+  });
+}

@@ -1,0 +1,150 @@
+import type { AgentError, AgentEvent, EventOf, RunResult } from "agent-runtime";
+import { oneLine, withoutControls } from "./plain-text.ts";
+
+/** What is to be printed, and where. Progress is left out with --quiet; errors never are. */
+export interface TextPiece {
+  to: "answer" | "progress" | "error";
+  text: string;
+}
+
+export interface TextOptions {
+  /** Answers are shown as they come: on a terminal, and with --stream. */
+  deltas: boolean;
+  /** The answer goes to a terminal, which must not get control characters. */
+  terminal: boolean;
+}
+
+/**
+ * Turns events into text: the answer for stdout, the progress for stderr. Without `deltas` a step's text is given when
+ * the step is complete, so that what was made void is never printed. Keeps the text of the step at hand, and nothing else.
+ */
+export function createTextProjection({ deltas, terminal }: TextOptions): (event: AgentEvent) => TextPiece[] {
+  const clean = terminal ? withoutControls : (text: string) => text;
+  let blocks: string[] = [];
+  /** Part that was shown last, and whether its line is still open. */
+  let shown: { partId: string; open: boolean } | undefined;
+
+  const showDelta = (event: EventOf<"text.delta">): TextPiece[] => {
+    const text = clean(event.delta);
+    if (text === "") return [];
+    shown = { partId: event.partId, open: !text.endsWith("\n") };
+    return [answer(text)];
+  };
+
+  const showText = (event: EventOf<"text">): TextPiece[] => {
+    if (!deltas) {
+      if (event.text.trim() !== "") blocks.push(endLine(clean(event.text)));
+      return [];
+    }
+    const pieces = shown?.partId === event.partId ? [] : [answer(clean(event.text))];
+    const isOpen = shown?.partId === event.partId ? shown.open : !event.text.endsWith("\n");
+    shown = { partId: event.partId, open: false };
+    return isOpen && event.text !== "" ? [...pieces, answer("\n")] : pieces;
+  };
+
+  const voidText = (): TextPiece[] => {
+    blocks = [];
+    const pieces = shown === undefined ? [] : [...(shown.open ? [answer("\n")] : []), progress("-- answer restarted --")];
+    shown = undefined;
+    return pieces;
+  };
+
+  const flush = (): TextPiece[] => {
+    const pieces = blocks.map(answer);
+    blocks = [];
+    const open = shown?.open ? [answer("\n")] : [];
+    shown = undefined;
+    return [...open, ...pieces];
+  };
+
+  return (event) => {
+    if (event.parentId !== undefined) return projectChild(event);
+    switch (event.type) {
+      case "text.delta":
+        return deltas ? showDelta(event) : [];
+      case "text":
+        return showText(event);
+      case "text.void":
+        return voidText();
+      case "step.start":
+        blocks = [];
+        return [];
+      case "step.finish":
+        return flush();
+      case "session.finish":
+        return [...(event.result.status === "limit" ? flush() : shown?.open ? [answer("\n")] : []), progress(describeResult(event.result))];
+      case "error":
+        return [...(shown?.open ? flush() : []), { to: "error", text: formatError(event.error) }];
+      default:
+        return projectProgress(event);
+    }
+  };
+}
+
+const answer = (text: string): TextPiece => ({ to: "answer", text });
+const progress = (text: string): TextPiece => ({ to: "progress", text: `${text}\n` });
+const endLine = (text: string): string => (text.endsWith("\n") ? text : `${text}\n`);
+
+/** Of a child session only the tools are shown: its answer is its parent's tool result. */
+function projectChild(event: AgentEvent): TextPiece[] {
+  return event.type === "tool.finish" ? [progress(`  ${describeTool(event)}`)] : [];
+}
+
+type Shown = "text.delta" | "text" | "text.void" | "step.start" | "step.finish" | "session.finish" | "error";
+
+function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece[] {
+  switch (event.type) {
+    case "session.start":
+    case "model.resolved":
+    case "reasoning":
+    case "reasoning.delta":
+    case "tool.start":
+    case "tool.progress":
+      return [];
+    case "tool.finish":
+      return [progress(describeTool(event))];
+    case "retry":
+      return [progress(`retry ${event.attempt} of ${event.model} in ${seconds(event.delayMs)}: ${oneLine(event.error.message)}`)];
+    case "fallback":
+      return [progress(`fallback from ${event.from} to ${event.to}: ${oneLine(event.error.message)}`)];
+    case "permission.request":
+      return [progress(`permission for ${event.tool}: ${oneLine(event.title)}`)];
+    case "compaction":
+      return [progress(`compacted the conversation: ${event.before} → ${event.after} messages`)];
+    case "loop.warning":
+      return [progress(`warning: the model repeats itself: ${oneLine(event.calls)} (${event.times} times)`)];
+    case "plugin.error":
+      return [progress(`warning: the plugin ${event.plugin}${event.hook === undefined ? "" : ` (${event.hook})`}: ${oneLine(event.message, 500)}`)];
+    case "config.untrusted":
+      return [progress(`warning: this workspace is not trusted; ignored: ${oneLine(event.keys.join(", "))}. Read its files, then run: agent trust`)];
+    case "sandbox.unavailable":
+      return [progress(`note: no sandbox: ${oneLine(event.reason)}`)];
+    case "store.degraded":
+      return [progress(`warning: ${event.path} cannot be written: ${oneLine(event.reason)}`)];
+    case "store.recovered":
+      return [progress(`warning: ${event.path} was damaged: ${event.kept} records kept, ${event.lost} lost${event.quarantine === undefined ? "" : `; the damaged file is ${event.quarantine}`}`)];
+    default:
+      event satisfies never;
+      return [];
+  }
+}
+
+function describeTool({ tool, state }: EventOf<"tool.finish">): string {
+  return state.status === "completed" ? `→ ${tool} ${oneLine(state.title)}`.trimEnd() : `✗ ${tool} ${oneLine(state.error)}`;
+}
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+
+function describeResult({ status, model, steps, tokens, costUsd, durationMs }: RunResult): string {
+  const all = tokens.input + tokens.output + tokens.cache.read + tokens.cache.write;
+  const cost = costUsd === undefined ? "cost unknown" : `$${costUsd.toFixed(4)}`;
+  const parts = [...(model ? [model] : []), `${steps} ${steps === 1 ? "step" : "steps"}`, `${all} tokens`, cost, seconds(durationMs)];
+  return `${status === "success" ? "done" : status}: ${parts.join(" · ")}`;
+}
+
+/** `error: fact`, the way out, the code; with `stack` also where it happened. */
+export function formatError(error: AgentError, { stack = false } = {}): string {
+  const lines = [`error: ${error.message}`, ...(error.hint ? [error.hint] : []), `[${error.code}]`];
+  if (stack) lines.push(error.stack ?? "", ...(error.cause instanceof Error ? [`caused by ${error.cause.stack}`] : []));
+  return `${withoutControls(lines.join("\n"))}\n`;
+}

@@ -1,0 +1,250 @@
+import { fstatSync } from "node:fs";
+import { AgentError, type AgentEvent, createRuntime, NO_TOKENS, type PromptOptions, type PromptRequest, type RunResult, type Runtime, toAgentError } from "agent-runtime";
+import { builtins } from "../plugins/index.ts";
+import type { RunInvocation } from "./args.ts";
+import { watchClosedOutput } from "./closed-output.ts";
+import { type InputItem, type PromptFormat, readInput } from "./input.ts";
+import { createLog } from "./log.ts";
+import { createJsonOutput, createTextOutput, type Output, type Streams } from "./output.ts";
+import { openStdin, type Stdin } from "./stdin.ts";
+
+/** How long a run that was told to end may take before its result is written without it. */
+const ABORT_MS = 2200;
+
+/** The closed output is watched only in runs that last. */
+const WATCH_AFTER_MS = 1000;
+
+export interface RunHost {
+  streams: Streams;
+  /** Aborts at a signal and when stdout is closed; its reason is an AgentError. */
+  signal: AbortSignal;
+  abort(error: AgentError): void;
+  stdin?: Stdin;
+  makeRuntime?: typeof createRuntime;
+}
+
+/** Everything that the prompts of one command share. */
+interface Session {
+  host: RunHost;
+  invocation: RunInvocation;
+  runtime: Promise<Runtime>;
+  /** Aborts when a run that was told to end has not done so in time. */
+  late: AbortSignal;
+  /** Of the first prompt; the next ones go on with it. */
+  sessionId?: string;
+  redact(text: string): string;
+}
+
+/** Answers every prompt of the command line or of stdin, in order. Resolves to the exit code of the first that failed, else 0. */
+export async function runPrompts(invocation: RunInvocation, host: RunHost): Promise<number> {
+  const stdin = host.stdin ?? openStdin();
+  const say = (line: string) => {
+    if (!invocation.log.quiet) host.streams.say(`${line}\n`);
+  };
+  const session: Session = { host, invocation, runtime: startRuntime(invocation, host), late: delayAbort(host.signal), redact: (text) => text };
+  session.runtime.then(({ redact }) => (session.redact = redact), () => {});
+  const items = readInput({
+    ...(invocation.prompt !== undefined && { prompt: invocation.prompt }),
+    joinStdin: invocation.joinStdin,
+    format: invocation.inputFormat,
+    stdin,
+    signal: host.signal,
+    say,
+  });
+  const warned = invocation.prompt !== undefined && !invocation.joinStdin && stdin.kind === "stream" ? warnOfWaiting(stdin, say) : undefined;
+  const unwatch = watchOutput(host);
+  try {
+    return await answerItems(items, session);
+  } finally {
+    unwatch();
+    await warned;
+    await closeRuntime(session);
+  }
+}
+
+/** Later than the first request on its way, so that it delays nothing. */
+async function warnOfWaiting(stdin: Stdin, say: (line: string) => void): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  if (await stdin.hasWaiting()) say("warning: stdin was not read; add - to join it to the prompt");
+}
+
+/** Starts the runtime while stdin is read; whoever needs it first meets its error. */
+function startRuntime({ runtime: options, log }: RunInvocation, { streams, makeRuntime = createRuntime }: RunHost): Promise<Runtime> {
+  let redact = (text: string) => text;
+  const started = makeRuntime({
+    ...options,
+    plugins: [...builtins, ...(options.plugins ?? [])],
+    log: createLog({ ...log, say: (line) => streams.say(`${redact(line)}\n`), redact: (text) => redact(text) }),
+  });
+  started.then((runtime) => (redact = runtime.redact), () => {});
+  return started;
+}
+
+async function answerItems(items: AsyncGenerator<InputItem>, session: Session): Promise<number> {
+  const { signal } = session.host;
+  let exitCode = 0;
+  for (let next = await nextItem(items, session); next !== undefined; next = await nextItem(items, session)) {
+    const code = await answerItem(next, session);
+    exitCode ||= code;
+    if (signal.aborted) break;
+    if (code !== 0 && (await isBroken(session.runtime))) break;
+  }
+  return signal.aborted ? toAgentError(signal.reason).exit : exitCode;
+}
+
+/** The next item, or nothing at the end or when the run was told to end meanwhile. */
+async function nextItem(items: AsyncGenerator<InputItem>, { host }: Session): Promise<InputItem | undefined> {
+  const next = await unlessAborted(items.next(), host.signal);
+  return next === undefined || next.done ? undefined : next.value;
+}
+
+/** What the promise gives, or nothing once the signal aborts. Leaves nothing behind, as racing against a promise that lives long would. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const stop = () => resolve(undefined);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+function delayAbort(signal: AbortSignal): AbortSignal {
+  const late = new AbortController();
+  signal.addEventListener("abort", () => setTimeout(() => late.abort(), ABORT_MS).unref(), { once: true });
+  return late.signal;
+}
+
+const isBroken = (runtime: Promise<Runtime>): Promise<boolean> => runtime.then(() => false, () => true);
+
+async function answerItem(item: InputItem, session: Session): Promise<number> {
+  const startedAt = performance.now();
+  try {
+    if (item.kind === "error") throw item.error;
+    const runtime = await unlessAborted(session.runtime, session.host.signal);
+    if (runtime === undefined) throw session.host.signal.reason;
+    const command = await findCommand(runtime, session);
+    if (command) return await command();
+    return await answerPrompt(item.request, { output: await makeOutput(item.format, session), runtime, session });
+  } catch (error) {
+    const failure = toAgentError(error);
+    const output = await makeOutput(item.format, session);
+    await output.error(failure);
+    if (item.kind === "request") await output.result(emptyResult(failure, startedAt));
+    return failure.exit;
+  }
+}
+
+/** A prompt of bare words may be a command that a plugin brings. */
+async function findCommand(runtime: Runtime, { invocation, host }: Session): Promise<(() => Promise<number>) | undefined> {
+  const [name, ...words] = invocation.words;
+  if (name === undefined || !/^[a-z][\w-]*$/i.test(name)) return undefined;
+  const command = await runtime.command(name);
+  if (command === undefined) return undefined;
+  const write = (text: string) => void host.streams.write(runtime.redact(text));
+  return async () => (await command.run(words, { cwd: runtime.cwd, signal: host.signal, write })) ?? 0;
+}
+
+interface Answering {
+  runtime: Runtime;
+  output: Output;
+  session: Session;
+}
+
+async function answerPrompt(request: PromptRequest, { runtime, output, session }: Answering): Promise<number> {
+  const { signal } = session.host;
+  const startedAt = performance.now();
+  const { request: whole, options } = withCommandLine(request, session);
+  const run = runtime.prompt(whole, options);
+  const result = await printEvents(run, { output, session, keepsSession: request.session === undefined });
+  if (result !== undefined) return result.exitCode;
+  const failure = toAgentError(signal.reason);
+  await output.error(failure);
+  await output.result({ ...emptyResult(failure, startedAt), sessionId: session.sessionId ?? "" });
+  return failure.exit;
+}
+
+/** What the request says counts more than the command line; the session is that of the first prompt. */
+function withCommandLine(request: PromptRequest, { invocation, host, sessionId }: Session): { request: PromptRequest; options: PromptOptions } {
+  const { id, ...first } = invocation.session;
+  const going = sessionId ?? id;
+  const isFirst = sessionId === undefined && request.session === undefined;
+  return {
+    request: { ...invocation.request, ...(going !== undefined && { session: going }), ...request },
+    options: { signal: host.signal, deltas: invocation.stream || host.streams.isTerminal, ...(isFirst ? first : {}) },
+  };
+}
+
+interface Printing {
+  output: Output;
+  session: Session;
+  /** The next prompts go on with this run's session. */
+  keepsSession: boolean;
+}
+
+/** Prints the events of a run as they come; gives its result, or nothing where it did not end in time after an abort. */
+async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, keepsSession }: Printing): Promise<RunResult | undefined> {
+  let result: RunResult | undefined;
+  const print = async () => {
+    for await (const event of run) {
+      if (event.parentId === undefined) {
+        if (keepsSession && event.sessionId !== "") session.sessionId ??= event.sessionId;
+        if (event.type === "session.finish") result = event.result;
+      }
+      const behind = output.event(event);
+      if (behind) await behind;
+    }
+  };
+  await unlessAborted(print(), session.late);
+  return result;
+}
+
+/** The answer has the format that was asked for, else that of the prompt. */
+async function makeOutput(prompt: PromptFormat, { host, invocation, redact, runtime }: Session): Promise<Output> {
+  const configured = () => unlessAborted(runtime.then(({ config }) => config.outputFormat, () => undefined), host.signal);
+  const stated = invocation.outputFormat ?? (await configured()) ?? "auto";
+  if (stated === "stream-json") throw new AgentError("NOT_AVAILABLE", { name: "outputFormat stream-json" });
+  const options = { streams: host.streams, log: invocation.log, stream: invocation.stream, redact };
+  return (stated === "auto" ? prompt : stated) === "json" ? createJsonOutput(options) : createTextOutput(options);
+}
+
+function emptyResult(error: AgentError, startedAt: number): RunResult {
+  return {
+    sessionId: "",
+    status: error.code === "INTERRUPTED" || error.code === "OUTPUT_CLOSED" ? "interrupted" : "error",
+    text: "",
+    steps: 0,
+    costSource: "unknown",
+    tokens: NO_TOKENS,
+    durationMs: Math.round(performance.now() - startedAt),
+    exitCode: error.exit,
+    persisted: false,
+    error,
+  };
+}
+
+function watchOutput({ abort, streams }: RunHost): () => void {
+  if (streams.isTerminal || !isPipe(1)) return () => {};
+  let end = () => {};
+  const timer = setTimeout(async () => {
+    end = await watchClosedOutput(() => abort(new AgentError("OUTPUT_CLOSED")));
+  }, WATCH_AFTER_MS).unref();
+  return () => {
+    clearTimeout(timer);
+    end();
+  };
+}
+
+function isPipe(fd: number): boolean {
+  try {
+    const stat = fstatSync(fd);
+    return stat.isFIFO() || stat.isSocket();
+  } catch {
+    return false;
+  }
+}
+
+/** Ends plugins, children and stores; an aborted run does not wait for them for long. */
+async function closeRuntime({ runtime, late }: Session): Promise<void> {
+  const closing = runtime.then((started) => started.close(), () => {});
+  await unlessAborted(closing, late);
+}

@@ -1,0 +1,61 @@
+import { isTree, parseConfig, type Tree } from "./config-files.ts";
+import { AgentError, errorMessage } from "./errors.ts";
+
+export const COMMAND_LINE = "command line";
+
+/** Variables that set one key, and how their text becomes its value. Empty ones count as unset. */
+const VARIABLES: Record<string, (text: string) => Tree> = {
+  AGENT_MODEL: (text) => ({ model: text }),
+  AGENT_FALLBACK: (text) => ({
+    fallback: text
+      .split(",")
+      .map((id) => id.trim())
+      .filter((id) => id !== ""),
+  }),
+  AGENT_OUTPUT_FORMAT: (text) => ({ outputFormat: text }),
+  AGENT_PERMISSION_MODE: (text) => ({ permissionMode: text }),
+  AGENT_PERMISSION: (text) => ({ permission: text.trimStart().startsWith("{") ? readJson("AGENT_PERMISSION", text) : text }),
+};
+
+/** What the `AGENT_*` variables say, one piece for each that is set. */
+export function readVariables(env: Record<string, string | undefined>): { name: string; value: Tree }[] {
+  return Object.entries(VARIABLES).flatMap(([name, read]) => {
+    const text = env[name]?.trim();
+    return text ? [{ name, value: read(text) }] : [];
+  });
+}
+
+/** `AGENT_CONFIG_CONTENT`: a configuration in the variable itself. */
+export async function readContent(env: Record<string, string | undefined>): Promise<Tree | undefined> {
+  const text = env.AGENT_CONFIG_CONTENT;
+  return text?.trim() ? (await parseConfig(text, "AGENT_CONFIG_CONTENT")).value : undefined;
+}
+
+export const isOn = (text: string | undefined): boolean => /^(1|true|yes|on)$/i.test(text?.trim() ?? "");
+
+/** Values of variables whose names say that they are secret. */
+export const secretsOf = (env: Record<string, string | undefined>): string[] =>
+  Object.entries(env).flatMap(([name, value]) => (value && /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : []));
+
+/** Keys that stand in a configuration: `apiKey`, and headers and variables whose names say that they are secret. */
+export function keysIn(value: unknown, name = ""): string[] {
+  if (typeof value === "string") return /^(apiKey|authorization|.*(key|token|secret|password))$/i.test(name) ? [value, value.replace(/^(Bearer|Basic) /i, "")] : [];
+  if (Array.isArray(value)) return value.flatMap((item) => keysIn(item));
+  return isTree(value) ? Object.entries(value).flatMap(([key, item]) => keysIn(item, key)) : [];
+}
+
+/** Shorter texts would take ordinary words out of every output. */
+export const isSecret = (text: string): boolean => text.length >= 8 && !isReferenceOnly(text);
+
+const isReferenceOnly = (text: string): boolean => /^\{(env|file):[^{}]*\}$/.test(text);
+
+function readJson(name: string, text: string): unknown {
+  try {
+    return JSON.parse(text, (key, value) => {
+      if (key === "__proto__") throw new Error("the key __proto__ is refused.");
+      return value;
+    });
+  } catch (error) {
+    throw new AgentError("OPTION_INVALID", { option: name, reason: `it is not valid JSON: ${errorMessage(error)}` });
+  }
+}

@@ -1,0 +1,195 @@
+import { z } from "zod";
+
+/*
+ * The shape of a configuration file: opencode's names, and ours beside them. No defaults and no transforms live here, so
+ * that what is valid in a file is exactly what the program sees. Each description is the text that editors show.
+ */
+
+const text = z.string();
+const flag = z.boolean();
+const texts = z.array(text);
+const textOrList = z.union([text, texts]);
+const anyMap = z.record(text, z.unknown());
+const textMap = z.record(text, text);
+const switches = z.record(text, flag);
+const count = z.number().int().nonnegative();
+const ratio = z.number().min(0).max(1);
+const waitMs = z.union([z.number().positive(), z.literal(false)]);
+const ignored = z.unknown();
+
+// Shared: each instance costs a start some microseconds.
+const optionalText = text.optional();
+const optionalFlag = flag.optional();
+const optionalTexts = texts.optional();
+const optionalCount = count.optional();
+const optionalAnyMap = anyMap.optional();
+const optionalTextMap = textMap.optional();
+const optionalTextOrList = textOrList.optional();
+
+const action = z.enum(["allow", "ask", "deny"]);
+const permission = z.union([action, z.record(text, z.union([action, z.record(text, action)]))]);
+
+const providerOptions = z.looseObject({
+  apiKey: z
+    .union([text, z.literal(false)])
+    .optional()
+    .describe("Key of this provider; false sends none. Better: {env:NAME} or {file:path}."),
+  baseURL: text.optional().describe("Address of the interface, for example http://127.0.0.1:8080/v1."),
+  headers: z
+    .record(text, z.union([text, z.literal(false)]))
+    .optional()
+    .describe("Headers of every request; false leaves out one that is sent by default."),
+  timeout: waitMs.optional().describe("ms for a whole request; none by default."),
+  headerTimeout: waitMs.optional().describe("ms until the headers of the answer have come; false: no limit."),
+  chunkTimeout: waitMs.optional().describe("ms between two pieces of a streamed answer; false: no limit."),
+});
+
+const model = z.object({
+  id: text.optional().describe("The id that is sent, where it differs."),
+  name: optionalText,
+  family: optionalText,
+  release_date: optionalText,
+  status: optionalText,
+  attachment: optionalFlag,
+  reasoning: optionalFlag,
+  temperature: optionalFlag,
+  tool_call: optionalFlag,
+  interleaved: z.unknown().optional(),
+  cost: z.looseObject({ input: z.number(), output: z.number(), cache_read: z.number(), cache_write: z.number() }).partial().optional().describe("USD per million tokens."),
+  limit: z.object({ context: optionalCount, input: optionalCount, output: optionalCount }).optional().describe("Tokens."),
+  modalities: z.object({ input: optionalTexts, output: optionalTexts }).optional(),
+  provider: z.object({ npm: optionalText, api: optionalText }).optional(),
+  options: optionalAnyMap,
+  headers: optionalTextMap,
+  variants: z.record(text, anyMap).optional(),
+});
+
+const provider = z.object({
+  npm: text.optional().describe("Name of an installed AI SDK provider package."),
+  name: optionalText,
+  id: optionalText,
+  api: text.optional().describe("Base URL where options.baseURL is not set."),
+  env: texts.optional().describe("Environment variables that may hold the key; the first that is set counts."),
+  options: providerOptions.optional(),
+  models: z.record(text, model).optional(),
+  whitelist: texts.optional().describe("Only these models."),
+  blacklist: texts.optional().describe("Not these models."),
+  default_model: text.optional().describe("Model that --provider NAME takes when --model is not given."),
+});
+
+const agent = z.object({
+  model: optionalTextOrList,
+  fallback: optionalTextOrList,
+  variant: optionalText,
+  temperature: z.number().optional(),
+  top_p: ratio.optional(),
+  prompt: text.optional().describe("System prompt of this profile."),
+  description: text.optional().describe("When to use it; the model reads this in the task tool."),
+  mode: z.enum(["primary", "subagent", "all"]).optional(),
+  steps: optionalCount,
+  maxSteps: count.optional().describe("Older name of steps."),
+  permission: permission.optional(),
+  disable: optionalFlag,
+  tools: switches.optional(),
+  hidden: optionalFlag,
+  color: optionalText,
+  options: anyMap.optional().describe("Options for the provider; unknown keys of a profile are put here."),
+});
+
+const command = z.object({
+  template: text.describe("The prompt; $ARGUMENTS and $1… are replaced."),
+  description: optionalText,
+  agent: optionalText,
+  model: optionalText,
+  variant: optionalText,
+  subtask: optionalFlag,
+});
+
+const oauth = z.union([z.literal(false), anyMap]);
+const mcpServer = z.object({
+  type: z.enum(["local", "remote"]).optional(),
+  command: texts.optional().describe("Program and arguments of a local server."),
+  cwd: optionalText,
+  environment: optionalTextMap,
+  url: text.optional().describe("Address of a remote server."),
+  headers: optionalTextMap,
+  oauth: oauth.optional(),
+  enabled: optionalFlag,
+  timeout: z.union([z.number().positive(), anyMap]).optional().describe("ms."),
+});
+
+const pluginSpec = z.union([text, z.tuple([text, anyMap])]);
+
+/** Built once, when this module is first needed. */
+export const configSchema = z.object({
+  $schema: optionalText,
+  model: textOrList.optional().describe("provider/model; a list, or a,b, is a fallback chain."),
+  fallback: textOrList.optional().describe("The next models of the chain."),
+  small_model: text.optional().describe("Model for titles and summaries."),
+  default_agent: text.optional().describe("Profile used when --agent is not given."),
+  alias: textMap.optional().describe("Short names of models: name → provider/model."),
+  provider: z.record(text, provider).optional(),
+  disabled_providers: optionalTexts,
+  enabled_providers: texts.optional().describe("Only these providers."),
+  agent: z.record(text, agent).optional().describe("Profiles by name."),
+  mode: z.record(text, agent).optional().describe("Older name of agent."),
+  command: z.record(text, command).optional(),
+  permission: permission.optional().describe("allow, ask or deny, or a map of tools and patterns; the last match counts."),
+  permissionMode: z.enum(["auto", "ask", "plan", "readonly", "yolo"]).optional(),
+  tools: switches.optional().describe("Tools on or off by name; * is a wildcard."),
+  plugin: z.array(pluginSpec).optional().describe("Plugins: a name, a path, or [name, options]."),
+  mcp: z.record(text, mcpServer).optional(),
+  instructions: texts.optional().describe("Files, globs or URLs whose text joins the system prompt."),
+  systemPrompt: text.optional().describe("Replaces the system prompt."),
+  appendSystem: text.optional().describe("Follows the system prompt."),
+  outputFormat: z.enum(["auto", "text", "json", "stream-json"]).optional(),
+  limits: z
+    .object({ steps: optionalCount, costUsd: z.number().nonnegative().optional(), tokens: optionalCount, timeoutSeconds: z.number().nonnegative().optional() })
+    .optional()
+    .describe("Limits of one prompt."),
+  retry: z.object({ timeoutSeconds: z.number().nonnegative().optional(), maxRetries: optionalCount }).optional().describe("Budget of retries on one model."),
+  temperature: z.number().min(0).optional(),
+  topP: ratio.optional(),
+  stop: optionalTextOrList,
+  seed: z.number().int().optional(),
+  maxOutputTokens: z.number().int().positive().optional(),
+  compaction: z
+    .object({ auto: optionalFlag, prune: optionalFlag, tail_turns: optionalCount, preserve_recent_tokens: optionalCount, reserved: optionalCount })
+    .optional()
+    .describe("When the conversation grows too long. Token counts."),
+  tool_output: z.object({ max_lines: optionalCount, max_bytes: optionalCount }).optional().describe("How much of a tool's output the model gets."),
+  toolOutput: z.object({ ratio: ratio.optional() }).optional().describe("Share of the context window that one tool result may take."),
+  attachment: z
+    .object({
+      image: z.object({ auto_resize: optionalFlag, max_width: optionalCount, max_height: optionalCount, max_base64_bytes: optionalCount }).optional(),
+    })
+    .optional(),
+  skills: z.union([texts, z.object({ paths: optionalTexts, urls: optionalTexts })]).optional(),
+  references: optionalAnyMap,
+  reference: optionalAnyMap,
+  formatter: z.union([flag, z.record(text, anyMap)]).optional(),
+  lsp: z.union([flag, z.record(text, anyMap)]).optional(),
+  snapshot: optionalFlag,
+  shell: text.optional().describe("Shell of the bash tool."),
+  subagent_depth: optionalCount,
+  experimental: optionalAnyMap,
+  username: optionalText,
+  logLevel: optionalText,
+  share: ignored.optional().describe("Accepted and ignored: nothing is ever shared."),
+  autoshare: ignored.optional().describe("Accepted and ignored."),
+  autoupdate: ignored.optional().describe("Accepted and ignored."),
+  server: ignored.optional().describe("Accepted and ignored."),
+  watcher: ignored.optional().describe("Accepted and ignored."),
+  theme: ignored.optional().describe("Accepted and ignored."),
+  keybinds: ignored.optional().describe("Accepted and ignored."),
+  tui: ignored.optional().describe("Accepted and ignored."),
+  layout: ignored.optional().describe("Accepted and ignored."),
+  enterprise: ignored.optional().describe("Accepted and ignored."),
+});
+
+/** A configuration: of one file, or all of them merged. Every key may be absent. */
+export type Config = z.infer<typeof configSchema>;
+export type AgentProfile = NonNullable<Config["agent"]>[string];
+export type ProviderConfig = NonNullable<Config["provider"]>[string];
+export type PermissionConfig = NonNullable<Config["permission"]>;
+export type PluginSpec = NonNullable<Config["plugin"]>[number];

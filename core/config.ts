@@ -1,0 +1,287 @@
+import { existsSync, realpathSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
+import { checkConfig, suggestKey } from "./config-check.ts";
+import { COMMAND_LINE, isOn, isSecret, keysIn, readContent, readVariables, secretsOf } from "./config-environment.ts";
+import {
+  baseDirectory,
+  findWorkspaceRoot,
+  invalid,
+  isCode,
+  listDirectories,
+  listProjectFiles,
+  listProjectFolders,
+  listUserFiles,
+  type ParsedFile,
+  type Position,
+  readConfigFile,
+  type Tree,
+} from "./config-files.ts";
+import { listFolderFiles, readMarkdown } from "./config-folders.ts";
+import { freeze, type Layer, mergeLayers, type PluginOrigin } from "./config-merge.ts";
+import { renewNames } from "./config-names.ts";
+import { expandReferences, isReference } from "./config-references.ts";
+import type { Config } from "./config-schema.ts";
+import { AgentError } from "./errors.ts";
+import { trustState } from "./trust.ts";
+import { dropReferences, isBelow, keepData } from "./untrusted.ts";
+
+export type { PluginOrigin } from "./config-merge.ts";
+export type { AgentProfile, Config, PermissionConfig, PluginSpec, ProviderConfig } from "./config-schema.ts";
+
+export type Environment = Record<string, string | undefined>;
+
+export interface LoadConfigOptions {
+  cwd: string;
+  env: Environment;
+  /** What the command line says; it beats everything. */
+  overlay?: Partial<Config>;
+  /** This file instead of those of the workspace (`--config`, `AGENT_CONFIG`). It is trusted: a person named it. */
+  configFile?: string;
+  /** False: only `overlay` counts. */
+  discover?: boolean;
+  /** Trust the workspace for this run. */
+  trust?: boolean;
+  /** Instead of the user's own directory, `configDirectory(env)`. */
+  configDir?: string;
+  dataDir: string;
+}
+
+export interface LoadedConfig {
+  /** Frozen, all the way down. */
+  config: Readonly<Config>;
+  /** Dotted key → `file:line`, `environment AGENT_MODEL` or `command line`. What is not in it has its default. */
+  origins: Map<string, string>;
+  warnings: string[];
+  /** What an untrusted workspace says and what was left out of it: dotted keys and folders, and the files they stand in. */
+  untrusted?: { keys: string[]; files: string[] };
+  /** Trusted folders, weakest first, that may hold `plugin/`, `tool/`, `skill/`. */
+  directories: string[];
+  /** Plugins of the configuration and of trusted plugin folders, weakest first. */
+  pluginSpecs: PluginOrigin[];
+  modelSource: "cli" | "env" | "config" | undefined;
+  /** Values that must never be printed. */
+  secrets: string[];
+  /** Files that were read, weakest first. */
+  files: string[];
+}
+
+/** The process's environment. The one place outside the command line that reads it. */
+export const hostEnvironment = (): Environment => process.env;
+
+/** `AGENT_DATA_DIR`, else `$XDG_DATA_HOME/agent`, else `~/.local/share/agent`. */
+export const dataDirectory = (env: Environment): string => resolve(env.AGENT_DATA_DIR || join(env.XDG_DATA_HOME || join(homeDirectory(env), ".local", "share"), "agent"));
+
+/** `AGENT_CONFIG_DIR`, else `$XDG_CONFIG_HOME/agent`, else `~/.config/agent`. */
+export const configDirectory = (env: Environment): string => resolve(env.AGENT_CONFIG_DIR || join(configHome(env), "agent"));
+
+const configHome = (env: Environment): string => env.XDG_CONFIG_HOME || join(homeDirectory(env), ".config");
+const homeDirectory = (env: Environment): string => env.HOME || homedir();
+
+/**
+ * Reads and merges every source of configuration; what an untrusted workspace may not say is left out and listed.
+ * Writes nothing. Throws CONFIG_INVALID (file, position, reason), CONFIG_NOT_FOUND, and OPTION_INVALID for the environment.
+ */
+export async function loadConfig(options: LoadConfigOptions): Promise<LoadedConfig> {
+  const loading: Loading = {
+    env: options.env,
+    warnings: [],
+    secrets: [],
+    files: [],
+    directories: [],
+    dropped: new Set(),
+    droppedFrom: new Set(),
+    userDirectories: userDirectories(options),
+  };
+  const overlay = await overlayLayer(options, loading);
+  if (options.discover === false) return finish([overlay], loading);
+  const user = await readUserLayers(loading);
+  const environment = await readEnvironmentLayers(options, loading);
+  const trusted = mergeLayers([...user, ...environment, overlay]).config;
+  const project = await readProjectLayers(options, trusted, loading);
+  loading.secrets.push(...secretsOf(options.env));
+  return finish([...user, ...project, ...environment, overlay], loading);
+}
+
+/** What is collected on the way. */
+interface Loading {
+  env: Environment;
+  warnings: string[];
+  secrets: string[];
+  files: string[];
+  directories: string[];
+  dropped: Set<string>;
+  droppedFrom: Set<string>;
+  userDirectories: [opencode: string, own: string];
+}
+
+function finish(layers: Layer[], loading: Loading): LoadedConfig {
+  const { config, origins, pluginSpecs } = mergeLayers(layers);
+  const { warnings, secrets, files, directories, dropped, droppedFrom } = loading;
+  return {
+    config: freeze(config),
+    origins,
+    warnings,
+    ...(dropped.size > 0 && { untrusted: { keys: [...dropped].map(printable), files: [...droppedFrom].map(printable) } }),
+    directories,
+    pluginSpecs,
+    modelSource: modelSourceOf(origins.get("model")),
+    secrets: [...new Set([...secrets, ...keysIn(config)])].filter(isSecret),
+    files,
+  };
+}
+
+function modelSourceOf(origin: string | undefined): LoadedConfig["modelSource"] {
+  if (origin === undefined) return undefined;
+  return origin === COMMAND_LINE ? "cli" : origin === "environment AGENT_MODEL" ? "env" : "config";
+}
+
+const userDirectories = ({ configDir, env }: LoadConfigOptions): [string, string] => [join(configHome(env), "opencode"), configDir ?? configDirectory(env)];
+
+async function readUserLayers(loading: Loading): Promise<Layer[]> {
+  const [opencode, own] = loading.userDirectories;
+  const layers: Layer[] = [];
+  for (const file of listUserFiles(opencode, "opencode")) layers.push(...(await readLayer(file, loading)));
+  layers.push(...(await readFolder(opencode, loading, { plugins: false })));
+  for (const file of listUserFiles(own, "agent")) layers.push(...(await readLayer(file, loading)));
+  layers.push(...(await readFolder(own, loading)));
+  return layers;
+}
+
+async function readProjectLayers(options: LoadConfigOptions, trusted: Config, loading: Loading): Promise<Layer[]> {
+  const named = options.configFile ?? options.env.AGENT_CONFIG;
+  if (named) return readLayer(resolve(options.cwd, named), loading);
+  const root = findWorkspaceRoot(options.cwd);
+  const directories = listDirectories(root, options.cwd);
+  const files = listProjectFiles(directories);
+  const folders = listProjectFolders(directories);
+  if (files.length + folders.length === 0) return [];
+  const isTrusted = options.trust || isOn(options.env.AGENT_TRUST) || (await trustState(options)) === "trusted";
+  const side = isTrusted ? undefined : { config: trusted, root };
+  const layers: Layer[] = [];
+  for (const directory of directories) {
+    for (const file of files.filter((path) => baseDirectory(path) === directory)) layers.push(...(await readLayer(file, loading, side)));
+    for (const folder of folders.filter((path) => dirname(path) === directory)) layers.push(...(await readFolder(folder, loading, { side })));
+  }
+  return layers;
+}
+
+/** Without a side, a file is trusted. */
+type Side = { config: Config; root: string };
+
+async function readLayer(file: string, loading: Loading, side?: Side): Promise<Layer[]> {
+  if (side !== undefined && isCode(file)) {
+    loading.dropped.add(relative(side.root, file));
+    loading.droppedFrom.add(file);
+    return [];
+  }
+  const parsed = await readConfigFile(file);
+  if (parsed.value === undefined) return [];
+  loading.files.push(file);
+  return [await buildLayer(file, parsed, loading, side)];
+}
+
+/** Profiles, commands and plugins that lie as files in a folder. */
+async function readFolder(folder: string, loading: Loading, { side, plugins = true }: { side?: Side | undefined; plugins?: boolean } = {}): Promise<Layer[]> {
+  if (!existsSync(folder)) return [];
+  const files = listFolderFiles(folder);
+  const layers: Layer[] = [];
+  for (const [kind, list] of [
+    ["agent", files.profiles],
+    ["command", files.commands],
+  ] as const) {
+    for (const file of list.filter((path) => side === undefined || isBelow(side.root, realpathSync(path))))
+      layers.push(await buildLayer(file, { value: await readMarkdown(file, folder, kind), positions: new Map() }, loading, side));
+  }
+  if (side === undefined) {
+    loading.directories.push(folder);
+    if (plugins) layers.push(...files.plugins.map((file) => ({ config: { plugin: [file] }, originOf: () => file, from: folder })));
+    return layers;
+  }
+  for (const file of [...files.plugins, ...files.tools]) {
+    loading.dropped.add(`${relative(side.root, dirname(file))}/`);
+    loading.droppedFrom.add(file);
+  }
+  return layers;
+}
+
+/** One parsed file, as far as it may speak: references, older names, check, trust. */
+async function buildLayer(file: string, parsed: ParsedFile, loading: Loading, side?: Side): Promise<Layer> {
+  const spoken = side === undefined ? await expand(file, parsed, loading) : withoutReferences(file, parsed.value!, loading);
+  let config = await check(file, parsed, await renewNames(spoken), loading);
+  if (side !== undefined) {
+    const kept = keepData(config, { ...side, base: baseDirectory(file) });
+    noteDropped(file, kept.dropped, loading);
+    config = kept.config;
+  }
+  return { config: anchorInstructions(config, file, loading), originOf: (key) => `${file}${sayLine(findPosition(parsed.positions, key))}`, from: dirname(file) };
+}
+
+function withoutReferences(file: string, value: Tree, loading: Loading): Tree {
+  const { value: kept, dropped } = dropReferences(value, isReference);
+  noteDropped(file, dropped, loading);
+  return kept;
+}
+
+function noteDropped(file: string, keys: string[], loading: Loading): void {
+  for (const key of keys) loading.dropped.add(key);
+  if (keys.length > 0) loading.droppedFrom.add(file);
+}
+
+async function expand(file: string, parsed: ParsedFile, loading: Loading): Promise<Tree> {
+  const { value, secrets, unset, fault } = await expandReferences(parsed.value!, { file, env: loading.env });
+  if (fault !== undefined) throw invalid(file, fault.reason, findPosition(parsed.positions, fault.key));
+  for (const { name, key } of unset) loading.warnings.push(`${file}${sayLine(findPosition(parsed.positions, key))}: ${key}: the variable ${name} is not set; "" is used.`);
+  loading.secrets.push(...secrets);
+  return value;
+}
+
+async function check(file: string, parsed: ParsedFile, value: Tree, loading: Loading): Promise<Config> {
+  const checked = await checkConfig(value);
+  if (checked.fault) throw invalid(file, printable(checked.fault.reason), findPosition(parsed.positions, checked.fault.key));
+  for (const path of checked.unknown) {
+    const near = await suggestKey(path);
+    loading.warnings.push(`${file}${sayLine(findPosition(parsed.positions, path.join(".")))}: unknown key ${printable(path.join("."))}${near && `; did you mean ${near}?`}`);
+  }
+  return checked.config;
+}
+
+/** Relative instructions of a workspace's file are meant from its directory; those of the user from the workspace. */
+function anchorInstructions(config: Config, file: string, loading: Loading): Config {
+  if (config.instructions === undefined || loading.userDirectories.includes(dirname(file))) return config;
+  return { ...config, instructions: config.instructions.map((entry) => (/^([a-z][a-z0-9+.-]*:|~)/i.test(entry) ? entry : resolve(baseDirectory(file), entry))) };
+}
+
+async function readEnvironmentLayers({ env, cwd }: LoadConfigOptions, loading: Loading): Promise<Layer[]> {
+  const layers: Layer[] = [];
+  const content = await readContent(env);
+  if (content !== undefined) {
+    const layer = await buildLayer(join(cwd, "AGENT_CONFIG_CONTENT"), { value: content, positions: new Map() }, loading);
+    layers.push({ ...layer, originOf: () => "environment AGENT_CONFIG_CONTENT" });
+  }
+  for (const { name, value } of readVariables(env)) {
+    const checked = await checkConfig(value);
+    if (checked.fault) throw new AgentError("OPTION_INVALID", { option: name, reason: `${checked.fault.reason.replace(/^[\w.]+: /, "")}.` });
+    layers.push({ config: checked.config, originOf: () => `environment ${name}`, from: cwd, isFinal: true });
+  }
+  return layers;
+}
+
+async function overlayLayer({ overlay = {}, cwd }: LoadConfigOptions, loading: Loading): Promise<Layer> {
+  const config = await check(COMMAND_LINE, { value: overlay, positions: new Map() }, overlay, loading);
+  return { config, originOf: () => COMMAND_LINE, from: cwd, isFinal: true };
+}
+
+/** The place of a key, or of the nearest thing around it. */
+function findPosition(positions: Map<string, Position>, key: string): Position | undefined {
+  for (let name = key; name !== ""; name = name.slice(0, Math.max(0, name.lastIndexOf(".")))) {
+    const found = positions.get(name);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+const sayLine = (at: Position | undefined): string => (at === undefined ? "" : `:${at.line}`);
+
+/** Without the control characters by which a file could write to the terminal. */
+const printable = (text: string): string => text.replace(/\p{Cc}/gu, "?");

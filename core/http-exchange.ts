@@ -1,0 +1,451 @@
+import type { ClientRequest, IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
+
+/** Limits of one exchange, in ms; Infinity is none. The exchange as a whole has none. */
+export interface HttpLimits {
+  /** Until the connection stands, TLS included. */
+  connectTimeoutMs: number;
+  /** From then until the headers of the answer have come. */
+  headersTimeoutMs: number;
+  /** Between two pieces of the body, comments of an event stream included. */
+  chunkTimeoutMs: number;
+  /** Between two pieces of the body that are more than comments and blank lines. */
+  contentTimeoutMs: number;
+}
+
+/** Where an exchange broke. `code` is Node's, for example ECONNREFUSED; TLS errors have one of theirs. */
+export interface Failure {
+  stage: "connect" | "headers" | "stall" | "network" | "size";
+  reason: string;
+  code?: string;
+}
+
+export interface Exchange {
+  url: URL;
+  method: string;
+  /** Names in lower case. */
+  headers: Record<string, string>;
+  body: string | Uint8Array | undefined;
+  signal: AbortSignal | null | undefined;
+  limits: HttpLimits;
+  /** Starts the request without sending it. Called again when a kept connection turns out to be closed. */
+  open(url: URL, options: { method: string; headers: Record<string, string> }): ClientRequest;
+  /** The error that a failure is thrown as. */
+  toError(failure: Failure): Error;
+  /** Bytes of the body after decompression. */
+  maxBytes?: number;
+  /** How many times larger than what was sent the body may become, once it has passed 1 MiB. */
+  maxRatio?: number;
+  /** Called once when the exchange is over, well or not. */
+  onEnd?(): void;
+}
+
+type HeaderSource = Iterable<readonly [string, string]> | Record<string, string | readonly string[] | undefined> | undefined;
+
+/**
+ * Headers by case-insensitive name, several values joined by ", ". Does what `Headers` does without loading it:
+ * its first use costs Node 20 about 30 ms.
+ */
+export class HeaderList {
+  readonly #values = new Map<string, string>();
+
+  constructor(source?: HeaderSource) {
+    if (source === undefined || source === null) return;
+    const pairs = Symbol.iterator in source ? (source as Iterable<readonly [string, string]>) : Object.entries(source);
+    for (const [name, value] of pairs)
+      for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined && one !== null) this.append(name, String(one));
+  }
+
+  get(name: string): string | null {
+    return this.#values.get(name.toLowerCase()) ?? null;
+  }
+  has(name: string): boolean {
+    return this.#values.has(name.toLowerCase());
+  }
+  set(name: string, value: string): void {
+    this.#values.set(name.toLowerCase(), value);
+  }
+  append(name: string, value: string): void {
+    const known = this.get(name);
+    this.set(name, known === null ? value : `${known}, ${value}`);
+  }
+  delete(name: string): void {
+    this.#values.delete(name.toLowerCase());
+  }
+  forEach(visit: (value: string, name: string, list: this) => void): void {
+    for (const [name, value] of this.#values) visit(value, name, this);
+  }
+  entries(): IterableIterator<[string, string]> {
+    return this.#values.entries();
+  }
+  keys(): IterableIterator<string> {
+    return this.#values.keys();
+  }
+  values(): IterableIterator<string> {
+    return this.#values.values();
+  }
+  [Symbol.iterator](): IterableIterator<[string, string]> {
+    return this.#values.entries();
+  }
+}
+
+interface ResponseParts {
+  status: number;
+  statusText: string;
+  url: string;
+  redirected?: boolean;
+  headers: { get(name: string): string | null };
+  body: ReadableStream<Uint8Array> | null;
+}
+
+/** The part of a `Response` that the AI SDK and tools use. The body can be read once. */
+export class HttpResponse {
+  readonly status: number;
+  readonly statusText: string;
+  readonly url: string;
+  readonly headers: { get(name: string): string | null };
+  readonly body: ReadableStream<Uint8Array> | null;
+  redirected: boolean;
+
+  constructor(parts: ResponseParts) {
+    this.status = parts.status;
+    this.statusText = parts.statusText;
+    this.url = parts.url;
+    this.headers = parts.headers;
+    this.body = parts.body;
+    this.redirected = parts.redirected ?? false;
+  }
+
+  get ok(): boolean {
+    return this.status >= 200 && this.status < 300;
+  }
+
+  get bodyUsed(): boolean {
+    return this.body?.locked ?? false;
+  }
+
+  async bytes(): Promise<Uint8Array> {
+    const pieces: Uint8Array[] = [];
+    const reader = this.body?.getReader();
+    for (let read = await reader?.read(); read !== undefined && !read.done; read = await reader?.read()) pieces.push(read.value);
+    return Buffer.concat(pieces);
+  }
+
+  async arrayBuffer(): Promise<ArrayBuffer> {
+    const bytes = await this.bytes();
+    return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+  }
+
+  async text(): Promise<string> {
+    return new TextDecoder().decode(await this.bytes());
+  }
+
+  async json(): Promise<any> {
+    return JSON.parse(await this.text());
+  }
+}
+
+/** One request on its way: what ends it, and the one timer that is moved from stage to stage. */
+interface Flight {
+  request: ClientRequest;
+  /** Why we ended it ourselves. */
+  failure: Error | undefined;
+  /** Told of that, once there is a body. */
+  onFailure: ((error: Error) => void) | undefined;
+  fail(error: Error): void;
+  wait(stage: "connect" | "headers" | "stall", ms: number): void;
+  rest(): void;
+  end(): void;
+}
+
+const STAGES = { connect: "no connection", headers: "no answer", stall: "no further piece of the answer" };
+
+/**
+ * Sends one request and resolves when the headers of the answer have come. Rejects with `toError(failure)`, or with the
+ * signal's reason; so does the body, which is read only as fast as it is taken.
+ */
+export async function exchange(plan: Exchange): Promise<HttpResponse> {
+  for (;;) {
+    const { signal } = plan;
+    if (signal?.aborted) throw signal.reason;
+    const flight = startFlight(plan);
+    try {
+      const incoming = await awaitHeaders(plan, flight);
+      return await toResponse(plan, flight, incoming);
+    } catch (error) {
+      flight.end();
+      // A kept connection that the server has closed meanwhile: nothing was sent, so this is not a second try.
+      if (flight.failure === undefined && flight.request.reusedSocket && isReset(error)) continue;
+      plan.onEnd?.();
+      if (flight.failure !== undefined) throw flight.failure;
+      throw isNodeError(error) ? plan.toError(explain(error, plan.url)) : error;
+    }
+  }
+}
+
+function startFlight(plan: Exchange): Flight {
+  const { signal } = plan;
+  const request = plan.open(plan.url, { method: plan.method, headers: plan.headers });
+  let timer: NodeJS.Timeout | undefined;
+  const abort = () => flight.fail(signal?.reason);
+  const flight: Flight = {
+    request,
+    failure: undefined,
+    onFailure: undefined,
+    fail(error) {
+      if (flight.failure !== undefined) return;
+      flight.failure = error;
+      flight.end();
+      flight.onFailure?.(error);
+      request.destroy(error instanceof Error ? error : new Error("aborted"));
+    },
+    wait(stage, ms) {
+      clearTimeout(timer);
+      if (ms === Number.POSITIVE_INFINITY) return;
+      timer = setTimeout(() => flight.fail(plan.toError({ stage, reason: `${STAGES[stage]} within ${ms / 1000} s.` })), ms);
+    },
+    rest: () => clearTimeout(timer),
+    end() {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    },
+  };
+  signal?.addEventListener("abort", abort, { once: true });
+  return flight;
+}
+
+function awaitHeaders(plan: Exchange, flight: Flight): Promise<IncomingMessage> {
+  const { request } = flight;
+  const { limits } = plan;
+  return new Promise((resolve, reject) => {
+    flight.wait("connect", limits.connectTimeoutMs);
+    const connected = () => flight.wait("headers", limits.headersTimeoutMs);
+    request.once("socket", (socket) => {
+      if (request.reusedSocket) connected();
+      else socket.once(plan.url.protocol === "https:" ? "secureConnect" : "connect", connected);
+    });
+    request.once("response", resolve);
+    request.on("error", reject);
+    request.once("close", () => reject(flight.failure ?? Object.assign(new Error("socket hang up"), { code: "ECONNRESET" })));
+    request.end(plan.body);
+  });
+}
+
+async function toResponse(plan: Exchange, flight: Flight, incoming: IncomingMessage): Promise<HttpResponse> {
+  incoming.on("error", () => {});
+  const status = incoming.statusCode ?? 0;
+  const headers = new HeaderList(incoming.headers);
+  const isEmpty = status === 204 || status === 304 || plan.method === "HEAD";
+  flight.rest();
+  const source = isEmpty ? incoming.resume() : await decompress(incoming, headers.get("content-encoding"));
+  if (flight.failure !== undefined) throw flight.failure;
+  const body = isEmpty ? null : createBody(plan, flight, { incoming, source });
+  if (isEmpty) {
+    flight.end();
+    plan.onEnd?.();
+  }
+  return new HttpResponse({ status, statusText: incoming.statusMessage ?? "", url: plan.url.href, headers, body });
+}
+
+/** Undoes `content-encoding`; what it does not know stays as it is. */
+async function decompress(incoming: IncomingMessage, encoding: string | null): Promise<Readable> {
+  const names = (encoding ?? "").split(",").map((name) => name.trim().toLowerCase());
+  if (!names.some((name) => ["gzip", "x-gzip", "deflate", "br"].includes(name))) return incoming;
+  const [zlib, { pipeline }] = await Promise.all([import("node:zlib"), import("node:stream")]);
+  const flush = { flush: zlib.constants.Z_SYNC_FLUSH, finishFlush: zlib.constants.Z_SYNC_FLUSH };
+  let source: Readable = incoming;
+  for (const name of names.reverse()) {
+    if (!["gzip", "x-gzip", "deflate", "br"].includes(name)) continue;
+    // createUnzip reads gzip and zlib alike; servers that say deflate send either.
+    const decoder = name === "br" ? zlib.createBrotliDecompress() : zlib.createUnzip(flush);
+    source = pipeline(source, decoder, () => {});
+  }
+  return source;
+}
+
+const RATIO_FREE_BYTES = 1024 * 1024;
+const BUFFERED_BYTES = 64 * 1024;
+
+/** A body on its way. */
+interface Transfer {
+  plan: Exchange;
+  flight: Flight;
+  /** What comes out of decompression; the answer itself where nothing is compressed. */
+  source: Readable & { bytesWritten?: number };
+  isEvents: boolean;
+  /** Bytes after decompression. */
+  size: number;
+  /** `performance.now()` of the last piece that was more than comments. */
+  contentAt: number;
+  isOver: boolean;
+}
+
+function createBody(plan: Exchange, flight: Flight, { incoming, source }: { incoming: IncomingMessage; source: Readable }): ReadableStream<Uint8Array> {
+  const isEvents = (incoming.headers["content-type"] ?? "").includes("event-stream");
+  const transfer: Transfer = { plan, flight, source, isEvents, size: 0, contentAt: performance.now(), isOver: false };
+  return new ReadableStream<Uint8Array>(
+    {
+      start: (controller) => listen(transfer, controller),
+      pull() {
+        if (transfer.isOver || flight.failure !== undefined || !source.isPaused()) return;
+        waitForPiece(transfer);
+        source.resume();
+      },
+      cancel() {
+        endTransfer(transfer);
+        source.destroy();
+        flight.request.destroy();
+      },
+    },
+    { highWaterMark: BUFFERED_BYTES, size: (piece) => piece.byteLength },
+  );
+}
+
+function listen(transfer: Transfer, controller: ReadableStreamDefaultController<Uint8Array>): void {
+  const { plan, flight, source } = transfer;
+  flight.onFailure = (error) => {
+    if (transfer.isOver) return;
+    endTransfer(transfer);
+    source.destroy();
+    controller.error(error);
+  };
+  source.pause();
+  source.on("data", (piece: Buffer) => passPiece(transfer, piece, controller));
+  source.on("end", () => {
+    if (transfer.isOver) return;
+    endTransfer(transfer);
+    controller.close();
+  });
+  source.on("error", (error: NodeJS.ErrnoException) => flight.fail(plan.toError(explain(error, plan.url))));
+  source.on("close", () => transfer.isOver || flight.fail(plan.toError({ stage: "network", reason: CUT, code: "ECONNRESET" })));
+}
+
+function passPiece(transfer: Transfer, piece: Buffer, controller: ReadableStreamDefaultController<Uint8Array>): void {
+  const { plan, flight, source } = transfer;
+  if (transfer.isOver) return;
+  transfer.size += piece.length;
+  const excess = findExcess(transfer);
+  if (excess !== undefined) {
+    flight.fail(plan.toError({ stage: "size", reason: excess }));
+    return;
+  }
+  if (isContent(piece)) transfer.contentAt = performance.now();
+  controller.enqueue(piece);
+  if ((controller.desiredSize ?? 0) > 0) waitForPiece(transfer);
+  else {
+    // The reader is slow: that is no stall of the server.
+    source.pause();
+    flight.rest();
+  }
+}
+
+function findExcess({ plan, source, size }: Transfer): string | undefined {
+  const { maxBytes = Number.POSITIVE_INFINITY, maxRatio = Number.POSITIVE_INFINITY } = plan;
+  if (size > maxBytes) return `it is longer than ${maxBytes} bytes.`;
+  if (size > RATIO_FREE_BYTES && source.bytesWritten !== undefined && size > source.bytesWritten * maxRatio)
+    return `it grows more than ${maxRatio}-fold when it is decompressed.`;
+  return undefined;
+}
+
+/** The wait for a piece is cut short where the longer wait for content ends before it. */
+function waitForPiece({ plan: { limits }, flight, isEvents, contentAt }: Transfer): void {
+  const leftMs = isEvents ? Math.max(1, limits.contentTimeoutMs - (performance.now() - contentAt)) : Number.POSITIVE_INFINITY;
+  flight.wait("stall", Math.min(limits.chunkTimeoutMs, leftMs));
+}
+
+function endTransfer(transfer: Transfer): void {
+  if (transfer.isOver) return;
+  transfer.isOver = true;
+  transfer.flight.end();
+  transfer.plan.onEnd?.();
+}
+
+/** False for a piece of an event stream that holds comments or blank lines only; other bodies do not ask. */
+const isContent = (piece: Buffer): boolean => (piece[0] !== 0x3a && piece[0] !== 0x0a && piece[0] !== 0x0d) || piece.includes("data:");
+
+const CUT = "the connection was closed in the middle of the answer.";
+const isNodeError = (error: unknown): error is NodeJS.ErrnoException => error instanceof Error && typeof (error as NodeJS.ErrnoException).code === "string";
+const isReset = (error: unknown): boolean => isNodeError(error) && (error.code === "ECONNRESET" || error.code === "EPIPE");
+const isTlsCode = (code: string): boolean => /CERT|TLS|SSL|SIGNATURE|EPROTO|ISSUER/.test(code);
+
+/** What a Node error means, said with the host and never with the path or the query. */
+function explain(error: NodeJS.ErrnoException, url: URL): Failure {
+  const code = error.code ?? (error as { errors?: NodeJS.ErrnoException[] }).errors?.[0]?.code ?? "UNKNOWN";
+  const reasons: Record<string, string> = {
+    ECONNREFUSED: `nothing listens at ${url.host}.`,
+    ENOTFOUND: `the host ${url.hostname} is not known.`,
+    EAI_AGAIN: `the host ${url.hostname} could not be looked up.`,
+    ECONNRESET: error.message === "aborted" ? CUT : `${url.host} closed the connection.`,
+    EPIPE: `${url.host} closed the connection.`,
+    ETIMEDOUT: `${url.host} does not answer.`,
+    EHOSTUNREACH: `there is no way to ${url.host}.`,
+    ENETUNREACH: `there is no way to ${url.host}.`,
+    Z_DATA_ERROR: "its compressed body is damaged.",
+    Z_BUF_ERROR: "its compressed body is damaged.",
+  };
+  const reason = reasons[code] ?? (isTlsCode(code) ? `no secure connection to ${url.host}: ${error.message}` : `${url.host}: ${error.message}`);
+  return { stage: "network", reason: `${reason.replace(/\.?$/, "")} (${code}).`, code };
+}
+
+export interface RedirectPlan {
+  max: number;
+  /** "error" throws, "manual" returns the redirecting answer itself. */
+  mode: RequestInit["redirect"];
+  refuse(url: URL, reason: string): Error;
+}
+
+export interface HttpRequest {
+  url: URL;
+  method: string;
+  headers: Record<string, string>;
+  body: string | Uint8Array | undefined;
+}
+
+export const isRedirect = (status: number): boolean => [301, 302, 303, 307, 308].includes(status);
+/** What may go on to another origin: nothing that says who asks. */
+const HARMLESS = new Set(["accept", "accept-encoding", "accept-language", "content-type", "user-agent"]);
+
+/** Follows redirects by hand: each hop goes through `send`, and so through its checks. */
+export async function followRedirects(first: HttpRequest, send: (request: HttpRequest) => Promise<HttpResponse>, plan: RedirectPlan): Promise<HttpResponse> {
+  let request = first;
+  for (let hops = 0; ; hops++) {
+    const response = await send(request);
+    response.redirected = hops > 0;
+    const location = isRedirect(response.status) ? response.headers.get("location") : null;
+    if (location === null || plan.mode === "manual") return response;
+    await response.body?.cancel();
+    if (plan.mode === "error") throw plan.refuse(request.url, "it redirects.");
+    if (hops >= plan.max) throw plan.refuse(first.url, `it redirects more than ${plan.max} times.`);
+    request = redirect(request, response.status, { location, refuse: plan.refuse });
+  }
+}
+
+function redirect(request: HttpRequest, status: number, { location, refuse }: { location: string; refuse: RedirectPlan["refuse"] }): HttpRequest {
+  if (!URL.canParse(location, request.url)) throw refuse(request.url, "it redirects to something that is not a URL.");
+  const url = new URL(location, request.url);
+  const isGet = status === 303 || (status < 303 && request.method === "POST");
+  const isNear = url.origin === request.url.origin;
+  const headers = Object.entries(request.headers).filter(([name]) => (isNear || HARMLESS.has(name)) && !(isGet && name === "content-type"));
+  return {
+    url,
+    method: isGet && request.method !== "HEAD" ? "GET" : request.method,
+    headers: Object.fromEntries(headers),
+    body: isGet ? undefined : request.body,
+  };
+}
+
+/** A request as `fetch` takes it, in the form that is sent. Throws a TypeError for bodies that only the built-in fetch knows. */
+export function readRequest(input: unknown, init: RequestInit = {}): HttpRequest {
+  const given = (typeof input === "object" && input !== null && "url" in input ? input : undefined) as
+    | { url: string; method?: string; headers?: unknown }
+    | undefined;
+  const url = new URL(String(given?.url ?? input));
+  const headers = Object.fromEntries(new HeaderList((init.headers ?? given?.headers) as HeaderSource));
+  const body = init.body instanceof URLSearchParams ? init.body.toString() : (init.body ?? undefined);
+  if (body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array))
+    throw new TypeError("The body of a request is a string or a Uint8Array.");
+  if (init.body instanceof URLSearchParams) headers["content-type"] ??= "application/x-www-form-urlencoded;charset=UTF-8";
+  headers["user-agent"] ??= "agent-runtime";
+  headers.accept ??= "*/*";
+  return { url, method: (init.method ?? given?.method ?? "GET").toUpperCase(), headers, body };
+}

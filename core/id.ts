@@ -1,0 +1,27 @@
+import { randomBytes } from "node:crypto";
+
+export type IdPrefix = "ses" | "msg" | "prt" | "per" | "call";
+
+const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+let lastTime = 0;
+
+/**
+ * `prefix_`, 12 hex digits of time, 14 random letters of base 62. The time is `now` (ms since 1970), or one more than
+ * that of the id before where the clock has not moved on: ids of one process sort in the order in which they were made.
+ */
+export function createId(prefix: IdPrefix, now: number, random: (length: number) => Uint8Array): string {
+  lastTime = Math.max(now, lastTime + 1);
+  return `${prefix}_${lastTime.toString(16).padStart(12, "0")}${randomLetters(14, random)}`;
+}
+
+export const newId = (prefix: IdPrefix): string => createId(prefix, Date.now(), randomBytes);
+
+/** Random letters of base 62, each equally likely: bytes from 248 on are thrown away. */
+export function randomLetters(length: number, random: (length: number) => Uint8Array): string {
+  let letters = "";
+  while (letters.length < length) {
+    for (const byte of random(length - letters.length)) if (byte < 248) letters += LETTERS[byte % 62];
+  }
+  return letters;
+}

@@ -1,0 +1,181 @@
+import { constants } from "node:fs";
+import { type FileHandle, open, readlink, realpath } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { AgentError, errorMessage } from "./errors.ts";
+
+export type Access = "read" | "write";
+
+/**
+ * The one path resolver. A path is inside when its real path (that of its nearest existing parent for a new file) is
+ * below one of the roots. Throws PATH_OUTSIDE or PATH_INVALID (NUL, `file:`, `~`, over 4,096 characters).
+ */
+export interface Paths {
+  /** The workspace and the extra roots: real, absolute. */
+  readonly roots: readonly string[];
+  /** A path as the model wrote it, relative to the workspace, as a real absolute path. `read` may also be in the spill folder. */
+  resolve(path: string, access: Access): Promise<string>;
+  /**
+   * Resolves and opens an existing regular file, `write` for reading and writing without truncating it. What is opened is
+   * checked once more, so that a link put there meanwhile leads nowhere. Never blocks on a FIFO or device. The caller
+   * closes it. Throws also FILE_MISSING and FILE_UNSUITABLE.
+   */
+  open(path: string, access: Access): Promise<FileHandle>;
+  /**
+   * Resolves and holds an existing directory for writing into it: on Linux `path` goes on meaning that very directory
+   * even when another takes its place, so make a temporary file below it and rename it below it. The caller closes it.
+   */
+  openDirectory(path: string): Promise<{ path: string; close(): Promise<void> }>;
+  /** How a real path is shown: relative to the workspace where it is below it. */
+  show(path: string): string;
+}
+
+const MAX_CHARACTERS = 4096;
+/** Links that one path may follow, as in Linux. */
+const MAX_LINKS = 40;
+
+/**
+ * `cwd` is the workspace, `roots` are extra ones, `spillDir` need not exist yet. Throws FILE_NOT_FOUND for a root that
+ * cannot be read.
+ */
+export async function createPaths(setup: { cwd: string; roots?: string[]; spillDir?: string }): Promise<Paths> {
+  const workspace = await findRoot(setup.cwd, "--cwd");
+  const extra = await Promise.all((setup.roots ?? []).map((root) => findRoot(resolve(workspace, root), "--add-dir")));
+  const roots = Object.freeze([...new Set([workspace, ...extra])]);
+  const show = (path: string) => (isInside(path, workspace) ? relative(workspace, path) || "." : path);
+
+  const checkInside = async (real: string, path: string, access: Access): Promise<string> => {
+    if (roots.some((root) => isInside(real, root))) return real;
+    if (access === "read" && setup.spillDir !== undefined && isInside(real, await findRealPath(setup.spillDir))) return real;
+    throw new AgentError("PATH_OUTSIDE", { path, root: workspace });
+  };
+
+  const resolvePath = async (path: string, access: Access): Promise<string> => {
+    checkSpelling(path);
+    const wanted = resolve(workspace, path);
+    const real = await findRealPath(wanted).catch(async (error) => {
+      await checkInside(wanted, path, access); // What lies outside is outside, whatever else is wrong with it.
+      throw new AgentError("PATH_INVALID", { path, reason: describePathError(error) }, { cause: error });
+    });
+    return checkInside(real, path, access);
+  };
+
+  const openChecked = async (path: string, access: Access, flags: number): Promise<FileHandle> => {
+    const real = await resolvePath(path, access);
+    const handle = await open(real, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error) => {
+      throw describeOpenFailure(error, { path, shown: show(real), root: workspace });
+    });
+    try {
+      const opened = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(real));
+      await checkInside(opened, path, access);
+      return handle;
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  };
+
+  return {
+    roots,
+    show,
+    resolve: resolvePath,
+    async open(path, access) {
+      const handle = await openChecked(path, access, access === "read" ? constants.O_RDONLY : constants.O_RDWR);
+      const kind = describeKind(await handle.stat());
+      if (kind === undefined) return handle;
+      await handle.close();
+      throw new AgentError("FILE_UNSUITABLE", { path: show(resolve(workspace, path)), reason: `is ${kind}, not a regular file.` });
+    },
+    async openDirectory(path) {
+      const handle = await openChecked(path, "write", constants.O_RDONLY | constants.O_DIRECTORY);
+      const held = `/proc/self/fd/${handle.fd}`;
+      const isHeld = await readlink(held).then(
+        () => true,
+        () => false,
+      );
+      return { path: isHeld ? held : await resolvePath(path, "write"), close: () => handle.close() };
+    },
+  };
+}
+
+async function findRoot(path: string, option: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    throw new AgentError("FILE_NOT_FOUND", { path, option, reason: describePathError(error) }, { cause: error });
+  }
+}
+
+function isInside(path: string, root: string): boolean {
+  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
+}
+
+function checkSpelling(path: string): void {
+  const reason =
+    path === ""
+      ? "it is empty."
+      : path.length > MAX_CHARACTERS
+        ? `it has more than ${MAX_CHARACTERS} characters.`
+        : path.includes("\0")
+          ? "it contains a NUL character."
+          : /^file:/i.test(path)
+            ? "write a plain path instead of a URL."
+            : path.startsWith("~")
+              ? 'nothing stands for "~"; write the path relative to the workspace (./~name for a name that begins so).'
+              : undefined;
+  if (reason !== undefined) throw new AgentError("PATH_INVALID", { path: path.length > 200 ? `${path.slice(0, 200)}…` : path.replaceAll("\0", "\\0"), reason });
+}
+
+/**
+ * The real path of `path`, or where the system would create it: the real path of the nearest existing parent and the
+ * rest, dangling links followed. Throws the system's errors (ELOOP, EACCES, ENAMETOOLONG).
+ */
+async function findRealPath(path: string, budget = { links: MAX_LINKS }): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (!isAbsent(error)) throw error;
+  }
+  const parent = await findRealPath(dirname(path), budget);
+  const place = join(parent, basename(path));
+  const target = await readlink(place).catch(() => undefined);
+  if (target === undefined) return place;
+  if (budget.links-- === 0) throw Object.assign(new Error("too many links"), { code: "ELOOP" });
+  return findRealPath(resolve(parent, target), budget);
+}
+
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
+const isAbsent = (error: unknown) => ["ENOENT", "ENOTDIR"].includes(codeOf(error));
+
+function describePathError(error: unknown): string {
+  const reasons: Record<string, string> = {
+    ENOENT: "it does not exist.",
+    ELOOP: "its symbolic links lead in a circle.",
+    EACCES: "permission denied.",
+    ENAMETOOLONG: "a name in it is too long for the system.",
+  };
+  return reasons[codeOf(error)] ?? errorMessage(error);
+}
+
+function describeOpenFailure(error: unknown, { path, shown, root }: { path: string; shown: string; root: string }): AgentError {
+  const cause = { cause: error };
+  switch (codeOf(error)) {
+    case "ENOENT":
+      return new AgentError("FILE_MISSING", { path: shown }, cause);
+    case "ELOOP": // A link took its place after it was resolved.
+      return new AgentError("PATH_OUTSIDE", { path, root }, cause);
+    case "EISDIR":
+      return new AgentError("FILE_UNSUITABLE", { path: shown, reason: "is a directory, not a regular file." }, cause);
+    case "ENOTDIR":
+      return new AgentError("FILE_UNSUITABLE", { path: shown, reason: "is not a directory, or a parent of it is not." }, cause);
+    case "ENXIO":
+      return new AgentError("FILE_UNSUITABLE", { path: shown, reason: "is a socket or device, not a regular file." }, cause);
+    default:
+      return new AgentError("FILE_UNSUITABLE", { path: shown, reason: `cannot be opened: ${describePathError(error)}` }, cause);
+  }
+}
+
+/** What a file is when it is not a regular one. */
+function describeKind(stats: { isFile(): boolean; isDirectory(): boolean; isFIFO(): boolean; isSocket(): boolean }): string | undefined {
+  if (stats.isFile()) return undefined;
+  return stats.isDirectory() ? "a directory" : stats.isFIFO() ? "a FIFO" : stats.isSocket() ? "a socket" : "a device";
+}

@@ -1,0 +1,178 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
+
+/** Variable that marks every process that a run started, however it has detached itself. */
+export const MARK = "AGENT_RUN_MARK";
+
+const TERM_GRACE_MS = 500;
+const KILL_WAIT_MS = 500;
+const POLL_MS = 10;
+const SWEEP_ROUNDS = 10;
+/** Processes that are looked at in one turn of the event loop; about 20 µs each. */
+const SWEEP_BATCH = 256;
+
+/** Mark of a run: 128 random bits, behind the mark of the run that this process is itself a child of. */
+export function createRunMark(outer: string | undefined): string {
+  const own = randomBytes(16).toString("hex");
+  return outer !== undefined && /^[0-9a-f./]{1,400}$/.test(outer) ? `${outer}/${own}` : own;
+}
+
+/** Ends a process group: SIGTERM, 500 ms, SIGKILL. Resolves when it is gone, at most 1 s later; never rejects. */
+export async function endGroup(group: number): Promise<void> {
+  if (!signalGroup(group, "SIGTERM") || (await isGroupGone(group, TERM_GRACE_MS))) return;
+  signalGroup(group, "SIGKILL");
+  await isGroupGone(group, KILL_WAIT_MS);
+}
+
+const signalGroup = (group: number, signal: NodeJS.Signals | 0) => signalProcess(-group, signal);
+
+/** False when there is nobody left to signal. */
+function signalProcess(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
+}
+
+async function isGroupGone(group: number, waitMs: number): Promise<boolean> {
+  const deadline = performance.now() + waitMs;
+  while (signalGroup(group, 0) && hasLiveMember(group)) {
+    if (performance.now() >= deadline) return false;
+    await delay(POLL_MS);
+  }
+  return true;
+}
+
+/** Where nobody reaps orphans (a container without an init), the dead stay in their group as zombies. */
+function hasLiveMember(group: number): boolean {
+  const pids = listProcesses();
+  if (pids.length === 0) return true;
+  return pids.some((pid) => {
+    // "pid (name) state parent group …"; the name may hold spaces and parentheses.
+    const [state, , processGroup] = readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ") ?? [];
+    return Number(processGroup) === group && state !== "Z" && state !== "X";
+  });
+}
+
+/** None where there is no /proc. */
+function listProcesses(): number[] {
+  return existsSync("/proc/self/stat")
+    ? readdirSync("/proc")
+        .filter((name) => /^\d+$/.test(name))
+        .map(Number)
+    : [];
+}
+
+/** Empty when the process has ended meanwhile or belongs to another user. */
+function readProcessFile(pid: number, name: "stat" | "environ"): Buffer {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+/**
+ * Kills every process whose environment has the mark `mark` or one below it (`mark/…`), until none is found. So it
+ * reaches what left its process group (`setsid`, `nohup`). Without /proc it does nothing; never rejects.
+ */
+export async function killMarked(mark: string): Promise<void> {
+  const entry = Buffer.from(`${MARK}=${mark}`);
+  for (let round = 0; round < SWEEP_ROUNDS; round++) {
+    if ((await killRound(entry)) === 0) return;
+    await delay(POLL_MS);
+  }
+}
+
+async function killRound(entry: Buffer): Promise<number> {
+  let killed = 0;
+  for (const [index, pid] of listProcesses().entries()) {
+    if (index % SWEEP_BATCH === SWEEP_BATCH - 1) await nextTurn();
+    if (pid !== process.pid && hasMark(readProcessFile(pid, "environ"), entry) && signalProcess(pid, "SIGKILL")) killed++;
+  }
+  return killed;
+}
+
+/** Whether one whole entry of the environment block is the mark, or begins with it and "/". */
+export function hasMark(environment: Buffer, entry: Buffer): boolean {
+  for (let at = environment.indexOf(entry); at !== -1; at = environment.indexOf(entry, at + 1)) {
+    const before = at === 0 ? 0 : environment[at - 1];
+    const after = environment[at + entry.length] ?? 0;
+    if (before === 0 && (after === 0 || after === "/".charCodeAt(0))) return true;
+  }
+  return false;
+}
+
+/**
+ * Waits for the end of its input. Each line is the list of live groups, the last one counts; "end" means that all went
+ * well. Without it the agent has died: kill the groups, then what has the run's mark (none where there is no /proc).
+ * $1 is the marks' common beginning, $2 the same as a regular expression.
+ */
+const WATCH_SCRIPT = `groups=
+while read -r line; do
+  [ "$line" = end ] && exit
+  groups=$line
+done
+for group in $groups; do kill -s KILL -- "-$group"; done
+for round in 1 2 3 4 5; do
+  found=
+  for file in $(grep -lF -e "$1" /proc/[0-9]*/environ); do
+    tr '\\0' '\\n' < "$file" | grep -q -e "^$2" || continue
+    pid=\${file#/proc/}
+    kill -s KILL "\${pid%/environ}" && found=yes
+  done
+  [ "$found" ] || exit
+done`;
+
+export interface Watch {
+  /** Starts the watching process unless it runs. */
+  start(): void;
+  /** The process groups that are alive now. */
+  tell(groups: Iterable<number>): void;
+  /** The run is over and has ended its processes itself. */
+  end(): void;
+}
+
+/**
+ * A small `sh` beside the agent that outlives it, even after SIGKILL, and then ends what the run has left. It has a
+ * session of its own, no mark and nothing but PATH in its environment, and does not keep the agent alive.
+ */
+export function createWatch(runMark: string, path: string | undefined): Watch {
+  let watcher: ChildProcess | undefined;
+  const write = (line: string) => watcher?.stdin?.write(`${line}\n`);
+  return {
+    start: () => {
+      if (watcher !== undefined) return;
+      const started = spawnWatcher(runMark, path);
+      const forget = () => {
+        if (watcher === started) watcher = undefined;
+      };
+      watcher = started.once("error", forget).once("exit", forget);
+    },
+    tell: (groups) => write([...groups].join(" ")),
+    end: () => {
+      write("end");
+      watcher?.stdin?.end();
+      watcher = undefined;
+    },
+  };
+}
+
+function spawnWatcher(runMark: string, path: string | undefined): ChildProcess {
+  const beginning = `${MARK}=${runMark}.`;
+  const watcher = spawn("sh", ["-c", WATCH_SCRIPT, "agent-watch", beginning, beginning.replaceAll(".", "[.]")], {
+    cwd: "/",
+    detached: true,
+    env: path === undefined ? {} : { PATH: path },
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  watcher.unref();
+  const stdin = watcher.stdin as Socket | null;
+  stdin?.unref();
+  stdin?.on("error", () => {}); // It was killed; the next start replaces it.
+  return watcher;
+}

@@ -1,0 +1,150 @@
+import { existsSync, realpathSync } from "node:fs";
+import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
+import { ALIASES } from "./aliases.ts";
+import { isTree, type Tree } from "./config-files.ts";
+import type { Config } from "./config-schema.ts";
+
+/** What an untrusted file is measured against. */
+export interface TrustedSide {
+  /** What user files, environment and command line say. */
+  config: Config;
+  /** The workspace's root, real path. */
+  root: string;
+  /** Directory that relative instructions of the file start from. */
+  base: string;
+}
+
+/** Keys that decide nothing but data: text, models, numbers. What is not named here or in RULES is left out. */
+const DATA_KEYS = new Set([
+  ..."$schema model fallback small_model disabled_providers enabled_providers systemPrompt appendSystem outputFormat".split(" "),
+  ..."retry temperature topP stop seed maxOutputTokens compaction tool_output toolOutput attachment snapshot subagent_depth".split(" "),
+  ..."username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise".split(" "),
+]);
+const MODEL_KEYS = new Set("id name family release_date status attachment reasoning temperature tool_call interleaved cost limit modalities".split(" "));
+const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist", "default_model"]);
+const OPTION_KEYS = new Set(["timeout", "headerTimeout", "chunkTimeout"]);
+const AGENT_KEYS = new Set("model fallback variant temperature top_p prompt description mode steps maxSteps disable hidden color".split(" "));
+const DEFAULT_STEPS = 100;
+const MODES = ["readonly", "plan", "ask", "auto", "yolo"];
+
+type Drop = (key: string) => undefined;
+type Rule = (value: unknown, side: TrustedSide, drop: Drop) => unknown;
+
+/** Keys of which a part is data. A rule returns what may stay, undefined for nothing, and names what it leaves out. */
+const RULES: Record<string, Rule> = {
+  provider: (value, _side, drop) => mapTree(value, (provider, id) => keepProvider(provider as Tree, (key) => drop(`provider.${id}.${key}`))),
+  agent: (value, side, drop) => mapTree(value, (agent, name) => keepAgent(agent as Tree, side, (key) => drop(`agent.${name}.${key}`))),
+  permission: (value, side, drop) => keepPermission(value, side, (key) => drop(key === "" ? "permission" : `permission.${key}`)),
+  tools: (value, _side, drop) => mapTree(value, (on, name) => (on === false ? on : drop(`tools.${name}`))),
+  command: (value, _side, drop) => mapTree(value, (command, name) => (hasShellPart(command) ? drop(`command.${name}`) : command)),
+  alias: (value, { config }, drop) => mapTree(value, (id, name) => (name in ALIASES || name in (config.alias ?? {}) ? drop(`alias.${name}`) : id)),
+  limits: (value, { config }, drop) => {
+    const own: Tree = { steps: DEFAULT_STEPS, ...config.limits };
+    return mapTree(value, (limit, name) => ((limit as number) > ((own[name] as number) ?? Infinity) ? drop(`limits.${name}`) : limit));
+  },
+  permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
+  default_agent: (name, { config }, drop) => (hasRights(config.agent?.[name as string]) ? drop("default_agent") : name),
+  instructions: (value, side, drop) => {
+    const kept = (value as string[]).filter((entry) => isInside(entry, side));
+    if (kept.length < (value as string[]).length) drop("instructions");
+    return kept.length > 0 ? kept : undefined;
+  },
+};
+
+/**
+ * What an untrusted file may say, and the dotted keys of what it may not. Nothing that stays runs a program, opens an
+ * address, reads outside the workspace, or allows more than the user's own configuration does.
+ */
+export function keepData(config: Config, side: TrustedSide): { config: Config; dropped: string[] } {
+  const dropped: string[] = [];
+  const drop: Drop = (key) => {
+    dropped.push(key);
+    return undefined;
+  };
+  const kept: Tree = {};
+  for (const [key, value] of Object.entries(config)) {
+    const rule = RULES[key];
+    const result = rule ? rule(value, side, drop) : DATA_KEYS.has(key) || value === false ? value : drop(key);
+    if (result !== undefined) kept[key] = result;
+  }
+  return { config: kept as Config, dropped };
+}
+
+/** Takes out the strings that ask for `{env:…}` or `{file:…}`: they are not expanded, and mean nothing as they stand. */
+export function dropReferences(value: Tree, isReference: (text: string) => boolean): { value: Tree; dropped: string[] } {
+  const dropped: string[] = [];
+  const walk = (node: unknown, path: string[]): unknown => {
+    if (typeof node === "string" && isReference(node)) {
+      dropped.push(path.join("."));
+      return undefined;
+    }
+    if (Array.isArray(node)) return node.map((item, index) => walk(item, [...path, String(index)])).filter((item) => item !== undefined);
+    return isTree(node) ? mapTree(node, (item, key) => walk(item, [...path, key]), true) : node;
+  };
+  return { value: walk(value, []) as Tree, dropped };
+}
+
+/** What is left of an object; nothing where nothing of it is left. */
+function mapTree(value: unknown, keep: (item: unknown, key: string) => unknown, keepEmpty = false): Tree | undefined {
+  const entries = Object.entries(value as Tree)
+    .map(([key, item]) => [key, keep(item, key)] as const)
+    .filter(([, item]) => item !== undefined);
+  return entries.length > 0 || keepEmpty ? Object.fromEntries(entries) : undefined;
+}
+
+function keepProvider(provider: Tree, drop: Drop): Tree | undefined {
+  return mapTree(provider, (value, key) => {
+    if (PROVIDER_KEYS.has(key)) return value;
+    if (key === "options") return mapTree(value, (item, option) => (OPTION_KEYS.has(option) ? item : drop(`options.${option}`)));
+    if (key === "models") {
+      return mapTree(value, (model, id) => mapTree(model, (item, part) => (MODEL_KEYS.has(part) ? item : drop(`models.${id}.${part}`)), true));
+    }
+    return drop(key);
+  });
+}
+
+function keepAgent(agent: Tree, side: TrustedSide, drop: Drop): Tree | undefined {
+  return mapTree(agent, (value, key) => {
+    if (AGENT_KEYS.has(key)) return value;
+    if (key === "permission") return keepPermission(value, side, (rule) => drop(rule === "" ? key : `${key}.${rule}`));
+    if (key === "tools") return mapTree(value, (on, name) => (on === false ? on : drop(`tools.${name}`)));
+    return drop(key);
+  });
+}
+
+/**
+ * `deny` always stays. `ask` stays unless the user denies something: rules are tried in order and the last match counts,
+ * so an `ask` could take the place of a `deny`. `allow` never stays.
+ */
+function keepPermission(permission: unknown, side: TrustedSide, drop: Drop): string | Tree | undefined {
+  const tightens = (action: unknown) => action === "deny" || (action === "ask" && !denies(side.config));
+  if (typeof permission === "string") return tightens(permission) ? permission : drop("");
+  return mapTree(permission, (rules, tool) => {
+    if (typeof rules === "string") return tightens(rules) ? rules : drop(tool);
+    return mapTree(rules, (action, pattern) => (tightens(action) ? action : drop(`${tool}.${pattern}`)));
+  });
+}
+
+function denies(config: Config): boolean {
+  const strict = config.permissionMode === "readonly" || config.permissionMode === "plan";
+  const maps = [config.permission, ...Object.values(config.agent ?? {}).map((agent) => agent.permission)];
+  return strict || maps.some((map) => map !== undefined && JSON.stringify(map).includes('"deny"'));
+}
+
+const hasRights = (agent: { permission?: unknown; tools?: unknown } | undefined): boolean => agent?.permission !== undefined || agent?.tools !== undefined;
+
+const hasShellPart = (command: unknown): boolean => String((command as Tree).template ?? "").includes("!`");
+
+/** True for a path that is below the root as it is written and as it really is, links followed. */
+function isInside(entry: string, { root, base }: TrustedSide): boolean {
+  if (/^[a-z][a-z0-9+.-]*:/i.test(entry) || entry.startsWith("~")) return false;
+  const fixed = resolve(base, entry.split(/[*?[{]/)[0]!);
+  let existing = fixed;
+  while (!existsSync(existing)) existing = dirname(existing);
+  return isBelow(root, resolve(base, entry)) && isBelow(root, realpathSync(existing));
+}
+
+export function isBelow(root: string, path: string): boolean {
+  const way = relative(root, path);
+  return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+}

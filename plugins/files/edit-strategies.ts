@@ -1,0 +1,214 @@
+/** Where a text was found: UTF-16 offsets, `end` exclusive. */
+export interface Match {
+  start: number;
+  end: number;
+}
+
+export interface Strategy {
+  name: string;
+  /** What was overlooked, for the model. */
+  overlooks: string;
+  /** Every place, also overlapping ones, up to `MATCH_LIMIT`. */
+  find(content: string, wanted: string): Match[] | Promise<Match[]>;
+  /** Finds only something alike, so it never stands for several places at once. */
+  isApproximate?: boolean;
+}
+
+export const MATCH_LIMIT = 100_000;
+/** Share of equal characters from which the middle of a block counts as the same (from opencode's edit). */
+const BLOCK_SIMILARITY = 0.65;
+/** How much longer or shorter a block may be than the wanted one (from opencode's edit). */
+const BLOCK_SIZE_TOLERANCE = 0.25;
+const BLOCK_CANDIDATES = 100;
+/** Longer lines are only compared for equality. */
+const COMPARED_CHARACTERS = 1_000;
+
+/** In the order in which they are tried. */
+export const FALLBACK_STRATEGIES: Strategy[] = [
+  { name: "line-trimmed", overlooks: "white space at the ends of lines", find: findTrimmedLines },
+  { name: "block-anchor", overlooks: "differences between the first and the last line", find: findAnchoredBlock, isApproximate: true },
+  { name: "whitespace-normalized", overlooks: "the amount of white space", find: findNormalizedWhitespace },
+  { name: "indentation-flexible", overlooks: "the depth of the indentation", find: findIndented },
+  {
+    name: "escape-normalized",
+    overlooks: "escaping with backslashes",
+    find: (content, wanted) => findExact(content, removeBackslashes(wanted), removeBackslashes(wanted) !== wanted),
+  },
+  {
+    name: "trimmed-boundary",
+    overlooks: "white space before and after the text",
+    find: (content, wanted) => findExact(content, wanted.trim(), wanted.trim() !== wanted),
+  },
+];
+
+export function findExact(content: string, wanted: string, isUseful = true): Match[] {
+  const matches: Match[] = [];
+  if (!isUseful || wanted === "") return matches;
+  for (let start = content.indexOf(wanted); start >= 0 && matches.length <= MATCH_LIMIT; start = content.indexOf(wanted, start + 1)) {
+    matches.push({ start, end: start + wanted.length });
+  }
+  return matches;
+}
+
+interface Line extends Match {
+  text: string;
+  /** Behind the line's ending. */
+  next: number;
+}
+
+function linesOf(content: string): Line[] {
+  const lines: Line[] = [];
+  let start = 0;
+  while (start < content.length) {
+    const newline = content.indexOf("\n", start);
+    const next = newline < 0 ? content.length : newline + 1;
+    const last = newline < 0 ? content.length : newline;
+    const end = newline > start && content[newline - 1] === "\r" ? last - 1 : last;
+    lines.push({ start, end, next, text: content.slice(start, end) });
+    start = next;
+  }
+  return lines;
+}
+
+/** A run of lines as a match: with its last line ending when the wanted text ends with one too. */
+const blockOf = (lines: Line[], first: number, count: number, wanted: string): Match => {
+  const last = lines[first + count - 1]!;
+  return { start: lines[first]!.start, end: wanted.endsWith("\n") ? last.next : last.end };
+};
+
+function findBlocks(content: string, wanted: string, isSame: (lines: string[], wantedLines: string[]) => boolean): Match[] {
+  const lines = linesOf(content);
+  const wantedLines = linesOf(wanted).map((line) => line.text);
+  if (wanted.trim() === "") return [];
+  // The first line that is not blank decides cheaply whether a place is worth a look.
+  const key = wantedLines.findIndex((line) => line.trim() !== "");
+  const keyText = squeeze(wantedLines[key] ?? "");
+  const matches: Match[] = [];
+  for (let first = 0; first + wantedLines.length <= lines.length && matches.length <= MATCH_LIMIT; first += 1) {
+    if (squeeze(lines[first + key]!.text) !== keyText) continue;
+    const texts = lines.slice(first, first + wantedLines.length).map((line) => line.text);
+    if (isSame(texts, wantedLines)) matches.push(blockOf(lines, first, wantedLines.length, wanted));
+  }
+  return matches;
+}
+
+const squeeze = (text: string): string => text.trim().replace(/\s+/g, " ");
+
+function findTrimmedLines(content: string, wanted: string): Match[] {
+  return findBlocks(content, wanted, (lines, wantedLines) => lines.every((line, index) => line.trim() === wantedLines[index]!.trim()));
+}
+
+function findIndented(content: string, wanted: string): Match[] {
+  return findBlocks(content, wanted, (lines, wantedLines) => dedent(lines).join("\n") === dedent(wantedLines).join("\n"));
+}
+
+/** The white space that all lines with text begin with. */
+export function commonIndent(lines: string[]): string {
+  const indents = lines.filter((line) => line.trim() !== "").map((line) => /^[ \t]*/.exec(line)![0]);
+  const [first = "", ...others] = indents;
+  let length = first.length;
+  for (const other of others) while (!other.startsWith(first.slice(0, length))) length -= 1;
+  return first.slice(0, length);
+}
+
+function dedent(lines: string[]): string[] {
+  const { length } = commonIndent(lines);
+  return lines.map((line) => (line.trim() === "" ? "" : line.slice(length)));
+}
+
+function findNormalizedWhitespace(content: string, wanted: string): Match[] {
+  const blocks = findBlocks(content, wanted, (lines, wantedLines) => lines.every((line, index) => squeeze(line) === squeeze(wantedLines[index]!)));
+  return blocks.length > 0 || wanted.trim().includes("\n") ? blocks : findWithinLines(content, wanted);
+}
+
+/** A part of a line, with any white space where the wanted text has some. Linear: no pattern of the model is run. */
+function findWithinLines(content: string, wanted: string): Match[] {
+  const needle = squeeze(wanted);
+  const matches: Match[] = [];
+  if (!needle.includes(" ")) return matches;
+  for (const line of linesOf(content)) {
+    if (!squeeze(line.text).includes(needle)) continue;
+    const { text, origins } = squeezeWithOrigins(line.text);
+    for (let at = text.indexOf(needle); at >= 0; at = text.indexOf(needle, at + 1)) {
+      const last = at + needle.length - 1;
+      matches.push(withOuterSpace(content, { start: line.start + origins[at]!, end: line.start + origins[last]! + 1 }, wanted, line));
+    }
+    if (matches.length > MATCH_LIMIT) break;
+  }
+  return matches;
+}
+
+function squeezeWithOrigins(line: string): { text: string; origins: number[] } {
+  const origins: number[] = [];
+  const characters: string[] = [];
+  for (let index = 0; index < line.length; index += 1) {
+    const character = /\s/.test(line[index]!) ? " " : line[index]!;
+    if (character === " " && characters.at(-1) === " ") continue;
+    characters.push(character);
+    origins.push(index);
+  }
+  return { text: characters.join(""), origins };
+}
+
+/** Takes in the white space around a match on the sides where the wanted text has some. */
+function withOuterSpace(content: string, { start, end }: Match, wanted: string, line: Line): Match {
+  const isSpaceAt = (index: number): boolean => content[index] === " " || content[index] === "\t";
+  if (/^[ \t]/.test(wanted)) while (start > line.start && isSpaceAt(start - 1)) start -= 1;
+  if (/[ \t]$/.test(wanted)) while (end < line.end && isSpaceAt(end)) end += 1;
+  return { start, end };
+}
+
+/** Blocks of three and more lines whose first and last line are the same and whose middle is alike. */
+async function findAnchoredBlock(content: string, wanted: string): Promise<Match[]> {
+  const wantedLines = linesOf(wanted).map((line) => line.text.trim());
+  if (wantedLines.length < 3 || wantedLines[0] === "" || wantedLines.at(-1) === "") return [];
+  const lines = linesOf(content);
+  const candidates = anchoredRuns(lines, wantedLines);
+  if (candidates.length === 0 || candidates.length > BLOCK_CANDIDATES) return [];
+  const { distance } = await import("fastest-levenshtein");
+  const best = new Map<number, { count: number; similarity: number }>();
+  for (const { first, count } of candidates) {
+    const similarity = middleSimilarity(lines.slice(first + 1, first + count - 1), wantedLines.slice(1, -1), distance);
+    if (similarity >= Math.max(BLOCK_SIMILARITY, best.get(first)?.similarity ?? 0)) best.set(first, { count, similarity });
+  }
+  return [...best].map(([first, { count }]) => blockOf(lines, first, count, wanted));
+}
+
+function anchoredRuns(lines: Line[], wantedLines: string[]): { first: number; count: number }[] {
+  const slack = Math.floor(wantedLines.length * BLOCK_SIZE_TOLERANCE);
+  const runs: { first: number; count: number }[] = [];
+  for (let first = 0; first < lines.length && runs.length <= BLOCK_CANDIDATES; first += 1) {
+    if (lines[first]!.text.trim() !== wantedLines[0]) continue;
+    for (let count = Math.max(3, wantedLines.length - slack); count <= wantedLines.length + slack; count += 1) {
+      if (lines[first + count - 1]?.text.trim() === wantedLines.at(-1)) runs.push({ first, count });
+    }
+  }
+  return runs;
+}
+
+/** 0 to 1: how alike the lines are, one by one, by edit distance. */
+function middleSimilarity(lines: Line[], wantedLines: string[], distance: (a: string, b: string) => number): number {
+  const count = Math.max(lines.length, wantedLines.length);
+  let sum = 0;
+  for (let index = 0; index < count; index += 1) {
+    const line = lines[index]?.text.trim();
+    const wanted = wantedLines[index];
+    if (line === undefined || wanted === undefined) continue;
+    const longest = Math.max(line.length, wanted.length);
+    if (line === wanted) sum += 1;
+    else if (longest <= COMPARED_CHARACTERS) sum += 1 - distance(line, wanted) / longest;
+  }
+  return sum / count;
+}
+
+const ESCAPES: Record<string, string> = { n: "\n", t: "\t", r: "\r" };
+
+/** Undoes one layer of backslashes. */
+export const removeBackslashes = (text: string): string => text.replace(/\\([ntr"'`\\$\n])/g, (_, character: string) => ESCAPES[character] ?? character);
+
+/** Whether a match is so much larger than what was asked for that replacing it would destroy something (limits of opencode's edit). */
+export function isMuchLarger(found: string, wanted: string): boolean {
+  const foundLines = found.split("\n").length;
+  const wantedLines = wanted.split("\n").length;
+  return foundLines >= Math.max(wantedLines + 3, wantedLines * 2) || found.trim().length > Math.max(wanted.trim().length + 500, wanted.trim().length * 4);
+}

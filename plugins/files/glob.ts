@@ -1,0 +1,61 @@
+import { stat } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
+import { AgentError, type ToolContext, tool, z } from "agent-runtime";
+import { planGlob } from "./glob-pattern.ts";
+import { locate, missingFile, permissionPattern } from "./open-file.ts";
+import { listFiles, refusedPattern } from "./ripgrep.ts";
+
+const SHOWN_FILES = 100;
+const COUNTED_FILES = 100_000;
+const TIMEOUT_MS = 10_000;
+
+const startOf = (path: string | undefined, pattern: string): string => {
+  const { directory } = planGlob(pattern);
+  return isAbsolute(directory) ? directory : join(path ?? ".", directory);
+};
+
+export const globTool = tool({
+  name: "glob",
+  description: "Find files by name pattern, such as src/**/*.{ts,tsx}; newest first, at most 100. A pattern without / matches in every directory.",
+  input: z.object({ pattern: z.string(), path: z.string().describe("directory").optional() }),
+  effect: "read",
+  patterns: ({ pattern, path }, { cwd }) => [permissionPattern(startOf(path, pattern), cwd)],
+  run: async ({ pattern, path }, context) => {
+    if (pattern === "") throw refusedPattern(pattern, "it is empty.");
+    if (path !== undefined) await findDirectory(context, path);
+    const { files, isPartial } = await findFiles(context, pattern, path);
+    const shown = files.slice(0, SHOWN_FILES);
+    const count = isPartial ? `at least ${files.length}` : `${files.length}`;
+    const lines = shown.length === 0 ? ["No files found"] : shown;
+    if (isPartial && shown.length === 0) lines.push("(The search did not come to its end. Use a narrower pattern or path.)");
+    if (files.length > shown.length) lines.push("", `(${shown.length} of ${count} files shown, newest first. Use a narrower pattern or path.)`);
+    return { output: lines.join("\n"), title: pattern, metadata: { count: files.length, truncated: isPartial || files.length > shown.length } };
+  },
+});
+
+/** Throws FILE_MISSING, FILE_UNSUITABLE. */
+export async function findDirectory(context: ToolContext, path: string): Promise<string> {
+  const located = await locate(context, path, "read");
+  if (located.stats === undefined) throw await missingFile(context, located.path);
+  if (!located.stats.isDirectory())
+    throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is not a directory.", advice: "Use read for a file." });
+  return located.path;
+}
+
+async function findFiles(context: ToolContext, pattern: string, path: string | undefined): Promise<{ files: string[]; isPartial: boolean }> {
+  const plan = planGlob(pattern);
+  const start = await context.paths.resolve(startOf(path, pattern), "read");
+  const isDirectory = await stat(start).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  if (!isDirectory) return { files: [], isPartial: false };
+  const request = { cwd: start, pattern, limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS };
+  const [matching, listed] = await Promise.all([
+    listFiles(context, { ...request, args: ["--sortr=modified", ...plan.args] }),
+    plan.includesIgnored ? listFiles(context, { ...request, args: [] }) : undefined,
+  ]);
+  const isListed = new Set(listed?.files);
+  const files = listed === undefined ? matching.files : matching.files.filter((file) => isListed.has(file));
+  return { files: files.map((file) => context.paths.show(join(start, file))), isPartial: matching.isPartial || listed?.isPartial === true };
+}

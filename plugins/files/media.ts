@@ -1,0 +1,44 @@
+import { extname } from "node:path";
+
+export interface MediaKind {
+  mediaType: string;
+  name: "Image" | "PDF";
+}
+
+const IMAGE_EXTENSIONS = new Set([".png", ".jpg", ".jpeg", ".gif", ".webp"]);
+
+/** Formats of which no part is text, though the first bytes may look like it. */
+const BINARY_EXTENSIONS = new Set(
+  ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .jar .war .class .exe .dll .so .dylib .a .o .obj .lib .wasm .pyc .pyo .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp".split(
+    " ",
+  ),
+);
+
+/** Share of control characters from which a file counts as binary (as in link-assistant's and opencode's read). */
+const CONTROL_SHARE = 0.3;
+
+export const hasImageExtension = (path: string): boolean => IMAGE_EXTENSIONS.has(extname(path).toLowerCase());
+
+/** The kind of a file that goes to the model as it is, told by its first bytes. */
+export function mediaKindOf(sample: Buffer): MediaKind | undefined {
+  const ascii = sample.subarray(0, 16).toString("latin1");
+  if (ascii.startsWith("\x89PNG\r\n\x1a\n")) return { mediaType: "image/png", name: "Image" };
+  if (ascii.startsWith("\xff\xd8\xff")) return { mediaType: "image/jpeg", name: "Image" };
+  if (/^GIF8[79]a/.test(ascii)) return { mediaType: "image/gif", name: "Image" };
+  if (/^RIFF[\s\S]{4}WEBP/.test(ascii)) return { mediaType: "image/webp", name: "Image" };
+  if (ascii.startsWith("%PDF-")) return { mediaType: "application/pdf", name: "PDF" };
+  return undefined;
+}
+
+/** Why a file is not text, judged by its name and its first bytes; undefined when it is. */
+export function binaryReason(path: string, sample: Buffer): string | undefined {
+  if (sample[0] === 0xff && sample[1] === 0xfe) return "is UTF-16 text, not UTF-8.";
+  if (sample[0] === 0xfe && sample[1] === 0xff) return "is UTF-16 text, not UTF-8.";
+  if (sample.includes(0)) return "is a binary file.";
+  if (BINARY_EXTENSIONS.has(extname(path).toLowerCase()) && sample.length > 0) return "is a binary file.";
+  const controls = sample.reduce((count, byte) => (isControl(byte) ? count + 1 : count), 0);
+  return controls > sample.length * CONTROL_SHARE ? "is a binary file." : undefined;
+}
+
+/** Tab, newline, form feed, return, backspace and escape occur in text. */
+const isControl = (byte: number): boolean => byte === 127 || (byte < 32 && ![8, 9, 10, 12, 13, 27].includes(byte));

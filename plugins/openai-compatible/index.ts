@@ -1,0 +1,115 @@
+import { AgentError, type Config, definePlugin, type ModelInfo, type Provider, provider, withExactToolCalls, withMergedDeltas } from "agent-runtime";
+import { fromPackage } from "./from-package.ts";
+import { PRESETS, type Preset } from "./presets.ts";
+
+type Configured = NonNullable<Config["provider"]>[string];
+type Options = Parameters<Provider["create"]>[0];
+
+/** Providers that other built-in plugins bring, whatever the configuration says of them. */
+const OTHERS = new Set(["openrouter", "demo"]);
+const OWN_PACKAGE = "@ai-sdk/openai-compatible";
+
+const isLocal = (url: string): boolean => URL.canParse(url) && /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\]|0\.0\.0\.0)$/.test(new URL(url).hostname);
+
+const plainHeaders = (headers: Options["headers"]): Record<string, string> =>
+  Object.fromEntries(Object.entries((headers ?? {}) as Record<string, unknown>).filter(([, value]) => typeof value === "string")) as Record<string, string>;
+
+function baseOf(id: string, options: Options): string {
+  if (!options.baseURL)
+    throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: "it is not set, for example http://127.0.0.1:8080/v1." });
+  if (!URL.canParse(options.baseURL))
+    throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: `"${options.baseURL}" is not a URL.` });
+  return options.baseURL.replace(/\/+$/, "");
+}
+
+/** Gemini signs its calls and wants the signature back; the package reads it there whatever the provider is called. */
+const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["describeCall"] = ({ extra }) => {
+  const signature = (extra as { google?: { thought_signature?: unknown } } | undefined)?.google?.thought_signature;
+  return typeof signature === "string" ? { google: { thoughtSignature: signature } } : undefined;
+};
+
+/** One endpoint as a provider. `own` is what the configuration says of it. */
+function endpoint(id: string, preset: Preset, own: Configured): Provider {
+  const { name, baseURL, env, envOptions } = preset;
+  const keyless = own.options?.apiKey === false || isLocal(own.options?.baseURL ?? own.api ?? baseURL);
+  return provider({
+    id,
+    name: own.name ?? name,
+    keyless,
+    ...(env && { env }),
+    ...(envOptions && { envOptions }),
+    ...(baseURL !== "" && { defaults: { baseURL } }),
+
+    async create(options, { fetch }) {
+      const base = baseOf(id, options);
+      const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
+      const shared = { name: id, baseURL: base, fetch: withMergedDeltas(fetch), includeUsage: true, ...(options.apiKey && { apiKey: options.apiKey }) };
+      return (modelId) => {
+        const model = own.models?.[modelId];
+        const body = { ...(options.extraBody as object | undefined), ...model?.options };
+        const sdk = createOpenAICompatible({
+          ...shared,
+          headers: { ...plainHeaders(options.headers), ...model?.headers },
+          transformRequestBody: (args) => ({ ...args, ...body }),
+        });
+        return withExactToolCalls(sdk.chatModel(model?.id ?? modelId), { describeCall });
+      };
+    },
+
+    async models(options, { fetch }) {
+      const base = baseOf(id, options);
+      const response = await fetch(`${base}/models`, {
+        headers: { ...plainHeaders(options.headers), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) },
+      });
+      const text = await response.text();
+      if (!response.ok)
+        throw Object.assign(new Error(`GET /models: ${response.status} ${response.statusText}`), { statusCode: response.status, responseBody: text });
+      const { data } = JSON.parse(text) as { data?: { id: string }[] };
+      const listed = (data ?? []).map((model): ModelInfo => ({ id: model.id }));
+      const named = Object.entries(own.models ?? {}).map(([modelId, model]) => toModelInfo(modelId, model));
+      return [...new Map([...listed, ...named].map((model) => [model.id, model])).values()];
+    },
+  });
+}
+
+/** What the configuration knows of a model. */
+function toModelInfo(id: string, { name, limit, cost, tool_call: tools }: NonNullable<Configured["models"]>[string]): ModelInfo {
+  const price =
+    cost?.input === undefined || cost.output === undefined
+      ? undefined
+      : {
+          input: cost.input,
+          output: cost.output,
+          ...(cost.cache_read !== undefined && { cacheRead: cost.cache_read }),
+          ...(cost.cache_write !== undefined && { cacheWrite: cost.cache_write }),
+        };
+  return {
+    id,
+    ...(name && { name }),
+    ...(limit?.context !== undefined && { context: limit.context }),
+    ...(price && { price }),
+    ...(tools !== undefined && { tools }),
+  };
+}
+
+function toProvider(id: string, own: Configured, cwd: string): Provider {
+  if (own.npm !== undefined && own.npm !== OWN_PACKAGE) {
+    const env = own.env ?? PRESETS[id]?.env;
+    const toApiId = (modelId: string) => own.models?.[modelId]?.id ?? modelId;
+    return fromPackage({ id, npm: own.npm, cwd, keyless: own.options?.apiKey === false || isLocal(own.options?.baseURL ?? own.api ?? ""), env, toApiId });
+  }
+  return endpoint(id, PRESETS[id] ?? { name: id, baseURL: "", ...(own.env && { env: own.env }) }, own);
+}
+
+/** A name without an address or a package may be the options of another plugin's provider. */
+const isEndpoint = ({ npm, api, options, models }: Configured): boolean => [npm, api, options?.baseURL, models].some((value) => value !== undefined);
+
+export default definePlugin({
+  name: "openai-compatible",
+  setup({ config, cwd }) {
+    const configured = config.provider ?? {};
+    const named = Object.keys(configured).filter((id) => !OTHERS.has(id) && isEndpoint(configured[id]!));
+    const ids = new Set([...Object.keys(PRESETS), ...named]);
+    return { providers: [...ids].map((id) => toProvider(id, configured[id] ?? {}, cwd)) };
+  },
+});

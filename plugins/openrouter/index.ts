@@ -1,0 +1,145 @@
+import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider, withExactToolCalls, withLimits, withMergedDeltas } from "agent-runtime";
+import { keepRecent } from "./window.ts";
+
+const BASE_URL = "https://openrouter.ai/api/v1";
+const SITE_URL = "https://github.com/agent-runtime/agent-runtime";
+const APP_NAME = "agent-runtime";
+/** Options that go into the body of a request as they are; openrouter.ai/docs/api-reference describes them. */
+const BODY_OPTIONS = ["models", "provider", "plugins", "transforms", "reasoning", "route", "user"];
+
+type Options = Record<string, unknown> & { apiKey?: string; baseURL?: string; headers?: Record<string, unknown> };
+
+/** A number of an option, which the environment gives as text; undefined where it is not set. */
+function readNumber(options: Options, name: string, least: number): number | undefined {
+  const value = options[name];
+  if (value === undefined || value === null || value === "" || value === false) return undefined;
+  const number = Number(value);
+  if (Number.isFinite(number) && number >= least) return number;
+  throw new AgentError("OPTION_INVALID", {
+    option: `provider.openrouter.options.${name}`,
+    reason: `${JSON.stringify(value)} is not a number from ${least} up.`,
+  });
+}
+
+/** OpenRouter's attribution: who asks. `false` leaves a header out. */
+function attribution({ siteUrl, appName, headers }: Options): Record<string, string> {
+  const site = siteUrl === false || siteUrl === "false" ? undefined : String(siteUrl || SITE_URL);
+  const name = appName === false || appName === "false" ? undefined : String(appName || APP_NAME);
+  const all = { ...(site && { "HTTP-Referer": site }), ...(name && { "X-Title": name, "X-OpenRouter-Title": name }), ...headers };
+  const refused = Object.entries(headers ?? {})
+    .filter(([, value]) => value === false)
+    .map(([key]) => key.toLowerCase());
+  return Object.fromEntries(Object.entries(all).filter(([key]) => !refused.includes(key.toLowerCase()))) as Record<string, string>;
+}
+
+const baseOf = (options: Options): string => String(options.baseURL || BASE_URL).replace(/\/+$/, "");
+
+/** OpenRouter's own routers are ids of its vendor "openrouter": `openrouter/auto` names the model `openrouter/auto`. */
+const toApiId = (id: string): string => (id.includes("/") ? id : `openrouter/${id}`);
+
+interface CallDefaults {
+  maxOutputTokens: number | undefined;
+  temperature: number | undefined;
+  maxMessages: number | undefined;
+}
+
+/** What the request itself says counts; these fill in. */
+function withDefaults(model: LanguageModel, { maxOutputTokens, temperature, maxMessages }: CallDefaults): LanguageModel {
+  const doStream: LanguageModel["doStream"] = (call) =>
+    model.doStream({
+      ...call,
+      prompt: maxMessages === undefined ? call.prompt : keepRecent(call.prompt, maxMessages),
+      maxOutputTokens: call.maxOutputTokens ?? maxOutputTokens,
+      temperature: call.temperature ?? temperature,
+    });
+  return { ...model, doStream };
+}
+
+interface ListedModel {
+  id: string;
+  name?: string;
+  context_length?: number | null;
+  pricing?: Record<string, unknown>;
+  supported_parameters?: string[];
+}
+
+/** Listed in USD per token, as text; -1 means that it varies. */
+function perMillion(value: unknown): number | undefined {
+  const price = value === undefined || value === null || value === "" ? Number.NaN : Number(value);
+  return price >= 0 ? Number((price * 1e6).toPrecision(12)) : undefined;
+}
+
+function toModelInfo({ id, name, context_length: context, pricing = {}, supported_parameters: parameters }: ListedModel): ModelInfo {
+  const [input, output] = [perMillion(pricing.prompt), perMillion(pricing.completion)];
+  const [cacheRead, cacheWrite] = [perMillion(pricing.input_cache_read), perMillion(pricing.input_cache_write)];
+  const price =
+    input === undefined || output === undefined
+      ? undefined
+      : { input, output, ...(cacheRead !== undefined && { cacheRead }), ...(cacheWrite !== undefined && { cacheWrite }) };
+  return { id, ...(name && { name }), ...(context && { context }), ...(price && { price }), ...(parameters && { tools: parameters.includes("tools") }) };
+}
+
+const openrouter = provider({
+  id: "openrouter",
+  name: "OpenRouter",
+  env: ["OPENROUTER_API_KEY"],
+  envOptions: {
+    OPENROUTER_BASE_URL: "baseURL",
+    OPENROUTER_SITE_URL: "siteUrl",
+    OPENROUTER_APP_NAME: "appName",
+    OPENROUTER_MAX_TOKENS: "maxTokens",
+    OPENROUTER_TEMPERATURE: "temperature",
+    OPENROUTER_TIMEOUT: "timeoutSeconds",
+    OPENROUTER_DEFAULT_MODEL: "defaultModel",
+    OPENROUTER_MAX_CONTEXT_MESSAGES: "maxContextMessages",
+  },
+  // A free model with tools. The date says when it was chosen; free models come and go.
+  defaultModel: { id: "meta-llama/llama-3.3-70b-instruct:free", date: "2026-11-20" },
+
+  async create(options, { fetch }) {
+    const seconds = readNumber(options, "timeoutSeconds", 0.001);
+    const limits = seconds === undefined ? {} : { headersTimeoutMs: seconds * 1000, chunkTimeoutMs: seconds * 1000 };
+    const defaults: CallDefaults = {
+      maxOutputTokens: readNumber(options, "maxTokens", 1),
+      temperature: readNumber(options, "temperature", 0),
+      maxMessages: readNumber(options, "maxContextMessages", 1),
+    };
+    const body = Object.fromEntries(BODY_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
+    // The package prints warnings on stderr unless it is told not to.
+    (globalThis as { AI_SDK_LOG_WARNINGS?: unknown }).AI_SDK_LOG_WARNINGS ??= false;
+    const { createOpenRouter } = await import("@openrouter/ai-sdk-provider");
+    const sdk = createOpenRouter({
+      apiKey: options.apiKey ?? "",
+      baseURL: baseOf(options),
+      headers: attribution(options),
+      fetch: withMergedDeltas(withLimits(fetch, limits)),
+      extraBody: { ...body, ...(options.extraBody as Record<string, unknown> | undefined) },
+    });
+    return (modelId) => withDefaults(withExactToolCalls(sdk.chat(toApiId(modelId), { usage: { include: true } }), { describeCall }), defaults);
+  },
+
+  async models(options, { fetch }) {
+    const headers = { ...attribution(options), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) };
+    const response = await fetch(`${baseOf(options)}/models`, { headers });
+    const text = await response.text();
+    if (!response.ok)
+      throw Object.assign(new Error(`GET /models: ${response.status} ${response.statusText}`), { statusCode: response.status, responseBody: text });
+    const { data } = JSON.parse(text) as { data?: ListedModel[] };
+    if (!Array.isArray(data)) throw new AgentError("RESPONSE_INVALID", { model: "openrouter", reason: "the list of models has no data." });
+    return data.map(toModelInfo);
+  },
+
+  /** Anthropic and Gemini need marks, as openrouter.ai/docs/features/prompt-caching says; the others cache by themselves. */
+  cachePolicy: (modelId) =>
+    /^(anthropic\/|google\/gemini)/.test(modelId)
+      ? { kind: "breakpoints", providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } } }
+      : { kind: "none" },
+});
+
+/** Signed reasoning belongs to the message; the package looks for it at the first call. */
+const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["describeCall"] = (_call, place, finish) => {
+  const details = finish?.openrouter?.reasoning_details;
+  return place === 0 && Array.isArray(details) && details.length > 0 ? { openrouter: { reasoning_details: details } } : undefined;
+};
+
+export default definePlugin({ name: "openrouter", setup: () => ({ providers: [openrouter] }) });

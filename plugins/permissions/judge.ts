@@ -1,0 +1,166 @@
+import { relative, resolve } from "node:path";
+import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
+import { isInside, realPathOf } from "./reach.ts";
+import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
+import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
+import { programOf } from "./unwrap.ts";
+
+export type PermissionMode = "auto" | "ask" | "plan" | "readonly" | "yolo";
+
+export interface Policy {
+  mode: PermissionMode;
+  map: PermissionMap | undefined;
+  cwd: string;
+  roots: readonly string[];
+}
+
+/** What is known of a call: its request, and the bash text in it once that is read. */
+interface Case {
+  request: PermissionRequest;
+  command?: string;
+  reading?: ShellReading;
+  rules: Rule[];
+  policy: Policy;
+}
+
+const ALLOW: PermissionVerdict = { decision: "allow" };
+const STRICTNESS = { allow: 0, ask: 2, deny: 3 };
+
+/** The mode and the rules together. Rules loosen only what the mode asks; what the mode refuses stays refused. */
+export async function judge(request: PermissionRequest, given: Policy): Promise<PermissionVerdict> {
+  const policy = { ...given, roots: [...new Set([given.cwd, ...given.roots].map(realPathOf))] };
+  const rules = flattenRules(policy.map);
+  const command = commandOf(request);
+  if (policy.mode === "yolo" && rules.length === 0) return ALLOW;
+  const reading = command === undefined ? undefined : await readShell(command, { directory: directoryOf(request, policy), roots: policy.roots });
+  const found: Case = { request, rules, policy, ...(command !== undefined && { command }), ...(reading && { reading }) };
+  const byMode = await judgeByMode(found);
+  if (byMode.decision === "deny") return byMode;
+  const byRules = judgeByRules(found);
+  if (byRules === undefined) return byMode;
+  // What is not understood, or reaches outside, is not what a rule had in mind when it allowed.
+  const isDoubtful =
+    byMode.decision === "ask" &&
+    reading !== undefined &&
+    (reading.problem ?? reading.reach ?? reading.commands.find(({ opaque }) => opaque)?.opaque) !== undefined;
+  return isDoubtful && byRules.decision === "allow" ? byMode : byRules;
+}
+
+function commandOf({ permission, input, patterns }: PermissionRequest): string | undefined {
+  if (permission !== "bash") return undefined;
+  return typeof input === "object" && input !== null && "command" in input && typeof input.command === "string" ? input.command : patterns.join("\n");
+}
+
+function directoryOf({ input }: PermissionRequest, { cwd }: Policy): string {
+  const workdir = typeof input === "object" && input !== null && "workdir" in input ? input.workdir : undefined;
+  return realPathOf(typeof workdir === "string" ? resolve(cwd, workdir) : cwd);
+}
+
+async function judgeByMode(found: Case): Promise<PermissionVerdict> {
+  const { request, reading, policy } = found;
+  switch (policy.mode) {
+    case "yolo":
+      return ALLOW;
+    case "ask":
+      return request.effect === "read" ? ALLOW : { decision: "ask", reason: `${request.tool} needs the permission of a person` };
+    case "auto":
+      return judgeReach(reading, policy);
+    case "plan":
+    case "readonly":
+      return judgeReadOnly(found);
+  }
+}
+
+const deny = (reason: string): PermissionVerdict => ({ decision: "deny", reason });
+
+function judgeReach(reading: ShellReading | undefined, { cwd }: Policy): PermissionVerdict {
+  if (reading?.problem !== undefined) return deny(`the command cannot be parsed as bash (${reading.problem}). Correct it, or split it into simpler commands.`);
+  if (reading?.reach === undefined) return ALLOW;
+  return deny(
+    `${reading.reach}, and permission mode "auto" keeps commands inside it. Use paths below ${cwd}; a person can add a folder with --add-dir, or choose another --permission-mode.`,
+  );
+}
+
+async function judgeReadOnly({ request, command, reading, policy }: Case): Promise<PermissionVerdict> {
+  const mode = `permission mode "${policy.mode}"`;
+  const wayOut = "Read what is needed and describe the change in the answer; a person can choose another --permission-mode.";
+  if (command === undefined) {
+    return request.effect === "read" || request.effect === "net"
+      ? ALLOW
+      : deny(`${mode} allows nothing that changes or runs something, and ${request.tool} does. ${wayOut}`);
+  }
+  const [{ forEachChild, parse }, { findReadOnlyFault, READ_ONLY_COMMANDS }] = await Promise.all([import("unbash"), import("./read-only.ts")]);
+  if (reading?.problem !== undefined || reading?.reach !== undefined)
+    return deny(`${reading.reach ?? `the command cannot be parsed as bash (${reading.problem})`}; ${mode} allows only what reads inside the workspace.`);
+  const fault = findReadOnlyFault(parse(command), forEachChild);
+  if (fault === undefined) return ALLOW;
+  return deny(
+    `${mode} allows only commands that provably read, without variables, substitutions and redirects, and this has: ${fault}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`,
+  );
+}
+
+/** The strictest of what the rules say; undefined where one part has no rule and none is stricter. */
+function judgeByRules(found: Case): PermissionVerdict | undefined {
+  if (found.rules.length === 0) return undefined;
+  const verdicts = found.reading === undefined ? judgeSubjects(found) : judgeShell(found, found.reading);
+  const strictest = verdicts.reduce((a, b) => (strictness(b) > strictness(a) ? b : a));
+  return strictest;
+}
+
+const strictness = (verdict: PermissionVerdict | undefined): number => (verdict === undefined ? 1 : STRICTNESS[verdict.decision]);
+
+function judgeSubjects({ request, rules, policy }: Case): (PermissionVerdict | undefined)[] {
+  const keys = [request.permission, request.tool];
+  const patterns = request.patterns.length > 0 ? request.patterns : ["*"];
+  return patterns.map((pattern) => {
+    const subject = PATH_PERMISSIONS.has(request.permission) ? pathSubject(keys, pattern, policy) : { keys, texts: [pattern] };
+    return verdictOf(findRule(rules, subject), pattern === "*" ? request.tool : pattern);
+  });
+}
+
+const PATH_PERMISSIONS = new Set(["read", "edit", "write", "glob", "grep", "list", "patch", "multiedit"]);
+
+/** A path as the map names it: relative to the workspace, or absolute. A rule that denies also matches what a link leads to or hides. */
+function pathSubject(keys: string[], path: string, { cwd }: Policy): Subject {
+  const full = resolve(cwd, path);
+  const real = realPathOf(full);
+  const shown = (absolute: string) => (isInside(absolute, [cwd]) ? relative(cwd, absolute) || "." : absolute);
+  return { keys, texts: [shown(real), real], strictTexts: [path, shown(full), full] };
+}
+
+const BASH = ["bash"];
+
+function judgeShell({ rules, policy }: Case, { commands, redirects, problem }: ShellReading): (PermissionVerdict | undefined)[] {
+  const strictest = findStrictest(rules, BASH);
+  const verdicts = commands.filter((command) => programOf(command.words) !== "cd").map((command) => judgeCommand(command, rules, strictest));
+  if (problem !== undefined && strictest !== undefined) verdicts.push(verdictOf(strictest, `what cannot be parsed (${problem})`));
+  for (const { path, access } of redirects) {
+    const rule = findRule(rules, pathSubject(access === "write" ? ["edit"] : ["read"], path, policy));
+    // Reading needs no rule, as in the read tool; writing without one is for the mode to judge.
+    if (rule !== undefined || access === "write") verdicts.push(verdictOf(rule, path));
+  }
+  return verdicts.length > 0 ? verdicts : [undefined];
+}
+
+function judgeCommand({ words, opaque }: ShellCommand, rules: Rule[], strictest: Rule | undefined): PermissionVerdict | undefined {
+  const values = words.map(({ value }) => value).join(" ");
+  const named = [programOf(words), ...words.slice(1).map(({ value }) => value)].join(" ");
+  const own = verdictOf(findRule(rules, { keys: BASH, texts: [values, words.map(({ text }) => text).join(" ")], strictTexts: [named] }), values);
+  if (opaque === undefined || strictest === undefined) return own;
+  const forOpaque = verdictOf(strictest, `"${shorten(values)}", because ${opaque}`);
+  return strictness(forOpaque) > strictness(own) ? forOpaque : own;
+}
+
+function verdictOf(rule: Rule | undefined, subject: string): PermissionVerdict | undefined {
+  if (rule === undefined) return undefined;
+  const named = subject.startsWith('"') ? subject : `"${shorten(subject)}"`;
+  const reasons: Record<Decision, string | undefined> = {
+    allow: undefined,
+    ask: `the rule ${describeRule(rule)} asks a person about ${named}`,
+    deny: `the rule ${describeRule(rule)} forbids ${named}. Do without it, or say in the answer which rule stands in the way.`,
+  };
+  const reason = reasons[rule.action];
+  return { decision: rule.action, ...(reason !== undefined && { reason }) };
+}
+
+const shorten = (text: string): string => (text.length > 120 ? `${text.slice(0, 120)}…` : text);

@@ -1,0 +1,102 @@
+/** Characters of HTML that are converted; more would hold up the process, and the model sees 50 KB of it. */
+const CONVERTED_LENGTH = 1024 * 1024;
+/** Deeper nesting would overflow the stack of the parser. */
+const MOST_DEPTH = 400;
+
+const DROPPED = /<(script|style|noscript|template|svg|iframe)\b[\s\S]*?(?:<\/\1\s*>|$)/gi;
+
+/** Without what nobody reads: scripts, styles, comments. Each expression runs once over the text, whatever the text is. */
+const readable = (html: string): string =>
+  html
+    .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
+    .replace(DROPPED, "")
+    .slice(0, CONVERTED_LENGTH);
+
+/** The words of a page, one line a block. */
+export function htmlToText(html: string): string {
+  const text = readable(html)
+    .replace(/<head\b[\s\S]*?(?:<\/head\s*>|$)/i, "")
+    .replace(/<(?:br|\/(?:p|div|li|tr|h[1-6]|section|article|header|footer|table|ul|ol|pre|blockquote))\b[^<>]*>/gi, "\n")
+    .replace(/<\/t[dh]\b[^<>]*>/gi, "\t")
+    .replace(/<[^<>]*>/g, "");
+  return tidy(decodeEntities(text));
+}
+
+/** Markdown with tables and fenced code; the plain text where the page is nested too deeply for that. */
+export async function htmlToMarkdown(html: string): Promise<string> {
+  const source = readable(html);
+  if (depthOf(source) > MOST_DEPTH) return htmlToText(source);
+  const [{ default: Turndown }, { gfm }] = await Promise.all([import("turndown"), import("@joplin/turndown-plugin-gfm")]);
+  const turndown = new Turndown({ headingStyle: "atx", codeBlockStyle: "fenced", bulletListMarker: "-", hr: "---", emDelimiter: "*" });
+  turndown.use(gfm);
+  turndown.remove(["title", "script", "style", "noscript"]);
+  // The page goes in as text: given a DOM of another parser, the plugin loses tables.
+  return turndown.turndown(source).trim();
+}
+
+const VOID = new Set([
+  "area",
+  "base",
+  "br",
+  "col",
+  "embed",
+  "hr",
+  "img",
+  "input",
+  "link",
+  "meta",
+  "param",
+  "source",
+  "track",
+  "wbr",
+  "p",
+  "li",
+  "td",
+  "th",
+  "tr",
+  "dt",
+  "dd",
+  "option",
+]);
+
+/** About how deep the tags of a page are nested; those that close by themselves are not counted. */
+function depthOf(html: string): number {
+  let [depth, most] = [0, 0];
+  for (const [, close, name] of html.matchAll(/<(\/?)([a-z][a-z0-9]*)\b/gi)) {
+    if (VOID.has(name!.toLowerCase())) continue;
+    depth = Math.max(0, depth + (close === "/" ? -1 : 1));
+    most = Math.max(most, depth);
+  }
+  return most;
+}
+
+const ENTITIES: Record<string, string> = {
+  amp: "&",
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+  nbsp: " ",
+  ndash: "–",
+  mdash: "—",
+  hellip: "…",
+  copy: "©",
+  laquo: "«",
+  raquo: "»",
+};
+
+function decodeEntities(text: string): string {
+  return text.replace(/&(?:#(\d{1,7})|#x([\da-f]{1,6})|([a-z]{2,8}));/gi, (whole, decimal?: string, hex?: string, name?: string) => {
+    if (name !== undefined) return ENTITIES[name.toLowerCase()] ?? whole;
+    const code = decimal === undefined ? Number.parseInt(hex ?? "", 16) : Number(decimal);
+    return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+  });
+}
+
+const tidy = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => line.replace(/[^\S\n]+/g, " ").trim())
+    .join("\n")
+    .replace(/\n{3,}/g, "\n\n")
+    .trim();

@@ -1,0 +1,10 @@
+import { definePlugin, z } from "agent-runtime";
+import { webfetch } from "./webfetch.ts";
+
+const options = z.object({ allowPrivateHosts: z.array(z.string()).optional() });
+
+export default definePlugin({
+  name: "web",
+  options,
+  setup: ({ options: { allowPrivateHosts = [] } }) => ({ tools: [webfetch(allowPrivateHosts)] }),
+});

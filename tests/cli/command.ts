@@ -1,0 +1,94 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Reply, type Script, startServer, type TestServer } from "../fixtures/server.ts";
+
+/** AGENT_BIN names another launcher than this package's. */
+const LAUNCHER = process.env.AGENT_BIN ?? fileURLToPath(new URL("../../bin/agent.js", import.meta.url));
+
+/** The real command needs the build. */
+export const isBuilt = existsSync(fileURLToPath(new URL("../dist/cli.js", `file://${LAUNCHER}`)));
+
+export const KEY = "sk-or-v1-CANARY7f3a9c0000000000000000000000000000";
+export const MODEL = ["--model", "openrouter/acme/model-1"];
+export const JSON_OUT = ["--output-format", "json"];
+
+export interface CommandRun {
+  args?: string[];
+  /** null: /dev/null; "OPEN": a pipe that stays open and silent. */
+  stdin?: string | Uint8Array | null | "OPEN";
+  script?: Script | Reply[];
+  env?: Record<string, string>;
+  home?: string;
+  onSpawn?(child: ChildProcess, server: TestServer): void;
+  /** Reads stdout by itself; the text is then not collected. */
+  ownStdout?: boolean;
+  timeoutMs?: number;
+}
+
+export interface CommandResult {
+  code: number | null;
+  signal: string | null;
+  ms: number;
+  stdout: string;
+  stderr: string;
+  events: any[];
+  requests: TestServer["requests"];
+  /** Home with `work`, the directory that the command ran in. */
+  home: string;
+}
+
+const homes: string[] = [];
+
+export function makeHome(): string {
+  const home = mkdtempSync(join(tmpdir(), "agent-command-"));
+  mkdirSync(join(home, "work"));
+  homes.push(home);
+  return home;
+}
+
+export const removeHomes = (): void => {
+  for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true });
+};
+
+/** Runs `agent` once, in a home of its own, against a scripted server. */
+export async function runCommand(options: CommandRun = {}): Promise<CommandResult> {
+  const { args = [], stdin = null, script = [{ text: "Hello." }], env = {}, home = makeHome(), timeoutMs = 20_000 } = options;
+  const server = await startServer(script);
+  const started = performance.now();
+  const child = spawn(process.execPath, [LAUNCHER, ...args], {
+    cwd: join(home, "work"),
+    env: { PATH: process.env.PATH, HOME: home, OPENROUTER_API_KEY: KEY, OPENROUTER_BASE_URL: server.url, ...env },
+    stdio: [stdin === null ? "ignore" : "pipe", "pipe", "pipe"],
+  });
+  let [stdout, stderr] = ["", ""];
+  if (!options.ownStdout) child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  child.stdin?.on("error", () => {});
+  if (stdin !== null && stdin !== "OPEN") child.stdin?.end(stdin);
+  options.onSpawn?.(child, server);
+  const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
+  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on(options.ownStdout ? "exit" : "close", (code, signal) => resolve([code, signal])));
+  clearTimeout(timer);
+  const ms = performance.now() - started;
+  await server.close();
+  const events = stdout.split("\n").flatMap((line) => {
+    try {
+      return [JSON.parse(line)];
+    } catch {
+      return [];
+    }
+  });
+  return { code, signal, ms, stdout, stderr, events, requests: server.requests, home };
+}
+
+/** Resolves when the condition holds; throws after 15 s. */
+export async function until(condition: () => boolean): Promise<void> {
+  const end = performance.now() + 15_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error("the condition never held");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

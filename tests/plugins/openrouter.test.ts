@@ -1,0 +1,219 @@
+import { AgentError, type Config, type Message, type Plugin, type Provider } from "agent-runtime";
+import { afterEach, describe, expect, test } from "vitest";
+import { resolveProviderOptions } from "../../core/auth.ts";
+import { createFetch } from "../../core/http.ts";
+import { silentLog } from "../../core/log.ts";
+import plugin from "../../plugins/openrouter/index.ts";
+import { keepRecent } from "../../plugins/openrouter/window.ts";
+import { chunk, done, type Reply, startServer, type TestServer, usageChunk } from "../fixtures/server.ts";
+
+const open: TestServer[] = [];
+afterEach(async () => {
+  for (const server of open.splice(0)) await server.close();
+});
+
+async function serve(script: Reply[], models?: unknown[]): Promise<TestServer> {
+  const server = await startServer(script, models ? { models } : {});
+  open.push(server);
+  return server;
+}
+
+const openrouter = (await (plugin as Plugin).setup({ config: {} } as never)).providers![0] as Provider;
+const services = { fetch: createFetch(), log: silentLog };
+const user = (text: string): Message => ({ role: "user", content: [{ type: "text", text }] });
+
+/** Options as the runtime resolves them, from a configuration and an environment. */
+const optionsOf = (env: Record<string, string>, options: Record<string, unknown> = {}) =>
+  resolveProviderOptions({ provider: { openrouter: { options } } } as Pick<Config, "provider">, openrouter, {
+    env: { OPENROUTER_API_KEY: "sk-or-v1-x", ...env },
+    auth: {},
+  }).options;
+
+async function ask(
+  env: Record<string, string>,
+  { options = {}, model = "vendor/Model:free", call = {} }: { options?: Record<string, unknown>; model?: string; call?: object } = {},
+) {
+  const factory = await openrouter.create(optionsOf(env, options), services);
+  const { stream } = await (await factory(model)).doStream({ prompt: [user("hi")], ...call });
+  const parts = [];
+  const reader = stream.getReader();
+  for (let read = await reader.read(); !read.done; read = await reader.read()) parts.push(read.value);
+  return parts;
+}
+
+describe("the provider openrouter", () => {
+  test("sends the model's id verbatim, the key, and who asks", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    await ask({ OPENROUTER_BASE_URL: `${url}/` });
+    const [{ path, headers, body } = { headers: {} } as never] = requests;
+    expect(path).toBe("/v1/chat/completions");
+    expect(headers).toMatchObject({ authorization: "Bearer sk-or-v1-x", "x-title": "agent-runtime", "x-openrouter-title": "agent-runtime" });
+    expect(headers["http-referer"]).toMatch(/^https:\/\//);
+    expect(body).toMatchObject({ model: "vendor/Model:free", stream: true, usage: { include: true } });
+    for (const name of ["temperature", "max_tokens", "stream_options", "models", "provider"]) expect(body).not.toHaveProperty(name);
+  });
+
+  test("lets each variable of the environment change the request", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    await ask(
+      {
+        OPENROUTER_BASE_URL: url,
+        OPENROUTER_SITE_URL: "https://me.example",
+        OPENROUTER_APP_NAME: "mine",
+        OPENROUTER_MAX_TOKENS: "123",
+        OPENROUTER_TEMPERATURE: "0",
+        OPENROUTER_MAX_CONTEXT_MESSAGES: "1",
+      },
+      {
+        call: { prompt: [{ role: "system", content: "be kind" }, user("one"), { role: "assistant", content: [{ type: "text", text: "two" }] }, user("three")] },
+      },
+    );
+    expect(requests[0]?.headers).toMatchObject({ "http-referer": "https://me.example", "x-title": "mine", "x-openrouter-title": "mine" });
+    expect(requests[0]?.body).toMatchObject({ max_tokens: 123, temperature: 0 });
+    expect(requests[0]?.body.messages.map((message: { role: string }) => message.role)).toEqual(["system", "user"]);
+    expect(JSON.stringify(requests[0]?.body.messages)).toContain("three");
+  });
+
+  test("lets what the request says beat the environment", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    await ask({ OPENROUTER_BASE_URL: url, OPENROUTER_MAX_TOKENS: "123", OPENROUTER_TEMPERATURE: "1" }, { call: { maxOutputTokens: 7, temperature: 0.5 } });
+    expect(requests[0]?.body).toMatchObject({ max_tokens: 7, temperature: 0.5 });
+  });
+
+  test.each(["NaN", "-1", "many"])("refuses the number %s", async (value) => {
+    await expect(ask({ OPENROUTER_MAX_TOKENS: value })).rejects.toMatchObject({ code: "OPTION_INVALID" });
+  });
+
+  test("gives up after OPENROUTER_TIMEOUT seconds without headers", async () => {
+    const { url } = await serve([{ delayMs: 60_000 }]);
+    const error = await ask({ OPENROUTER_BASE_URL: url, OPENROUTER_TIMEOUT: "0.2" }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(AgentError);
+    expect(error).toMatchObject({ code: "PROVIDER_TIMEOUT", data: { stage: "headers" } });
+  });
+
+  test("leaves out the headers that are switched off", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    await ask({ OPENROUTER_BASE_URL: url }, { options: { siteUrl: false, appName: false } });
+    await ask({ OPENROUTER_BASE_URL: url }, { options: { headers: { "x-title": false, "X-Own": "1" } } });
+    for (const name of ["http-referer", "x-title", "x-openrouter-title"]) expect(requests[0]?.headers).not.toHaveProperty(name);
+    expect(requests[1]?.headers).not.toHaveProperty("x-title");
+    expect(requests[1]?.headers).toMatchObject({ "x-own": "1", "x-openrouter-title": "agent-runtime" });
+  });
+
+  test("passes routing options on as they are", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    const options = {
+      models: ["a/b", "c/d"],
+      provider: { sort: "price", order: ["x"] },
+      plugins: [{ id: "web" }],
+      transforms: ["middle-out"],
+      reasoning: { effort: "high" },
+      extraBody: { top_k: 3 },
+    };
+    await ask({ OPENROUTER_BASE_URL: url }, { options });
+    const { extraBody, ...body } = options;
+    expect(requests[0]?.body).toMatchObject({ ...body, ...extraBody });
+  });
+
+  test("sends OpenRouter's own routers as ids of its vendor", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    for (const model of ["auto", "openrouter/auto", "a/b:nitro"]) await ask({ OPENROUTER_BASE_URL: url }, { model });
+    expect(requests.map(({ body }) => body.model)).toEqual(["openrouter/auto", "openrouter/auto", "a/b:nitro"]);
+  });
+
+  test("says what an answer cost", async () => {
+    const { url } = await serve([{ text: "hello", usage: { cost: 0.5 } }]);
+    expect((await ask({ OPENROUTER_BASE_URL: url })).at(-1)).toMatchObject({ type: "finish", providerMetadata: { "agent-runtime": { costUsd: 0.5 } } });
+  });
+
+  test("keeps signed reasoning at the first call and sends it back", async () => {
+    const details = [{ type: "reasoning.encrypted", data: "secret", id: "r1", format: "openai-responses-v1" }];
+    const raw = [
+      chunk({ reasoning_details: details }),
+      chunk({ tool_calls: [{ index: 0, id: "a", type: "function", function: { name: "read", arguments: "{}" } }] }),
+      chunk({}, "tool_calls"),
+      usageChunk(),
+      done,
+    ];
+    const { url, requests } = await serve([{ raw }, { text: "done" }]);
+    const call = (await ask({ OPENROUTER_BASE_URL: url })).find((part) => part.type === "tool-call")!;
+    expect(call.providerMetadata).toMatchObject({ openrouter: { reasoning_details: details } });
+    const assistant: Message = {
+      role: "assistant",
+      content: [{ type: "tool-call", toolCallId: "a", toolName: "read", input: {}, providerOptions: call.providerMetadata as never }],
+    };
+    const result: Message = { role: "tool", content: [{ type: "tool-result", toolCallId: "a", toolName: "read", output: { type: "text", value: "ok" } }] };
+    await ask({ OPENROUTER_BASE_URL: url }, { call: { prompt: [user("hi"), assistant, result] } });
+    expect(requests[1]?.body.messages[1].reasoning_details).toMatchObject(details);
+  });
+
+  test("lists models with prices per million tokens; what varies is unknown", async () => {
+    const { url, listings } = await serve(
+      [],
+      [
+        {
+          id: "a/b",
+          name: "B",
+          context_length: 8192,
+          pricing: { prompt: "0.0000025", completion: "0.00001", input_cache_read: "0.00000125" },
+          supported_parameters: ["tools", "stop"],
+        },
+        { id: "a/free:free", pricing: { prompt: "0", completion: "0" }, supported_parameters: [] },
+        { id: "openrouter/auto", pricing: { prompt: "-1", completion: "-1" } },
+        { id: "a/none" },
+      ],
+    );
+    expect(await openrouter.models!(optionsOf({ OPENROUTER_BASE_URL: url }), services)).toEqual([
+      { id: "a/b", name: "B", context: 8192, price: { input: 2.5, output: 10, cacheRead: 1.25 }, tools: true },
+      { id: "a/free:free", price: { input: 0, output: 0 }, tools: false },
+      { id: "openrouter/auto" },
+      { id: "a/none" },
+    ]);
+    expect(listings[0]?.headers.authorization).toBe("Bearer sk-or-v1-x");
+  });
+
+  test("fails loudly when there is no list", async () => {
+    const { url } = await serve([{ status: 401, body: { error: { message: "no" } } }]);
+    await expect(openrouter.models!(optionsOf({ OPENROUTER_BASE_URL: url }), services)).rejects.toMatchObject({ statusCode: 401 });
+  });
+
+  test("marks the cache for the models that need marks", async () => {
+    expect(openrouter.cachePolicy!("anthropic/claude-sonnet-4")).toEqual({
+      kind: "breakpoints",
+      providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } },
+    });
+    expect(openrouter.cachePolicy!("google/gemini-2.5-pro").kind).toBe("breakpoints");
+    expect(openrouter.cachePolicy!("openai/gpt-4o").kind).toBe("none");
+    const { url, requests } = await serve([{ text: "hello" }]);
+    const marked = { role: "system", content: "long", providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } } };
+    await ask({ OPENROUTER_BASE_URL: url }, { call: { prompt: [marked, user("hi")] } });
+    expect(JSON.stringify(requests[0]?.body.messages[0])).toContain('"cache_control":{"type":"ephemeral"}');
+  });
+
+  test("needs a key and has a dated default", () => {
+    expect(openrouter.keyless ?? false).toBe(false);
+    expect(openrouter.env).toEqual(["OPENROUTER_API_KEY"]);
+    expect(openrouter.defaultModel).toMatchObject({ id: expect.stringMatching(/:free$/), date: expect.stringMatching(/^\d{4}-\d\d-\d\d$/) });
+  });
+});
+
+describe("the window of messages", () => {
+  const called: Message = { role: "assistant", content: [{ type: "tool-call", toolCallId: "a", toolName: "read", input: {} }] };
+  const result: Message = { role: "tool", content: [{ type: "tool-result", toolCallId: "a", toolName: "read", output: { type: "text", value: "ok" } }] };
+  const system: Message = { role: "system", content: "be kind" };
+  const roles = (messages: Message[]) => messages.map(({ role }) => role[0]).join("");
+
+  test("keeps everything that fits, the system prompt uncounted", () => {
+    expect(keepRecent([system, user("1"), called], 2)).toEqual([system, user("1"), called]);
+  });
+
+  test("begins with a user message", () => {
+    expect(roles(keepRecent([system, user("1"), called, result, user("2"), called, result], 4))).toBe("suat");
+    expect(roles(keepRecent([system, user("1"), called, result, user("2"), called, result], 6))).toBe("suatuat");
+  });
+
+  test("keeps the prompt and whole pairs of a long run", () => {
+    expect(roles(keepRecent([user("1"), called, result, called, result, called, result], 4))).toBe("uat");
+    expect(roles(keepRecent([user("1"), called, result, called, result], 1))).toBe("u");
+  });
+});

@@ -7,6 +7,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^agent-runtime$/, replacement: here("./core/index.ts") },
+      { find: /^agent-runtime\/host$/, replacement: here("./core/host.ts") },
       { find: /^agent-runtime\/testing$/, replacement: here("./core/testing/index.ts") },
       { find: /^agent-runtime\/plugins$/, replacement: here("./plugins/index.ts") },
     ],

@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import { createRedactor, createSessions, dataDirectory, hostEnvironment, loadConfig, type Sessions } from "agent-runtime";
+import { createRedactor, createSessions, dataDirectory, hostEnvironment, loadConfig, type Sessions } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
 import type { RunHost } from "./run.ts";
 

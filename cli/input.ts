@@ -1,4 +1,5 @@
-import { AgentError, type PromptRequest, toAgentError } from "agent-runtime";
+import { AgentError, type PromptRequest } from "agent-runtime";
+import { toAgentError } from "agent-runtime/host";
 import { createObjectSplitter, findBadLine, INPUT_LIMIT, type JsonPiece } from "./json-objects.ts";
 import { readRequestObject, REQUEST_KEYS } from "./request.ts";
 import type { Stdin } from "./stdin.ts";

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import { type AgentError, toAgentError } from "agent-runtime";
+import type { AgentError } from "agent-runtime";
+import { toAgentError } from "agent-runtime/host";
 import { createJsonOutput, createTextOutput, openStreams } from "./output.ts";
 import type { RunHost } from "./run.ts";
 import { watchSignals } from "./signals.ts";

@@ -1,4 +1,5 @@
-import type { AgentError, AgentEvent, EventOf, RunResult, ToolState } from "agent-runtime";
+import type { AgentError, AgentEvent, RunResult } from "agent-runtime";
+import type { EventOf, ToolState } from "agent-runtime/host";
 
 /** One event as it stands on a line of `--output-format json`: opencode's names, and ours beside them. */
 export interface JsonEvent {

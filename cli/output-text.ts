@@ -1,4 +1,5 @@
-import type { AgentError, AgentEvent, EventOf, RunResult } from "agent-runtime";
+import type { AgentError, AgentEvent, RunResult } from "agent-runtime";
+import type { EventOf } from "agent-runtime/host";
 import { oneLine, withoutControls } from "./plain-text.ts";
 
 /** What is to be printed, and where. Progress is left out with --quiet; errors never are. */

@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
-import { AgentError, type AgentEvent, createRuntime, NO_TOKENS, type PromptOptions, type PromptRequest, type RunResult, type Runtime, toAgentError } from "agent-runtime";
+import { AgentError, type AgentEvent, createRuntime, type PromptOptions, type PromptRequest, type RunResult, type Runtime } from "agent-runtime";
+import { NO_TOKENS, toAgentError } from "agent-runtime/host";
 import { builtins } from "../plugins/index.ts";
 import type { RunInvocation } from "./args.ts";
 import { watchClosedOutput } from "./closed-output.ts";

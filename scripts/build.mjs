@@ -10,11 +10,11 @@ const at = (path) => join(root, path);
 
 rmSync(at("dist"), { recursive: true, force: true });
 const bundle = await rolldown({
-  input: { index: at("core/index.ts"), cli: at("cli/main.ts"), testing: at("core/testing/index.ts"), plugins: at("plugins/index.ts") },
+  input: { index: at("core/index.ts"), host: at("core/host.ts"), cli: at("cli/main.ts"), testing: at("core/testing/index.ts"), plugins: at("plugins/index.ts") },
   platform: "node",
   // Loaded from node_modules when they are needed: a binary of the platform, and a compiler with parts of its own.
   external: ["@vscode/ripgrep", "jiti", "typescript"],
-  resolve: { mainFields: ["module", "main"], alias: { "agent-runtime": at("core/index.ts") } },
+  resolve: { mainFields: ["module", "main"], alias: { "agent-runtime$": at("core/index.ts"), "agent-runtime/host$": at("core/host.ts") } },
   // On Node 20 the first touch of the built-in Headers costs 27 ms of CPU; the packages only need what HeaderList does.
   transform: { target: "node20.19", inject: { Headers: [at("core/http-exchange.ts"), "HeaderList"] } },
   treeshake: { moduleSideEffects: [{ test: /node_modules/, sideEffects: false }] },

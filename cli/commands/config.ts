@@ -1,4 +1,5 @@
-import { AgentError, type LoadedConfig } from "agent-runtime";
+import { AgentError } from "agent-runtime";
+import type { LoadedConfig } from "agent-runtime/host";
 
 /** What a command of the configuration needs from the command line. */
 export interface ConfigContext {

@@ -1,4 +1,5 @@
-import { AgentError, type Entry, type Message, type SessionMeta, type Sessions } from "agent-runtime";
+import { AgentError, type Message } from "agent-runtime";
+import type { Entry, SessionMeta, Sessions } from "agent-runtime/host";
 
 export interface SessionCommandContext {
   sessions: Sessions;

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { AgentError, grantTrust, listTrust, revokeTrust } from "agent-runtime";
+import { AgentError } from "agent-runtime";
+import { grantTrust, listTrust, revokeTrust } from "agent-runtime/host";
 import type { ConfigContext } from "./config.ts";
 
 /** `agent trust [dir]`, `agent trust list [--json]`, `agent trust remove [dir]`. */

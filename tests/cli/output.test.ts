@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { PassThrough } from "node:stream";
-import { AgentError, type AgentEvent, type EventOf, type EventType } from "agent-runtime";
+import { AgentError, type AgentEvent } from "agent-runtime";
+import type { EventOf, EventType } from "agent-runtime/host";
 import { describe, expect, test } from "vitest";
 import { eventSchema, makeEventsSchema } from "../../cli/events-schema.ts";
 import { toJsonLine } from "../../cli/json-line.ts";

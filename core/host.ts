@@ -1,0 +1,8 @@
+/** What a host such as the command line needs beside the public face: configuration, trust and sessions without a run. */
+export { configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
+export { toAgentError } from "./errors.ts";
+export type { EventOf, EventType, ToolState } from "./events.ts";
+export { type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
+export { createRedactor } from "./redact.ts";
+export { createMemorySessions, createSessions, type Session, type SessionMeta, type Sessions } from "./session.ts";
+export { grantTrust, listTrust, revokeTrust, type TrustEntry, type TrustState, trustState } from "./trust.ts";

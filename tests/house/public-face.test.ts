@@ -1,0 +1,96 @@
+import { expect, test } from "vitest";
+import { readSources, type SyntaxNode } from "./source.ts";
+
+/** Names that a file exports, types included. */
+function exportedNames(path: string): string[] {
+  const file = readSources("core").find((source) => source.path === path);
+  return (file?.tree.body as SyntaxNode[])
+    .flatMap((node) => (node.type === "ExportNamedDeclaration" ? (node.specifiers as { exported: { name: string } }[]) : []))
+    .map(({ exported }) => exported.name)
+    .sort();
+}
+
+test("the public face is small, and a change of it is a decision", () => {
+  const names = exportedNames("core/index.ts");
+  expect(names.length).toBeLessThanOrEqual(45);
+  expect(names).toMatchInlineSnapshot(`
+    [
+      "AgentError",
+      "AgentEvent",
+      "Attachment",
+      "ChatError",
+      "Config",
+      "Contribution",
+      "Decision",
+      "ErrorCode",
+      "Fetch",
+      "GuardedFetch",
+      "Hooks",
+      "JsonSchema",
+      "LanguageModel",
+      "LazyPlugin",
+      "Log",
+      "Message",
+      "ModelInfo",
+      "PermissionRequest",
+      "PermissionVerdict",
+      "Plugin",
+      "PluginCommand",
+      "PluginContext",
+      "PromptOptions",
+      "PromptRequest",
+      "Provider",
+      "Run",
+      "RunLimits",
+      "RunResult",
+      "Runtime",
+      "RuntimeOptions",
+      "TextModelPiece",
+      "Tool",
+      "ToolContext",
+      "ToolOutput",
+      "ToolResult",
+      "createRuntime",
+      "definePlugin",
+      "provider",
+      "textModel",
+      "tool",
+      "withExactToolCalls",
+      "withLimits",
+      "withMergedDeltas",
+      "z",
+    ]
+  `);
+});
+
+test("what hosts need besides is kept apart", () => {
+  expect(exportedNames("core/host.ts")).toMatchInlineSnapshot(`
+    [
+      "Entry",
+      "EventOf",
+      "EventType",
+      "LoadConfigOptions",
+      "LoadedConfig",
+      "NO_TOKENS",
+      "Session",
+      "SessionMeta",
+      "Sessions",
+      "TokenCount",
+      "ToolState",
+      "TrustEntry",
+      "TrustState",
+      "configDirectory",
+      "createMemorySessions",
+      "createRedactor",
+      "createSessions",
+      "dataDirectory",
+      "grantTrust",
+      "hostEnvironment",
+      "listTrust",
+      "loadConfig",
+      "revokeTrust",
+      "toAgentError",
+      "trustState",
+    ]
+  `);
+});

@@ -14,12 +14,26 @@ const port = await new Promise((resolve) => server.once("message", resolve));
 
 const readLog = () =>
   new Promise((resolve, reject) => {
-    http.get({ port, path: "/log" }, (response) => response.setEncoding("utf8").toArray().then((parts) => resolve(JSON.parse(parts.join(""))), reject)).on("error", reject);
+    http
+      .get({ port, path: "/log" }, (response) =>
+        response
+          .setEncoding("utf8")
+          .toArray()
+          .then((parts) => resolve(JSON.parse(parts.join(""))), reject),
+      )
+      .on("error", reject);
   });
 
 function measure(script, args) {
   const usage = join(scratch, "usage.json");
-  const env = { PATH: process.env.PATH, HOME: scratch, LANG: "C.UTF-8", OPENROUTER_API_KEY: "sk-or-v1-bench-0000000000", OPENROUTER_BASE_URL: `http://127.0.0.1:${port}/v1`, BENCH_USAGE: usage };
+  const env = {
+    PATH: process.env.PATH,
+    HOME: scratch,
+    LANG: "C.UTF-8",
+    OPENROUTER_API_KEY: "sk-or-v1-bench-0000000000",
+    OPENROUTER_BASE_URL: `http://127.0.0.1:${port}/v1`,
+    BENCH_USAGE: usage,
+  };
   const startedAt = performance.now();
   const child = spawn(process.execPath, ["--require", join(here, "usage.cjs"), script, ...args], { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
   let stderr = "";
@@ -53,7 +67,8 @@ async function compare(model, count) {
 }
 
 const rows = [];
-const row = (what, { ours, floor, ratio }, unit, goal) => rows.push([what, `${ours.toFixed(0)} ${unit}`, floor === undefined ? "" : `${floor.toFixed(0)} ${unit}`, ratio === undefined ? "" : ratio.toFixed(2), goal]);
+const row = (what, { ours, floor, ratio }, unit, goal) =>
+  rows.push([what, `${ours.toFixed(0)} ${unit}`, floor === undefined ? "" : `${floor.toFixed(0)} ${unit}`, ratio === undefined ? "" : ratio.toFixed(2), goal]);
 
 try {
   const hello = await compare("hello", runs);
@@ -71,7 +86,13 @@ try {
   await agent("todo-200");
   const steps = await readLog();
   const gaps = steps.slice(1).map(({ at }, i) => at - steps[i].answeredAt);
-  rows.push(["step overhead, steps 1-50 and 151-200, median", `${median(gaps.slice(0, 50)).toFixed(1)} ms`, `${median(gaps.slice(150)).toFixed(1)} ms`, (median(gaps.slice(150)) / median(gaps.slice(0, 50))).toFixed(2), "flat"]);
+  rows.push([
+    "step overhead, steps 1-50 and 151-200, median",
+    `${median(gaps.slice(0, 50)).toFixed(1)} ms`,
+    `${median(gaps.slice(150)).toFixed(1)} ms`,
+    (median(gaps.slice(150)) / median(gaps.slice(0, 50))).toFixed(2),
+    "flat",
+  ]);
   console.log(`Node ${process.version}, ${runs} runs in turn, medians; the ratio is the median of the pairs.\n`);
   for (const line of [["what", "agent", "floor", "ratio", "goal"], ...rows]) console.log(line.map((cell, i) => cell.padEnd([48, 14, 14, 8, 0][i])).join(""));
 } finally {

@@ -1,17 +1,24 @@
 // A scripted OpenAI-compatible server in a process of its own, so that it takes no time from what is measured.
-// The model id says what it does: "hello" answers, "steps-N" calls bash N times, "todo-N" calls todoread N times, "tokens-N" streams N one-token events.
+// The model id says what it does: "hello" answers, "steps-N" calls bash N times, "todo-N" calls todowrite N times, "tokens-N" streams N one-token events.
 import http from "node:http";
 
 const chunk = (delta, finish = null, usage) =>
   `data: ${JSON.stringify({ id: "gen-1", object: "chat.completion.chunk", created: 1, model: "mock", choices: usage ? [] : [{ index: 0, delta, finish_reason: finish }], ...(usage && { usage }) })}\n\n`;
-const end = (reason) => `${chunk({}, reason)}${chunk({}, null, { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110, cost: 0.0001 })}data: [DONE]\n\n`;
-const callOf = (name, args, id) => chunk({ tool_calls: [{ index: 0, id: `call_${id}`, type: "function", function: { name, arguments: JSON.stringify(args) } }] });
+const end = (reason) =>
+  `${chunk({}, reason)}${chunk({}, null, { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110, cost: 0.0001 })}data: [DONE]\n\n`;
+const callOf = (name, args, id) =>
+  chunk({ tool_calls: [{ index: 0, id: `call_${id}`, type: "function", function: { name, arguments: JSON.stringify(args) } }] });
 
 function answer({ model, messages }) {
   const [kind, count] = model.split("/").at(-1).split("-");
   const done = messages.filter(({ role }) => role === "tool").length;
   if (kind === "tokens") return Array.from({ length: Number(count) }, (_, i) => chunk({ content: `tok${i % 10} ` })).join("") + end("stop");
-  if (done < Number(count ?? 0)) return (kind === "steps" ? callOf("bash", { command: `echo step-${done}`, description: "x" }, done) : callOf("todoread", {}, done)) + end("tool_calls");
+  if (done < Number(count ?? 0))
+    return (
+      (kind === "steps"
+        ? callOf("bash", { command: `echo step-${done}`, description: "x" }, done)
+        : callOf("todowrite", { todos: [{ content: `step ${done}`, status: "pending", priority: "low" }] }, done)) + end("tool_calls")
+    );
   return chunk({ role: "assistant", content: "Hello there." }) + end("stop");
 }
 

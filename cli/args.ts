@@ -3,7 +3,7 @@ import { AgentError, type Config, type JsonSchema, type PromptOptions, type Prom
 import { Command, CommanderError } from "commander";
 import { readClaudeTools } from "./claude-names.ts";
 import { checkFile, readChoice, readFlag, readJson, readList, readText } from "./option-values.ts";
-import { addOptions, type InputFormat, OUTPUT_FORMATS, type OptionValues, type OutputFormat, readFormat } from "./options.ts";
+import { addOptions, type InputFormat, type OptionValues, OUTPUT_FORMATS, type OutputFormat, readFormat } from "./options.ts";
 
 export type Environment = Record<string, string | undefined>;
 
@@ -134,7 +134,8 @@ function translate(error: CommanderError): AgentError {
 function readRun(values: OptionValues, given: string[], { env, runtime, log }: { env: Environment; runtime: RuntimeOptions; log: LogChoice }): RunInvocation {
   const words = given.filter((word) => word !== "-");
   const prompt = [values.prompt, ...(words.length > 0 ? [words.join(" ")] : [])].filter((part) => part !== undefined).join("\n\n");
-  const stated = values.outputFormat ?? values.jsonStandard ?? (env.AGENT_OUTPUT_FORMAT && readFormat("AGENT_OUTPUT_FORMAT", env.AGENT_OUTPUT_FORMAT, OUTPUT_FORMATS));
+  const stated =
+    values.outputFormat ?? values.jsonStandard ?? (env.AGENT_OUTPUT_FORMAT && readFormat("AGENT_OUTPUT_FORMAT", env.AGENT_OUTPUT_FORMAT, OUTPUT_FORMATS));
   const outputFormat = stated === "opencode" ? "json" : stated || undefined;
   return {
     kind: "run",
@@ -165,14 +166,16 @@ function readRequest(values: OptionValues): Partial<PromptRequest> {
 
 function readSchema(path: string): JsonSchema {
   const schema = readJson("--output-schema", readText("--output-schema", path));
-  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) throw new AgentError("OPTION_INVALID", { option: "--output-schema", reason: "the file holds no JSON object." });
+  if (typeof schema !== "object" || schema === null || Array.isArray(schema))
+    throw new AgentError("OPTION_INVALID", { option: "--output-schema", reason: "the file holds no JSON object." });
   return schema as JsonSchema;
 }
 
 function readSession(values: OptionValues): RunInvocation["session"] {
   const id = (typeof values.session === "string" ? values.session : undefined) ?? extra(values).resume;
   if (id !== undefined && values.continue) throw new AgentError("OPTION_INVALID", { option: "--continue", reason: "it cannot go with --session." });
-  if (values.fork && id === undefined && !values.continue) throw new AgentError("OPTION_INVALID", { option: "--fork", reason: "it needs --session or --continue." });
+  if (values.fork && id === undefined && !values.continue)
+    throw new AgentError("OPTION_INVALID", { option: "--fork", reason: "it needs --session or --continue." });
   return dropUndefined({ id, sessionId: values.sessionId, continueNewest: values.continue, fork: values.fork, title: values.title });
 }
 
@@ -238,11 +241,15 @@ function readDisabled(values: OptionValues, env: Environment): string[] | undefi
 }
 
 function readPermission({ permission: text, allowedTools, disallowedTools }: OptionValues): Config["permission"] {
-  const rules = { ...(allowedTools && readClaudeTools(allowedTools, "allow").permission), ...(disallowedTools && readClaudeTools(disallowedTools, "deny").permission) };
+  const rules = {
+    ...(allowedTools && readClaudeTools(allowedTools, "allow").permission),
+    ...(disallowedTools && readClaudeTools(disallowedTools, "deny").permission),
+  };
   if (text === undefined) return Object.keys(rules).length > 0 ? rules : undefined;
   const value = /^[a-z]+$/.test(text) ? text : readJson("--permission", text);
   const map = typeof value === "string" ? { "*": readChoice("--permission", value, ["allow", "ask", "deny"]) } : value;
-  if (typeof map !== "object" || map === null || Array.isArray(map)) throw new AgentError("OPTION_INVALID", { option: "--permission", reason: "write allow, ask, deny, or a JSON object of tools." });
+  if (typeof map !== "object" || map === null || Array.isArray(map))
+    throw new AgentError("OPTION_INVALID", { option: "--permission", reason: "write allow, ask, deny, or a JSON object of tools." });
   return typeof value === "string" && Object.keys(rules).length === 0 ? (value as "allow") : { ...map, ...rules };
 }
 

@@ -22,7 +22,10 @@ function createCommandContext({ runtime: options }: CommandInvocation, { streams
     write: (text: string): void => void streams.write(text),
     redact: redactor.redact,
     get sessions(): Sessions {
-      sessions ??= createSessions({ dir: join(dataDir, "sessions"), on: (event) => streams.say(`warning: ${event.path}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`) });
+      sessions ??= createSessions({
+        dir: join(dataDir, "sessions"),
+        on: (event) => streams.say(`warning: ${event.path}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`),
+      });
       return sessions;
     },
   };

@@ -14,7 +14,8 @@ const anyMap = z.record(text, z.unknown());
 const shortError = z.object({ code: text, message: text });
 const fullError = z.object({ name: text, code: text, message: text, hint: text, data: anyMap });
 
-const partOf = <T extends string, S extends z.ZodRawShape>(type: T, fields: S) => z.object({ id: text, messageID: text, sessionID: text, type: z.literal(type), ...fields });
+const partOf = <T extends string, S extends z.ZodRawShape>(type: T, fields: S) =>
+  z.object({ id: text, messageID: text, sessionID: text, type: z.literal(type), ...fields });
 
 const event = <T extends string, S extends z.ZodRawShape>(type: T, description: string, fields: S) =>
   z
@@ -37,12 +38,19 @@ const delta = { messageID: text, partID: text, delta: text };
 
 export const eventSchema = z.discriminatedUnion("type", [
   event("model_resolved", "Once a prompt, before its first request.", {
-    requested: text.nullable(), selector: text, providerID: text, modelID: text, source: z.enum(["cli", "input", "env", "config", "default"]), matchesRequest: z.boolean(),
+    requested: text.nullable(),
+    selector: text,
+    providerID: text,
+    modelID: text,
+    source: z.enum(["cli", "input", "env", "config", "default"]),
+    matchesRequest: z.boolean(),
   }),
   event("step_start", "A request to the model begins.", { part: partOf("step-start", {}) }),
   event("text", "A block of the answer, complete.", { part: partOf("text", { text, time }) }),
   event("reasoning", "A block of reasoning, complete.", { part: partOf("reasoning", { text, time }) }),
-  event("tool_use", "Once a call, when it is completed or has failed.", { part: partOf("tool", { ...call, state: z.discriminatedUnion("status", [completed, failed]) }) }),
+  event("tool_use", "Once a call, when it is completed or has failed.", {
+    part: partOf("tool", { ...call, state: z.discriminatedUnion("status", [completed, failed]) }),
+  }),
   event("step_finish", "The step is over. `input` excludes cached tokens; `cost` is in USD, null where it is not known.", {
     part: partOf("step-finish", { reason: text, cost: z.number().nullable(), costSource, tokens, model }),
   }),
@@ -59,8 +67,18 @@ export const eventSchema = z.discriminatedUnion("type", [
   event("store_recovered", "A damaged file was read as far as it is whole.", { path: text, kept: z.number(), lost: z.number(), quarantine: text.optional() }),
   event("error", "What went wrong. `name` is opencode's where it has one.", { error: fullError }),
   event("result", "Last event of a prompt. `text` is that of the last step; `cost` in USD, null where it is not known.", {
-    status: z.enum(["success", "error", "limit", "interrupted"]), text, model: text.nullable(), steps: z.number(), cost: z.number().nullable(), costSource, tokens,
-    durationMs: z.number(), exitCode: z.number(), persisted: z.boolean(), output: z.unknown().optional(), error: fullError.optional(),
+    status: z.enum(["success", "error", "limit", "interrupted"]),
+    text,
+    model: text.nullable(),
+    steps: z.number(),
+    cost: z.number().nullable(),
+    costSource,
+    tokens,
+    durationMs: z.number(),
+    exitCode: z.number(),
+    persisted: z.boolean(),
+    output: z.unknown().optional(),
+    error: fullError.optional(),
   }),
   event("text_delta", "With --stream: a piece of the answer.", delta),
   event("reasoning_delta", "With --stream: a piece of the reasoning.", delta),

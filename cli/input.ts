@@ -1,7 +1,7 @@
 import { AgentError, type PromptRequest } from "agent-runtime";
 import { toAgentError } from "agent-runtime/host";
 import { createObjectSplitter, findBadLine, INPUT_LIMIT, type JsonPiece } from "./json-objects.ts";
-import { readRequestObject, REQUEST_KEYS } from "./request.ts";
+import { REQUEST_KEYS, readRequestObject } from "./request.ts";
 import type { Stdin } from "./stdin.ts";
 import { suggestName } from "./suggestion.ts";
 
@@ -116,7 +116,8 @@ async function* readPieces(pieces: JsonPiece[], options: InputOptions): AsyncGen
 async function objectItem(piece: Extract<JsonPiece, { kind: "object" }>, options: InputOptions): Promise<InputItem> {
   try {
     const { request, unknown } = readRequestObject(piece.value, piece.line);
-    for (const key of unknown) options.say(`warning: line ${piece.line}: the key "${key}" is not known and is ignored. ${await suggestName(key, REQUEST_KEYS)}`.trimEnd());
+    for (const key of unknown)
+      options.say(`warning: line ${piece.line}: the key "${key}" is not known and is ignored. ${await suggestName(key, REQUEST_KEYS)}`.trimEnd());
     return { kind: "request", request, format: "json" };
   } catch (error) {
     return { kind: "error", error: toAgentError(error), format: "json" };

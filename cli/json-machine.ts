@@ -28,84 +28,96 @@ const isWord = (byte: number): boolean =>
   (byte >= 0x30 && byte <= 0x39) || (byte >= 0x61 && byte <= 0x7a) || (byte >= 0x41 && byte <= 0x5a) || byte === 0x2b || byte === 0x2d || byte === 0x2e;
 
 export function createJsonMachine(): JsonMachine {
-  const open: number[] = [];
-  let state: number = STATE.value;
-  let inString = false;
-  let escaped = false;
-  let isKey = false;
+  return new Machine();
+}
 
-  const stepString = (byte: number) => {
+type Step = ReturnType<JsonMachine["step"]>;
+
+class Machine implements JsonMachine {
+  readonly #open: number[] = [];
+  #state: number = STATE.value;
+  #isInString = false;
+  #isEscaped = false;
+  #isKey = false;
+
+  step(byte: number): Step {
+    if (this.#isInString) return this.#stepString(byte);
+    if (this.#state === STATE.word) {
+      if (isWord(byte)) return "more";
+      this.#state = STATE.after;
+    }
+    return isBlank(byte) ? "more" : this.#stepToken(byte);
+  }
+
+  #stepString(byte: number): Step {
     if (byte === NEWLINE) return "broken";
-    if (escaped) escaped = false;
-    else if (byte === BACKSLASH) escaped = true;
+    if (this.#isEscaped) this.#isEscaped = false;
+    else if (byte === BACKSLASH) this.#isEscaped = true;
     else if (byte === QUOTE) {
-      inString = false;
-      state = isKey ? STATE.colon : STATE.after;
+      this.#isInString = false;
+      this.#state = this.#isKey ? STATE.colon : STATE.after;
     }
     return "more";
-  };
+  }
 
-  const openString = (key: boolean) => {
-    inString = true;
-    isKey = key;
-    return "more" as const;
-  };
-
-  const openNested = (byte: number) => {
-    if (open.length >= DEPTH_LIMIT) return "broken";
-    open.push(byte);
-    state = byte === OPEN_OBJECT ? STATE.firstKey : STATE.firstItem;
-    return "more";
-  };
-
-  const close = (byte: number) => {
-    if (open.pop() !== (byte === CLOSE_OBJECT ? OPEN_OBJECT : OPEN_LIST)) return "broken";
-    state = STATE.after;
-    return open.length === 0 ? "done" : "more";
-  };
-
-  const stepValue = (byte: number) => {
-    if (byte === QUOTE) return openString(false);
-    if (byte === OPEN_OBJECT || byte === OPEN_LIST) return openNested(byte);
-    if (!isWord(byte)) return "broken";
-    state = STATE.word;
-    return "more";
-  };
-
-  const stepAfter = (byte: number) => {
-    if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) return close(byte);
-    if (byte !== COMMA) return "broken";
-    state = open.at(-1) === OPEN_OBJECT ? STATE.key : STATE.value;
-    return "more";
-  };
-
-  const stepToken = (byte: number) => {
-    switch (state) {
+  #stepToken(byte: number): Step {
+    switch (this.#state) {
       case STATE.firstItem:
-        return byte === CLOSE_LIST ? close(byte) : stepValue(byte);
+        return byte === CLOSE_LIST ? this.#closeNested(byte) : this.#stepValue(byte);
       case STATE.firstKey:
-        return byte === QUOTE ? openString(true) : byte === CLOSE_OBJECT ? close(byte) : "broken";
+        return byte === CLOSE_OBJECT ? this.#closeNested(byte) : this.#stepKey(byte);
       case STATE.key:
-        return byte === QUOTE ? openString(true) : "broken";
+        return this.#stepKey(byte);
       case STATE.colon:
-        if (byte !== COLON) return "broken";
-        state = STATE.value;
-        return "more";
+        return this.#stepColon(byte);
       case STATE.after:
-        return stepAfter(byte);
+        return this.#stepAfter(byte);
       default:
-        return stepValue(byte);
+        return this.#stepValue(byte);
     }
-  };
+  }
 
-  return {
-    step(byte) {
-      if (inString) return stepString(byte);
-      if (state === STATE.word) {
-        if (isWord(byte)) return "more";
-        state = STATE.after;
-      }
-      return isBlank(byte) ? "more" : stepToken(byte);
-    },
-  };
+  #stepKey(byte: number): Step {
+    return byte === QUOTE ? this.#openString({ isKey: true }) : "broken";
+  }
+
+  #stepColon(byte: number): Step {
+    if (byte !== COLON) return "broken";
+    this.#state = STATE.value;
+    return "more";
+  }
+
+  #stepValue(byte: number): Step {
+    if (byte === QUOTE) return this.#openString({ isKey: false });
+    if (byte === OPEN_OBJECT || byte === OPEN_LIST) return this.#openNested(byte);
+    if (!isWord(byte)) return "broken";
+    this.#state = STATE.word;
+    return "more";
+  }
+
+  #stepAfter(byte: number): Step {
+    if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) return this.#closeNested(byte);
+    if (byte !== COMMA) return "broken";
+    this.#state = this.#open.at(-1) === OPEN_OBJECT ? STATE.key : STATE.value;
+    return "more";
+  }
+
+  #openString({ isKey }: { isKey: boolean }): Step {
+    this.#isInString = true;
+    this.#isKey = isKey;
+    return "more";
+  }
+
+  #openNested(byte: number): Step {
+    if (this.#open.length >= DEPTH_LIMIT) return "broken";
+    this.#open.push(byte);
+    this.#state = byte === OPEN_OBJECT ? STATE.firstKey : STATE.firstItem;
+    return "more";
+  }
+
+  #closeNested(byte: number): Step {
+    if (this.#open.pop() !== (byte === CLOSE_OBJECT ? OPEN_OBJECT : OPEN_LIST)) return "broken";
+    this.#state = STATE.after;
+    return this.#open.length === 0 ? "done" : "more";
+  }
 }

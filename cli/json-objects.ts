@@ -35,167 +35,196 @@ export interface ObjectSplitter {
 }
 
 export function createObjectSplitter(limit = INPUT_LIMIT): ObjectSplitter {
-  let place: Place = "between";
-  let line = 1;
+  return new Splitter(limit);
+}
+
+/** How far some bytes were read, and, where an object broke, what is to be read again before the rest. */
+interface Progress {
+  next: number;
+  again?: Uint8Array | undefined;
+}
+
+class Splitter implements ObjectSplitter {
+  readonly #limit: number;
+  #place: Place = "between";
+  #line = 1;
   /** Of the next byte, from 0; -1 where no object of the remains may start in this line any more. */
-  let column = 0;
-  let machine: JsonMachine = createJsonMachine();
-  let start = { line: 1, column: 0 };
+  #column = 0;
+  #machine: JsonMachine = createJsonMachine();
+  #start = { line: 1, column: 0 };
   /** Bytes of the object so far; emptied and left empty when it is too long. */
-  let parts: Uint8Array[] = [];
-  let size = 0;
-  let lineSize = 0;
-  let lastByte = 0;
-  let pieces: JsonPiece[] = [];
+  #parts: Uint8Array[] = [];
+  #size = 0;
+  #lineSize = 0;
+  #lastByte = 0;
+  #pieces: JsonPiece[] = [];
 
-  const report = (code: "INPUT_INVALID" | "INPUT_TOO_LONG" | "INPUT_TRUNCATED", reason = "") =>
-    pieces.push({ kind: "error", error: new AgentError(code, { line: start.line, limit, reason }) });
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
 
-  const beginObject = () => {
-    place = "object";
-    start = { line, column };
-    machine = createJsonMachine();
-    parts = [];
-    size = 0;
-  };
+  push(chunk: Uint8Array): JsonPiece[] {
+    this.#scan(chunk);
+    return this.#takePieces();
+  }
 
-  const beginLine = (next: Place) => {
-    if (next !== "broken") start = { line, column };
-    place = next;
-    lineSize = column;
-    lastByte = 0;
-  };
-
-  const keep = (bytes: Uint8Array) => {
-    const before = size;
-    size += bytes.length;
-    if (size <= limit) parts.push(bytes);
-    else if (before <= limit) {
-      parts = [];
-      report("INPUT_TOO_LONG");
-      if (start.line === line) place = "dropped";
+  end(): JsonPiece[] {
+    let truncated: JsonPiece | undefined;
+    while (this.#place === "object") {
+      const before = this.#pieces.length;
+      const again = this.#breakObject("INPUT_TRUNCATED");
+      const [error] = this.#pieces.splice(before);
+      truncated ??= error;
+      this.#scan(again);
     }
-  };
+    this.#endLine();
+    if (truncated) this.#pieces.push(truncated);
+    return this.#takePieces();
+  }
 
-  /** The bytes of the broken object that must be read again: its lines after the first. */
-  const breakObject = (code: "INPUT_INVALID" | "INPUT_TRUNCATED"): Uint8Array => {
-    const bytes = Buffer.concat(parts);
-    parts = [];
-    if (size <= limit) report(code, "it is not a JSON object.");
-    place = "remains";
-    const newline = bytes.indexOf(NEWLINE);
-    if (newline < 0) {
-      column = -1;
-      return bytes.subarray(bytes.length);
-    }
-    line = start.line + 1;
-    column = 0;
-    return bytes.subarray(newline + 1);
-  };
-
-  const endObject = () => {
-    place = "between";
-    if (size <= limit) pieces.push(readObject(Buffer.concat(parts), start.line));
-    parts = [];
-  };
-
-  const endLine = () => {
-    if (place === "garbage" || place === "broken") {
-      if (lineSize > limit) report("INPUT_TOO_LONG");
-      else report("INPUT_INVALID", place === "garbage" ? "it does not start with {." : "it is not a JSON object.");
-      place = place === "garbage" || lastByte === CLOSE_OBJECT ? "between" : "remains";
-    } else if (place === "dropped") place = "between";
-  };
-
-  /** Reads the object on from `from`; gives the index after it, and bytes to read again where it broke. */
-  const readOn = (bytes: Uint8Array, from: number): { next: number; again?: Uint8Array } => {
-    for (let i = from; i < bytes.length; i++) {
-      const byte = bytes[i] as number;
-      const now = machine.step(byte);
-      if (now === "more") {
-        if (byte === NEWLINE) line++;
-        column = byte === NEWLINE ? 0 : column + 1;
-        continue;
-      }
-      const firstLine = line === start.line;
-      const next = now === "done" ? i + 1 : i;
-      keep(bytes.subarray(from, next));
-      if (place !== "object") return { next };
-      if (now === "done") {
-        column++;
-        endObject();
-      } else if (firstLine) {
-        parts = [];
-        beginLine("broken");
-      } else return { next, again: breakObject("INPUT_INVALID") };
-      return { next };
-    }
-    keep(bytes.subarray(from));
-    return { next: bytes.length };
-  };
-
-  const readByte = (byte: number) => {
-    if (byte === NEWLINE) {
-      endLine();
-      line++;
-      column = 0;
-      return;
-    }
-    if (place === "between" && !isBlank(byte)) beginLine("garbage");
-    if (!isBlank(byte)) lastByte = byte;
-    lineSize++;
-    column = place === "remains" && (column < 0 || (byte !== SPACE && byte !== TAB)) ? -1 : column + 1;
-  };
-
-  const startsObject = (byte: number): boolean =>
-    byte === OPEN_OBJECT && (place === "between" || (place === "remains" && column >= 0 && column <= start.column));
-
-  const scan = (chunk: Uint8Array) => {
+  #scan(chunk: Uint8Array): void {
     const work = [chunk];
     for (let bytes = work.pop(); bytes !== undefined; bytes = work.pop()) {
-      let i = 0;
-      while (i < bytes.length) {
-        const byte = bytes[i] as number;
-        if (place !== "object" && !startsObject(byte)) {
-          readByte(byte);
-          i++;
+      const { next, again } = this.#scanUntilBroken(bytes);
+      if (again !== undefined) work.push(bytes.subarray(next), again);
+    }
+  }
+
+  #scanUntilBroken(bytes: Uint8Array): Progress {
+    let next = 0;
+    while (next < bytes.length) {
+      const byte = bytes[next] as number;
+      if (this.#place !== "object") {
+        if (!this.#startsObject(byte)) {
+          this.#readByte(byte);
+          next++;
           continue;
         }
-        if (place !== "object") beginObject();
-        const { next, again } = readOn(bytes, i);
-        i = next;
-        if (again === undefined) continue;
-        work.push(bytes.subarray(i), again);
-        break;
+        this.#beginObject();
       }
+      const progress = this.#readOn(bytes, next);
+      if (progress.again !== undefined) return progress;
+      next = progress.next;
     }
-  };
+    return { next };
+  }
 
-  const take = (): JsonPiece[] => {
-    const taken = pieces;
-    pieces = [];
-    return taken;
-  };
+  #startsObject(byte: number): boolean {
+    if (byte !== OPEN_OBJECT) return false;
+    return this.#place === "between" || (this.#place === "remains" && this.#column >= 0 && this.#column <= this.#start.column);
+  }
 
-  return {
-    push(chunk) {
-      scan(chunk);
-      return take();
-    },
-    end() {
-      let truncated: JsonPiece | undefined;
-      while (place === "object") {
-        const before = pieces.length;
-        const again = breakObject("INPUT_TRUNCATED");
-        const [error] = pieces.splice(before);
-        truncated ??= error;
-        scan(again);
+  /** Reads the object on from `from`. */
+  #readOn(bytes: Uint8Array, from: number): Progress {
+    for (let index = from; index < bytes.length; index++) {
+      const byte = bytes[index] as number;
+      const now = this.#machine.step(byte);
+      if (now === "more") {
+        if (byte === NEWLINE) this.#line++;
+        this.#column = byte === NEWLINE ? 0 : this.#column + 1;
+        continue;
       }
-      endLine();
-      if (truncated) pieces.push(truncated);
-      return take();
-    },
-  };
+      const next = now === "done" ? index + 1 : index;
+      this.#keep(bytes.subarray(from, next));
+      return { next, again: this.#place === "object" ? this.#leaveObject(now) : undefined };
+    }
+    this.#keep(bytes.subarray(from));
+    return { next: bytes.length };
+  }
+
+  /** Gives the bytes to read again, where some of a broken object's are. */
+  #leaveObject(now: "done" | "broken"): Uint8Array | undefined {
+    if (now === "done") this.#endObject();
+    else if (this.#line !== this.#start.line) return this.#breakObject("INPUT_INVALID");
+    else {
+      this.#parts = [];
+      this.#beginLine("broken");
+    }
+    return undefined;
+  }
+
+  #beginObject(): void {
+    this.#place = "object";
+    this.#start = { line: this.#line, column: this.#column };
+    this.#machine = createJsonMachine();
+    this.#parts = [];
+    this.#size = 0;
+  }
+
+  #keep(bytes: Uint8Array): void {
+    const before = this.#size;
+    this.#size += bytes.length;
+    if (this.#size <= this.#limit) this.#parts.push(bytes);
+    else if (before <= this.#limit) {
+      this.#parts = [];
+      this.#report("INPUT_TOO_LONG");
+      if (this.#start.line === this.#line) this.#place = "dropped";
+    }
+  }
+
+  #endObject(): void {
+    this.#place = "between";
+    this.#column++;
+    if (this.#size <= this.#limit) this.#pieces.push(readObject(Buffer.concat(this.#parts), this.#start.line));
+    this.#parts = [];
+  }
+
+  /** The bytes of the broken object that must be read again: its lines after the first. */
+  #breakObject(code: "INPUT_INVALID" | "INPUT_TRUNCATED"): Uint8Array {
+    const bytes = Buffer.concat(this.#parts);
+    this.#parts = [];
+    if (this.#size <= this.#limit) this.#report(code, "it is not a JSON object.");
+    this.#place = "remains";
+    const newline = bytes.indexOf(NEWLINE);
+    if (newline < 0) {
+      this.#column = -1;
+      return bytes.subarray(bytes.length);
+    }
+    this.#line = this.#start.line + 1;
+    this.#column = 0;
+    return bytes.subarray(newline + 1);
+  }
+
+  #readByte(byte: number): void {
+    if (byte === NEWLINE) {
+      this.#endLine();
+      this.#line++;
+      this.#column = 0;
+      return;
+    }
+    if (this.#place === "between" && !isBlank(byte)) this.#beginLine("garbage");
+    if (!isBlank(byte)) this.#lastByte = byte;
+    this.#lineSize++;
+    const isIndent = byte === SPACE || byte === TAB;
+    this.#column = this.#place === "remains" && (this.#column < 0 || !isIndent) ? -1 : this.#column + 1;
+  }
+
+  /** A `broken` line started where its object did. */
+  #beginLine(place: "garbage" | "broken"): void {
+    if (place === "garbage") this.#start = { line: this.#line, column: this.#column };
+    this.#place = place;
+    this.#lineSize = this.#column;
+    this.#lastByte = 0;
+  }
+
+  #endLine(): void {
+    const place = this.#place;
+    if (place === "dropped") this.#place = "between";
+    if (place !== "garbage" && place !== "broken") return;
+    if (this.#lineSize > this.#limit) this.#report("INPUT_TOO_LONG");
+    else this.#report("INPUT_INVALID", place === "garbage" ? "it does not start with {." : "it is not a JSON object.");
+    this.#place = place === "garbage" || this.#lastByte === CLOSE_OBJECT ? "between" : "remains";
+  }
+
+  #report(code: "INPUT_INVALID" | "INPUT_TOO_LONG" | "INPUT_TRUNCATED", reason = ""): void {
+    this.#pieces.push({ kind: "error", error: new AgentError(code, { line: this.#start.line, limit: this.#limit, reason }) });
+  }
+
+  #takePieces(): JsonPiece[] {
+    const taken = this.#pieces;
+    this.#pieces = [];
+    return taken;
+  }
 }
 
 function readObject(bytes: Uint8Array, line: number): JsonPiece {

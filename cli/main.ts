@@ -13,7 +13,7 @@ const readVersion = (): string => JSON.parse(readFileSync(new URL("../package.js
 /** The command. Runs it, waits until every byte is out, and ends the process: the only place that does. */
 export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<void> {
   const ending = new AbortController();
-  const endNow = (exitCode: number) => process.exit(exitCode);
+  const endNow = takeExit();
   const abort = (error: AgentError) => {
     if (ending.signal.aborted) return;
     setTimeout(() => endNow(error.exit), GRACE_MS).unref();
@@ -31,6 +31,15 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
   }
   await streams.flush();
   endNow(ending.signal.aborted ? toAgentError(ending.signal.reason).exit : exitCode);
+}
+
+/** From here on a plugin that wants to end the process gets an error, so that its fault is told and no output is lost. */
+function takeExit(): (exitCode: number) => never {
+  const exit = process.exit.bind(process);
+  process.exit = () => {
+    throw new Error("it called process.exit, which only the command may do. Throw an error instead.");
+  };
+  return exit;
 }
 
 async function dispatch(argv: readonly string[], host: RunHost): Promise<number> {

@@ -12,7 +12,11 @@ export interface NumberRange {
   integer?: boolean;
 }
 
-export function readNumber(option: string, text: string, { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, integer = false }: NumberRange): number {
+export function readNumber(
+  option: string,
+  text: string,
+  { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY, integer = false }: NumberRange,
+): number {
   const value = text.trim() === "" ? Number.NaN : Number(text);
   const kind = integer ? "a whole number" : "a number";
   if (!Number.isFinite(value) || (integer && !Number.isSafeInteger(value))) throw invalid(option, `"${text}" is not ${kind}.`);

@@ -1,5 +1,5 @@
-import { type Command, Option } from "commander";
 import { AgentError } from "agent-runtime";
+import { type Command, Option } from "commander";
 import { checkDirectory, checkFile, type NumberRange, readChoice, readNumber } from "./option-values.ts";
 
 export const INPUT_FORMATS = ["auto", "text", "json"] as const;
@@ -121,7 +121,11 @@ const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[] = [
     "Input and output:",
     [
       ["--input-format <format>", "auto, text or json", (text: string) => readFormat("--input-format", text, INPUT_FORMATS)],
-      ["--output-format <format>", "auto, text or json: one event a line (AGENT_OUTPUT_FORMAT)", (text: string) => readFormat("--output-format", text, OUTPUT_FORMATS)],
+      [
+        "--output-format <format>",
+        "auto, text or json: one event a line (AGENT_OUTPUT_FORMAT)",
+        (text: string) => readFormat("--output-format", text, OUTPUT_FORMATS),
+      ],
       ["--json-standard <name>", "opencode: the same as --output-format json", readStandard],
       ["--stream", "also show text and tools as they come"],
       ["--verbose", "debug messages on stderr"],

@@ -16,7 +16,8 @@ export interface JsonEvent {
  * a child session carry `parentSessionID`; how that child resolved its model and ended is its parent's tool result.
  */
 export function projectJson(event: AgentEvent, { deltas }: { deltas: boolean }): JsonEvent | undefined {
-  const fields = event.parentId !== undefined && (event.type === "model.resolved" || event.type === "session.finish") ? undefined : projectFields(event, deltas);
+  const fields =
+    event.parentId !== undefined && (event.type === "model.resolved" || event.type === "session.finish") ? undefined : projectFields(event, deltas);
   if (fields === undefined) return undefined;
   const { type, ...rest } = fields;
   return { type, timestamp: event.at, sessionID: event.sessionId, ...(event.parentId !== undefined && { parentSessionID: event.parentId }), ...rest };
@@ -29,7 +30,7 @@ function projectFields(event: AgentEvent, deltas: boolean): Fields | undefined {
     case "session.start":
       return undefined;
     case "model.resolved":
-      return { type: "model_resolved", requested: event.requested, selector: event.selector, providerID: event.providerId, modelID: event.modelId, source: event.source, matchesRequest: event.matchesRequest };
+      return projectModel(event);
     case "step.start":
       return { type: "step_start", part: part(event, { partId: `${event.messageId.replace(/^msg_/, "prt_")}-start`, type: "step-start" }) };
     case "text":
@@ -42,11 +43,11 @@ function projectFields(event: AgentEvent, deltas: boolean): Fields | undefined {
     case "text.void":
       return { type: "text_void", messageID: event.messageId, reason: event.reason };
     case "tool.start":
-      return deltas ? { type: "tool_start", part: { ...part(event, { type: "tool" }), callID: event.callId, tool: event.tool, state: { status: "running", input: event.input } } } : undefined;
+      return deltas ? { type: "tool_start", part: toolPart(event, { status: "running", input: event.input }) } : undefined;
     case "tool.progress":
       return deltas ? projectProgress(event) : undefined;
     case "tool.finish":
-      return { type: "tool_use", part: { ...part(event, { type: "tool" }), callID: event.callId, tool: event.tool, state: projectState(event.input, event.state) } };
+      return { type: "tool_use", part: toolPart(event, projectState(event.input, event.state)) };
     case "step.finish":
       return projectStep(event);
     case "retry":
@@ -83,7 +84,13 @@ function projectNotice(event: Notice): Fields {
     case "store.degraded":
       return { type: "store_degraded", path: event.path, reason: event.reason };
     case "store.recovered":
-      return { type: "store_recovered", path: event.path, kept: event.kept, lost: event.lost, ...(event.quarantine !== undefined && { quarantine: event.quarantine }) };
+      return {
+        type: "store_recovered",
+        path: event.path,
+        kept: event.kept,
+        lost: event.lost,
+        ...(event.quarantine !== undefined && { quarantine: event.quarantine }),
+      };
     default:
       event satisfies never;
       return { type: "unknown" };
@@ -92,7 +99,23 @@ function projectNotice(event: Notice): Fields {
 
 type PartEvent = { sessionId: string; messageId: string; partId?: string };
 
-const part = (event: PartEvent, { type, partId = event.partId ?? "" }: { type: string; partId?: string }) => ({ id: partId, messageID: event.messageId, sessionID: event.sessionId, type });
+const part = (event: PartEvent, { type, partId = event.partId ?? "" }: { type: string; partId?: string }) => ({
+  id: partId,
+  messageID: event.messageId,
+  sessionID: event.sessionId,
+  type,
+});
+
+const toolPart = (event: PartEvent & { callId: string; tool: string }, state: Record<string, unknown>) => ({
+  ...part(event, { type: "tool" }),
+  callID: event.callId,
+  tool: event.tool,
+  state,
+});
+
+function projectModel({ requested, selector, providerId, modelId, source, matchesRequest }: EventOf<"model.resolved">): Fields {
+  return { type: "model_resolved", requested, selector, providerID: providerId, modelID: modelId, source, matchesRequest };
+}
 
 function projectState(input: unknown, state: ToolState): Record<string, unknown> {
   const time = { start: state.startedAt, end: state.endedAt };
@@ -102,8 +125,13 @@ function projectState(input: unknown, state: ToolState): Record<string, unknown>
 
 function projectProgress(event: EventOf<"tool.progress">): Fields {
   const { title, output, metadata } = event;
-  const state = { status: "running", ...(title !== undefined && { title }), ...(output !== undefined && { output }), ...(metadata !== undefined && { metadata }) };
-  return { type: "tool_progress", part: { ...part(event, { type: "tool" }), callID: event.callId, tool: event.tool, state } };
+  const state = {
+    status: "running",
+    ...(title !== undefined && { title }),
+    ...(output !== undefined && { output }),
+    ...(metadata !== undefined && { metadata }),
+  };
+  return { type: "tool_progress", part: toolPart(event, state) };
 }
 
 function projectStep(event: EventOf<"step.finish">): Fields {

@@ -19,67 +19,83 @@ export interface TextOptions {
  * Turns events into text: the answer for stdout, the progress for stderr. Without `deltas` a step's text is given when
  * the step is complete, so that what was made void is never printed. Keeps the text of the step at hand, and nothing else.
  */
-export function createTextProjection({ deltas, terminal }: TextOptions): (event: AgentEvent) => TextPiece[] {
-  const clean = terminal ? withoutControls : (text: string) => text;
-  let blocks: string[] = [];
+export function createTextProjection(options: TextOptions): (event: AgentEvent) => TextPiece[] {
+  const projection = new TextProjection(options);
+  return (event) => (event.parentId === undefined ? projection.project(event) : projectChild(event));
+}
+
+class TextProjection {
+  readonly #deltas: boolean;
+  readonly #clean: (text: string) => string;
+  #blocks: string[] = [];
   /** Part that was shown last, and whether its line is still open. */
-  let shown: { partId: string; open: boolean } | undefined;
+  #shown: { partId: string; open: boolean } | undefined;
 
-  const showDelta = (event: EventOf<"text.delta">): TextPiece[] => {
-    const text = clean(event.delta);
-    if (text === "") return [];
-    shown = { partId: event.partId, open: !text.endsWith("\n") };
-    return [answer(text)];
-  };
+  constructor({ deltas, terminal }: TextOptions) {
+    this.#deltas = deltas;
+    this.#clean = terminal ? withoutControls : (text) => text;
+  }
 
-  const showText = (event: EventOf<"text">): TextPiece[] => {
-    if (!deltas) {
-      if (event.text.trim() !== "") blocks.push(endLine(clean(event.text)));
-      return [];
-    }
-    const pieces = shown?.partId === event.partId ? [] : [answer(clean(event.text))];
-    const isOpen = shown?.partId === event.partId ? shown.open : !event.text.endsWith("\n");
-    shown = { partId: event.partId, open: false };
-    return isOpen && event.text !== "" ? [...pieces, answer("\n")] : pieces;
-  };
-
-  const voidText = (): TextPiece[] => {
-    blocks = [];
-    const pieces = shown === undefined ? [] : [...(shown.open ? [answer("\n")] : []), progress("-- answer restarted --")];
-    shown = undefined;
-    return pieces;
-  };
-
-  const flush = (): TextPiece[] => {
-    const pieces = blocks.map(answer);
-    blocks = [];
-    const open = shown?.open ? [answer("\n")] : [];
-    shown = undefined;
-    return [...open, ...pieces];
-  };
-
-  return (event) => {
-    if (event.parentId !== undefined) return projectChild(event);
+  project(event: AgentEvent): TextPiece[] {
     switch (event.type) {
       case "text.delta":
-        return deltas ? showDelta(event) : [];
+        return this.#deltas ? this.#showDelta(event) : [];
       case "text":
-        return showText(event);
+        return this.#deltas ? this.#endPart(event) : this.#keepText(event);
       case "text.void":
-        return voidText();
+        return this.#voidText();
       case "step.start":
-        blocks = [];
+        this.#blocks = [];
         return [];
       case "step.finish":
-        return flush();
+        return this.#flush();
       case "session.finish":
-        return [...(event.result.status === "limit" ? flush() : shown?.open ? [answer("\n")] : []), progress(describeResult(event.result))];
+        return [...(event.result.status === "limit" ? this.#flush() : this.#closeLine()), progress(describeResult(event.result))];
       case "error":
-        return [...(shown?.open ? flush() : []), { to: "error", text: formatError(event.error) }];
+        return [...(this.#shown?.open ? this.#flush() : []), { to: "error", text: formatError(event.error) }];
       default:
         return projectProgress(event);
     }
-  };
+  }
+
+  #showDelta({ partId, delta }: EventOf<"text.delta">): TextPiece[] {
+    const text = this.#clean(delta);
+    if (text === "") return [];
+    this.#shown = { partId, open: !text.endsWith("\n") };
+    return [answer(text)];
+  }
+
+  /** Shows the part where its deltas have not, and ends its line. */
+  #endPart({ partId, text }: EventOf<"text">): TextPiece[] {
+    const last = this.#shown?.partId === partId ? this.#shown : undefined;
+    const pieces = last ? [] : [answer(this.#clean(text))];
+    const isOpen = last ? last.open : !text.endsWith("\n");
+    this.#shown = { partId, open: false };
+    return isOpen && text !== "" ? [...pieces, answer("\n")] : pieces;
+  }
+
+  #keepText({ text }: EventOf<"text">): TextPiece[] {
+    if (text.trim() !== "") this.#blocks.push(endLine(this.#clean(text)));
+    return [];
+  }
+
+  #voidText(): TextPiece[] {
+    const pieces = this.#shown === undefined ? [] : [...this.#closeLine(), progress("-- answer restarted --")];
+    this.#blocks = [];
+    this.#shown = undefined;
+    return pieces;
+  }
+
+  #flush(): TextPiece[] {
+    const pieces = [...this.#closeLine(), ...this.#blocks.map(answer)];
+    this.#blocks = [];
+    this.#shown = undefined;
+    return pieces;
+  }
+
+  #closeLine(): TextPiece[] {
+    return this.#shown?.open ? [answer("\n")] : [];
+  }
 }
 
 const answer = (text: string): TextPiece => ({ to: "answer", text });
@@ -123,7 +139,11 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "store.degraded":
       return [progress(`warning: ${event.path} cannot be written: ${oneLine(event.reason)}`)];
     case "store.recovered":
-      return [progress(`warning: ${event.path} was damaged: ${event.kept} records kept, ${event.lost} lost${event.quarantine === undefined ? "" : `; the damaged file is ${event.quarantine}`}`)];
+      return [
+        progress(
+          `warning: ${event.path} was damaged: ${event.kept} records kept, ${event.lost} lost${event.quarantine === undefined ? "" : `; the damaged file is ${event.quarantine}`}`,
+        ),
+      ];
     default:
       event satisfies never;
       return [];

@@ -3,8 +3,12 @@ import { AgentError, type PromptRequest } from "agent-runtime";
 type Check = (value: unknown) => string | undefined;
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
-const expects = (kind: string, accepts: (value: unknown) => boolean): Check => (value) => (accepts(value) ? undefined : kind);
-const isNumber = (value: unknown, min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY) => typeof value === "number" && Number.isFinite(value) && value >= min && value <= max;
+const expects =
+  (kind: string, accepts: (value: unknown) => boolean): Check =>
+  (value) =>
+    accepts(value) ? undefined : kind;
+const isNumber = (value: unknown, min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY) =>
+  typeof value === "number" && Number.isFinite(value) && value >= min && value <= max;
 const isTexts = (value: unknown) => Array.isArray(value) && value.every((entry) => typeof entry === "string");
 
 const text = expects("a string", (value) => typeof value === "string");

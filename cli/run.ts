@@ -43,7 +43,10 @@ export async function runPrompts(invocation: RunInvocation, host: RunHost): Prom
     if (!invocation.log.quiet) host.streams.say(`${line}\n`);
   };
   const session: Session = { host, invocation, runtime: startRuntime(invocation, host), late: delayAbort(host.signal), redact: (text) => text };
-  session.runtime.then(({ redact }) => (session.redact = redact), () => {});
+  session.runtime.then(
+    ({ redact }) => (session.redact = redact),
+    () => {},
+  );
   const items = readInput({
     ...(invocation.prompt !== undefined && { prompt: invocation.prompt }),
     joinStdin: invocation.joinStdin,
@@ -77,7 +80,10 @@ function startRuntime({ runtime: options, log }: RunInvocation, { streams, makeR
     plugins: [...builtins, ...(options.plugins ?? [])],
     log: createLog({ ...log, say: (line) => streams.say(`${redact(line)}\n`), redact: (text) => redact(text) }),
   });
-  started.then((runtime) => (redact = runtime.redact), () => {});
+  started.then(
+    (runtime) => (redact = runtime.redact),
+    () => {},
+  );
   return started;
 }
 
@@ -115,7 +121,11 @@ function delayAbort(signal: AbortSignal): AbortSignal {
   return late.signal;
 }
 
-const isBroken = (runtime: Promise<Runtime>): Promise<boolean> => runtime.then(() => false, () => true);
+const isBroken = (runtime: Promise<Runtime>): Promise<boolean> =>
+  runtime.then(
+    () => false,
+    () => true,
+  );
 
 async function answerItem(item: InputItem, session: Session): Promise<number> {
   const startedAt = performance.now();
@@ -201,7 +211,14 @@ async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, ke
 
 /** The answer has the format that was asked for, else that of the prompt. */
 async function makeOutput(prompt: PromptFormat, { host, invocation, redact, runtime }: Session): Promise<Output> {
-  const configured = () => unlessAborted(runtime.then(({ config }) => config.outputFormat, () => undefined), host.signal);
+  const configured = () =>
+    unlessAborted(
+      runtime.then(
+        ({ config }) => config.outputFormat,
+        () => undefined,
+      ),
+      host.signal,
+    );
   const stated = invocation.outputFormat ?? (await configured()) ?? "auto";
   if (stated === "stream-json") throw new AgentError("NOT_AVAILABLE", { name: "outputFormat stream-json" });
   const options = { streams: host.streams, log: invocation.log, stream: invocation.stream, redact };
@@ -246,6 +263,9 @@ function isPipe(fd: number): boolean {
 
 /** Ends plugins, children and stores; an aborted run does not wait for them for long. */
 async function closeRuntime({ runtime, late }: Session): Promise<void> {
-  const closing = runtime.then((started) => started.close(), () => {});
+  const closing = runtime.then(
+    (started) => started.close(),
+    () => {},
+  );
   await unlessAborted(closing, late);
 }

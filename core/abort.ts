@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { AgentError } from "./errors.ts";
 
 /** The promise, or a rejection with the signal's reason: what does not heed the signal must not hold the run. */
@@ -29,6 +30,8 @@ export function wait(ms: number, signal: AbortSignal): Promise<void> {
 /** One signal of several and a time limit; `release` lets go of all of them. */
 export function joinSignals(signals: (AbortSignal | undefined)[], timeoutMs: number | undefined): { signal: AbortSignal; release(): void } {
   const controller = new AbortController();
+  // Every call that runs listens to it; many at once are no leak.
+  setMaxListeners(0, controller.signal);
   const parts = signals.filter((signal) => signal !== undefined);
   const timer = timeoutMs === undefined ? undefined : setTimeout(() => controller.abort(new AgentError("LIMIT_TIME", { limit: timeoutMs / 1000 })), timeoutMs);
   const listeners = parts.map((part) => {

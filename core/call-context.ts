@@ -23,7 +23,10 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
     check: (tool, input) => check(tool.input, input),
     contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
     truncate: (text) =>
-      truncateOutput(text, (whole) => environment.spill(run.session.id, whole), { lines: run.config.tool_output?.max_lines, bytes: run.config.tool_output?.max_bytes }),
+      truncateOutput(text, (whole) => environment.spill(run.session.id, whole), {
+        lines: run.config.tool_output?.max_lines,
+        bytes: run.config.tool_output?.max_bytes,
+      }),
     redact: redactor.redact,
     emit,
     newId,

@@ -11,43 +11,55 @@ const COMFORTABLE_BACKLOG = 1_000;
 
 /** Makes a channel. Before anyone reads, nothing is held back: a host may await only the result. Who comes after the one reader finds it empty. */
 export function createChannel<T>(): Channel<T> {
-  let queue: T[] = [];
-  let state: "unread" | "read" | "abandoned" | "closed" = "unread";
-  let wakeReader = () => {};
-  const waiting: (() => void)[] = [];
-  const wakeSenders = () => {
-    for (const wake of waiting.splice(0)) wake();
+  return new Queue<T>();
+}
+
+/** `send` and `caughtUp` are properties, since senders hand them on alone. */
+class Queue<T> implements Channel<T> {
+  #values: T[] = [];
+  #state: "unread" | "read" | "abandoned" | "closed" = "unread";
+  #isTaken = false;
+  #wakeReader = () => {};
+  #waiting: (() => void)[] = [];
+
+  readonly send = (value: T): void => {
+    if (this.#state === "abandoned") return;
+    this.#values.push(value);
+    this.#wakeReader();
   };
-  let isTaken = false;
-  async function* read(): AsyncGenerator<T> {
-    if (isTaken) return;
-    isTaken = true;
-    if (state === "unread") state = "read";
+
+  readonly caughtUp = (): Promise<void> | undefined =>
+    this.#state === "read" && this.#values.length > COMFORTABLE_BACKLOG ? new Promise((resolve) => this.#waiting.push(resolve)) : undefined;
+
+  close(): void {
+    this.#state = "closed";
+    this.#wakeReader();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
+    if (this.#isTaken) return;
+    this.#isTaken = true;
+    if (this.#state === "unread") this.#state = "read";
     try {
-      while (state !== "closed" || queue.length > 0) {
-        const batch = queue;
-        queue = [];
-        wakeSenders();
-        yield* batch;
-        if (queue.length === 0 && state !== "closed") await new Promise<void>((resolve) => (wakeReader = resolve));
-      }
+      yield* this.#readToEnd();
     } finally {
-      state = "abandoned";
-      queue = [];
-      wakeSenders();
+      this.#state = "abandoned";
+      this.#takeAll();
     }
   }
-  return {
-    send(value) {
-      if (state === "abandoned") return;
-      queue.push(value);
-      wakeReader();
-    },
-    caughtUp: () => (state === "read" && queue.length > COMFORTABLE_BACKLOG ? new Promise((resolve) => waiting.push(resolve)) : undefined),
-    close() {
-      state = "closed";
-      wakeReader();
-    },
-    [Symbol.asyncIterator]: read,
-  };
+
+  async *#readToEnd(): AsyncGenerator<T> {
+    while (this.#state !== "closed" || this.#values.length > 0) {
+      yield* this.#takeAll();
+      if (this.#values.length === 0 && this.#state !== "closed") await new Promise<void>((resolve) => (this.#wakeReader = resolve));
+    }
+  }
+
+  /** Empties the queue, which lets its senders go on. */
+  #takeAll(): T[] {
+    const batch = this.#values;
+    this.#values = [];
+    for (const wake of this.#waiting.splice(0)) wake();
+    return batch;
+  }
 }

@@ -26,11 +26,15 @@ export async function checkConfig(value: Tree): Promise<CheckedConfig> {
   if (result.success) return { config: result.data, unknown: findUnknown(value, result.data, []) };
   const path = deepestPath(result.error.issues[0]!);
   const key = path.join(".");
-  return { fault: { key, reason: `${key === "" ? "" : `${key}: `}${describeFault(value, schemaAt(configSchema, path), { path, issue: result.error.issues[0]! })}` } };
+  return {
+    fault: { key, reason: `${key === "" ? "" : `${key}: `}${describeFault(value, schemaAt(configSchema, path), { path, issue: result.error.issues[0]! })}` },
+  };
 }
 
 const hasModelsOnly = (value: Tree): boolean =>
-  Object.entries(value).every(([key, item]) => item === undefined || ((key === "model" || key === "fallback") && [item].flat().every((id) => typeof id === "string")));
+  Object.entries(value).every(
+    ([key, item]) => item === undefined || ((key === "model" || key === "fallback") && [item].flat().every((id) => typeof id === "string")),
+  );
 
 /** The known key that an unknown one was probably meant to be; "" where none is near. Letters that are only in another order are nearest. */
 export async function suggestKey(path: string[]): Promise<string> {

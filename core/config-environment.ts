@@ -39,7 +39,8 @@ export const secretsOf = (env: Record<string, string | undefined>): string[] =>
 
 /** Keys that stand in a configuration: `apiKey`, and headers and variables whose names say that they are secret. */
 export function keysIn(value: unknown, name = ""): string[] {
-  if (typeof value === "string") return /^(apiKey|authorization|.*(key|token|secret|password))$/i.test(name) ? [value, value.replace(/^(Bearer|Basic) /i, "")] : [];
+  if (typeof value === "string")
+    return /^(apiKey|authorization|.*(key|token|secret|password))$/i.test(name) ? [value, value.replace(/^(Bearer|Basic) /i, "")] : [];
   if (Array.isArray(value)) return value.flatMap((item) => keysIn(item));
   return isTree(value) ? Object.entries(value).flatMap(([key, item]) => keysIn(item, key)) : [];
 }

@@ -69,7 +69,8 @@ export const listProjectFiles = (directories: string[]): string[] => listExistin
 /** `.opencode` and `.agent` folders in these directories, weakest first. */
 export const listProjectFolders = (directories: string[]): string[] => listExisting(directories, PROJECT_FOLDERS, "isDirectory");
 
-export const listUserFiles = (directory: string, name: "agent" | "opencode"): string[] => listExisting([directory], [`${name}.json`, `${name}.jsonc`], "isFile");
+export const listUserFiles = (directory: string, name: "agent" | "opencode"): string[] =>
+  listExisting([directory], [`${name}.json`, `${name}.jsonc`], "isFile");
 
 const listExisting = (directories: string[], names: string[], kind: "isFile" | "isDirectory"): string[] =>
   directories.flatMap((directory) => names.map((name) => join(directory, name))).filter((path) => statPath(path)?.[kind]());
@@ -160,7 +161,8 @@ async function parseJsonc(source: string, file: string): Promise<ParsedFile> {
   }
   const first = errors[0];
   if (first !== undefined) throw invalid(file, `it is not valid JSON: ${sayWords(printParseErrorCode(first.error))}`, place(first.offset));
-  if (root?.type !== "object") throw invalid(file, `expected an object, got ${root?.type === "array" ? "a list" : `a ${root?.type}`}`, place(root?.offset ?? 0));
+  if (root?.type !== "object")
+    throw invalid(file, `expected an object, got ${root?.type === "array" ? "a list" : `a ${root?.type}`}`, place(root?.offset ?? 0));
   const positions = new Map<string, Position>();
   const value = readNode(root, [], (path, node, key) => {
     if (key !== undefined && DANGEROUS_KEYS.has(key)) throw invalid(file, `the key ${key} is refused.`, place(node.offset));

@@ -8,7 +8,8 @@ export async function renewNames(value: Tree): Promise<Tree> {
   const profiles: Tree = {};
   if (isTree(mode)) for (const [name, profile] of Object.entries(mode)) profiles[name] = isTree(profile) ? { mode: "primary", ...profile } : profile;
   if (isTree(value.agent))
-    for (const [name, profile] of Object.entries(value.agent)) profiles[name] = isTree(profile) && isTree(profiles[name]) ? { ...profiles[name], ...profile } : profile;
+    for (const [name, profile] of Object.entries(value.agent))
+      profiles[name] = isTree(profile) && isTree(profiles[name]) ? { ...profiles[name], ...profile } : profile;
   for (const [name, profile] of Object.entries(profiles)) if (isTree(profile)) profiles[name] = await renewProfile(profile);
   return { ...rest, agent: profiles };
 }

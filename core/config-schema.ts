@@ -55,7 +55,11 @@ const model = z.object({
   temperature: optionalFlag,
   tool_call: optionalFlag,
   interleaved: z.unknown().optional(),
-  cost: z.looseObject({ input: z.number(), output: z.number(), cache_read: z.number(), cache_write: z.number() }).partial().optional().describe("USD per million tokens."),
+  cost: z
+    .looseObject({ input: z.number(), output: z.number(), cache_read: z.number(), cache_write: z.number() })
+    .partial()
+    .optional()
+    .describe("USD per million tokens."),
   limit: z.object({ context: optionalCount, input: optionalCount, output: optionalCount }).optional().describe("Tokens."),
   modalities: z.object({ input: optionalTexts, output: optionalTexts }).optional(),
   provider: z.object({ npm: optionalText, api: optionalText }).optional(),

@@ -70,7 +70,8 @@ export interface LoadedConfig {
 export const hostEnvironment = (): Environment => process.env;
 
 /** `AGENT_DATA_DIR`, else `$XDG_DATA_HOME/agent`, else `~/.local/share/agent`. */
-export const dataDirectory = (env: Environment): string => resolve(env.AGENT_DATA_DIR || join(env.XDG_DATA_HOME || join(homeDirectory(env), ".local", "share"), "agent"));
+export const dataDirectory = (env: Environment): string =>
+  resolve(env.AGENT_DATA_DIR || join(env.XDG_DATA_HOME || join(homeDirectory(env), ".local", "share"), "agent"));
 
 /** `AGENT_CONFIG_DIR`, else `$XDG_CONFIG_HOME/agent`, else `~/.config/agent`. */
 export const configDirectory = (env: Environment): string => resolve(env.AGENT_CONFIG_DIR || join(configHome(env), "agent"));
@@ -214,7 +215,11 @@ async function buildLayer(file: string, parsed: ParsedFile, loading: Loading, si
     noteDropped(file, kept.dropped, loading);
     config = kept.config;
   }
-  return { config: anchorInstructions(config, file, loading), originOf: (key) => `${file}${sayLine(findPosition(parsed.positions, key))}`, from: dirname(file) };
+  return {
+    config: anchorInstructions(config, file, loading),
+    originOf: (key) => `${file}${sayLine(findPosition(parsed.positions, key))}`,
+    from: dirname(file),
+  };
 }
 
 function withoutReferences(file: string, value: Tree, loading: Loading): Tree {
@@ -231,7 +236,8 @@ function noteDropped(file: string, keys: string[], loading: Loading): void {
 async function expand(file: string, parsed: ParsedFile, loading: Loading): Promise<Tree> {
   const { value, secrets, unset, fault } = await expandReferences(parsed.value!, { file, env: loading.env });
   if (fault !== undefined) throw invalid(file, fault.reason, findPosition(parsed.positions, fault.key));
-  for (const { name, key } of unset) loading.warnings.push(`${file}${sayLine(findPosition(parsed.positions, key))}: ${key}: the variable ${name} is not set; "" is used.`);
+  for (const { name, key } of unset)
+    loading.warnings.push(`${file}${sayLine(findPosition(parsed.positions, key))}: ${key}: the variable ${name} is not set; "" is used.`);
   loading.secrets.push(...secrets);
   return value;
 }
@@ -241,7 +247,9 @@ async function check(file: string, parsed: ParsedFile, value: Tree, loading: Loa
   if (checked.fault) throw invalid(file, printable(checked.fault.reason), findPosition(parsed.positions, checked.fault.key));
   for (const path of checked.unknown) {
     const near = await suggestKey(path);
-    loading.warnings.push(`${file}${sayLine(findPosition(parsed.positions, path.join(".")))}: unknown key ${printable(path.join("."))}${near && `; did you mean ${near}?`}`);
+    loading.warnings.push(
+      `${file}${sayLine(findPosition(parsed.positions, path.join(".")))}: unknown key ${printable(path.join("."))}${near && `; did you mean ${near}?`}`,
+    );
   }
   return checked.config;
 }
@@ -249,7 +257,10 @@ async function check(file: string, parsed: ParsedFile, value: Tree, loading: Loa
 /** Relative instructions of a workspace's file are meant from its directory; those of the user from the workspace. */
 function anchorInstructions(config: Config, file: string, loading: Loading): Config {
   if (config.instructions === undefined || loading.userDirectories.includes(dirname(file))) return config;
-  return { ...config, instructions: config.instructions.map((entry) => (/^([a-z][a-z0-9+.-]*:|~)/i.test(entry) ? entry : resolve(baseDirectory(file), entry))) };
+  return {
+    ...config,
+    instructions: config.instructions.map((entry) => (/^([a-z][a-z0-9+.-]*:|~)/i.test(entry) ? entry : resolve(baseDirectory(file), entry))),
+  };
 }
 
 async function readEnvironmentLayers({ env, cwd }: LoadConfigOptions, loading: Loading): Promise<Layer[]> {

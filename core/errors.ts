@@ -33,10 +33,22 @@ export const ERRORS = {
   OPTION_INVALID: { ...usage, message: "{option}: {reason}", hint: "See agent --help." },
   NOT_AVAILABLE: { ...usage, message: "{name} is not available in this version.", hint: "See agent --help for what is." },
   INPUT_EMPTY: { ...usage, message: "There is no prompt.", hint: 'Pipe one in, or give it with -p: echo "prompt" | agent.' },
-  INPUT_INVALID: { ...usage, message: "Line {line} of the input is not a request: {reason}", hint: 'Write {"message":"…"}, one object a line or pretty-printed.' },
-  INPUT_TOO_LONG: { ...usage, message: "Line {line} of the input is longer than {limit} bytes.", hint: "Split it, or put the text into a file and attach it with --file." },
+  INPUT_INVALID: {
+    ...usage,
+    message: "Line {line} of the input is not a request: {reason}",
+    hint: 'Write {"message":"…"}, one object a line or pretty-printed.',
+  },
+  INPUT_TOO_LONG: {
+    ...usage,
+    message: "Line {line} of the input is longer than {limit} bytes.",
+    hint: "Split it, or put the text into a file and attach it with --file.",
+  },
   INPUT_ENCODING: { ...usage, message: "Line {line} of the input is not valid UTF-8.", hint: "Convert it to UTF-8, for example with iconv." },
-  INPUT_TRUNCATED: { ...usage, message: "The input ends in the middle of the object that starts in line {line}.", hint: "Close the object; those before it were run." },
+  INPUT_TRUNCATED: {
+    ...usage,
+    message: "The input ends in the middle of the object that starts in line {line}.",
+    hint: "Close the object; those before it were run.",
+  },
   FILE_NOT_FOUND: { ...usage, message: "The file {path} of {option} cannot be read: {reason}", hint: "Check the path." },
   CONFIG_INVALID: { ...usage, message: "{file}{position}: {reason}", hint: "Correct the file; `agent config show --origin` prints what is in force." },
   CONFIG_NOT_FOUND: { ...usage, message: "There is no configuration file {file}.", hint: "Check --config or AGENT_CONFIG." },
@@ -55,7 +67,11 @@ export const ERRORS = {
   },
   PLUGIN_NOT_FOUND: { ...usage, message: "The plugin {spec} cannot be found.", hint: "Give a path (./plugin.ts) or the name of an installed package." },
   PLUGIN_BROKEN: { ...usage, message: "The plugin {spec} cannot be loaded: {reason}", hint: "Mend it, or go on without it: --skip-broken-plugins." },
-  PLUGIN_CONFLICT: { ...usage, message: 'Both {first} and {second} bring the {kind} "{name}".', hint: 'Remove one, or let the second say replaces: ["{name}"].' },
+  PLUGIN_CONFLICT: {
+    ...usage,
+    message: 'Both {first} and {second} bring the {kind} "{name}".',
+    hint: 'Remove one, or let the second say replaces: ["{name}"].',
+  },
   TOOL_UNAVAILABLE: { ...usage, message: 'There is no tool "{name}" to switch on or off.', hint: "{suggestion}Tools: {known}." },
   SESSION_NOT_FOUND: { ...usage, message: "There is no session {id}.", hint: "See agent session list." },
 
@@ -85,8 +101,18 @@ export const ERRORS = {
   },
 
   // the provider's answers
-  REQUEST_INVALID: { ...failed, name: "APIError", message: "{model} refused the request ({status}): {reason}", hint: "Correct the request; it is not tried again." },
-  CONTENT_REFUSED: { ...failed, name: "ContentFilterError", message: "{model} refused the content: {reason}", hint: "Rephrase the prompt or choose another model." },
+  REQUEST_INVALID: {
+    ...failed,
+    name: "APIError",
+    message: "{model} refused the request ({status}): {reason}",
+    hint: "Correct the request; it is not tried again.",
+  },
+  CONTENT_REFUSED: {
+    ...failed,
+    name: "ContentFilterError",
+    message: "{model} refused the content: {reason}",
+    hint: "Rephrase the prompt or choose another model.",
+  },
   CONTEXT_OVERFLOW: {
     ...failed,
     name: "ContextOverflowError",
@@ -107,7 +133,11 @@ export const ERRORS = {
     message: "{provider} has no model {model}: {reason}",
     hint: "Check the id; see the provider's list of models.",
   },
-  RATE_LIMITED: { ...transient, message: "{model} is rate limited ({status}): {reason}", hint: "Wait, raise --retry-timeout, or name another model with --fallback." },
+  RATE_LIMITED: {
+    ...transient,
+    message: "{model} is rate limited ({status}): {reason}",
+    hint: "Wait, raise --retry-timeout, or name another model with --fallback.",
+  },
   OVERLOADED: { ...transient, message: "{model} failed ({status}): {reason}", hint: "Try again later, or name another model with --fallback." },
   PROVIDER_TIMEOUT: {
     ...transient,
@@ -115,7 +145,11 @@ export const ERRORS = {
     hint: "Raise headerTimeout or chunkTimeout of the provider, or name another model with --fallback.",
   },
   NETWORK_FAILED: { ...transient, message: "{model} could not be reached: {reason}", hint: "Check the network, the proxy and the base URL of the provider." },
-  RESPONSE_INVALID: { ...transient, message: "{model} answered with something that is not a model's answer: {reason}", hint: "Check the base URL of the provider." },
+  RESPONSE_INVALID: {
+    ...transient,
+    message: "{model} answered with something that is not a model's answer: {reason}",
+    hint: "Check the base URL of the provider.",
+  },
   STREAM_CUT: { ...transient, message: "The answer of {model} ended without a finish: {reason}", hint: "Try again, or name another model with --fallback." },
   OUTPUT_INVALID: {
     ...failed,
@@ -123,7 +157,13 @@ export const ERRORS = {
     message: "The answer of {model} does not satisfy the output schema: {reason}",
     hint: "Simplify the schema or choose another model.",
   },
-  ANSWER_EMPTY: { recovery: "retry", exit: 1, name: "APIError", message: "{model} gave an empty answer.", hint: "Try again, or name another model with --fallback." },
+  ANSWER_EMPTY: {
+    recovery: "retry",
+    exit: 1,
+    name: "APIError",
+    message: "{model} gave an empty answer.",
+    hint: "Try again, or name another model with --fallback.",
+  },
 
   // limits
   ANSWER_CUT: {
@@ -136,7 +176,11 @@ export const ERRORS = {
   LIMIT_COST: { ...limit, message: "The limit of {limit} USD is reached ({spent} spent).", hint: "Raise --max-cost, or go on with --continue." },
   LIMIT_TOKENS: { ...limit, message: "The limit of {limit} tokens is reached ({spent} used).", hint: "Raise --max-tokens-total, or go on with --continue." },
   LIMIT_TIME: { ...limit, message: "The time limit of {limit} s is reached.", hint: "Raise --timeout, or go on with --continue." },
-  LOOP_DETECTED: { ...limit, message: "The model repeats itself: {calls} came {times} times with the same result.", hint: "Go on with --continue and another instruction." },
+  LOOP_DETECTED: {
+    ...limit,
+    message: "The model repeats itself: {calls} came {times} times with the same result.",
+    hint: "Go on with --continue and another instruction.",
+  },
 
   // tools: the text goes to the model
   TOOL_NOT_FOUND: { ...toModel, message: 'There is no tool "{name}".', hint: "Use one of: {known}." },

@@ -54,7 +54,16 @@ interface Facts {
   "tool.start": { messageId: string; partId: string; callId: string; tool: string; input: unknown };
   "tool.progress": { messageId: string; partId: string; callId: string; tool: string; title?: string; output?: string; metadata?: Record<string, unknown> };
   "tool.finish": { messageId: string; partId: string; callId: string; tool: string; input: unknown; state: ToolState };
-  "step.finish": { step: number; messageId: string; partId: string; reason: string; tokens: TokenCount; costUsd?: number; costSource: CostSource; model: ModelUse };
+  "step.finish": {
+    step: number;
+    messageId: string;
+    partId: string;
+    reason: string;
+    tokens: TokenCount;
+    costUsd?: number;
+    costSource: CostSource;
+    model: ModelUse;
+  };
   retry: { attempt: number; delayMs: number; error: { code: string; message: string }; model: string };
   fallback: { from: string; to: string; error: { code: string; message: string } };
   /** Answered through the `ask` function of the host. */

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { type EventEmitter, once, setMaxListeners } from "node:events";
 import { statSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
 import { type CommandOutput, createCommandOutput } from "./command-output.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { createRunMark, createWatch, endGroup, killMarked, MARK } from "./processes.ts";
@@ -69,7 +68,16 @@ export const CHILD_ENVIRONMENT: readonly string[] = [
 ];
 
 /** Passed on unless the value has a user and password in it. */
-export const PROXY_ENVIRONMENT: readonly string[] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+export const PROXY_ENVIRONMENT: readonly string[] = [
+  "HTTP_PROXY",
+  "HTTPS_PROXY",
+  "ALL_PROXY",
+  "NO_PROXY",
+  "http_proxy",
+  "https_proxy",
+  "all_proxy",
+  "no_proxy",
+];
 
 /** Set for every child: nobody is there to page, to type a password or to edit, and colours cost tokens. */
 export const CHILD_SETTINGS: Readonly<Record<string, string>> = { GIT_TERMINAL_PROMPT: "0", GIT_EDITOR: "true", GIT_PAGER: "cat", PAGER: "cat", NO_COLOR: "1" };
@@ -110,11 +118,11 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     const result = endCommand(child, mark, ended).then((ending): ExecResult => ({ ...ending, ...output.finish() }));
     const forget = () => {
       running.delete(group);
-      watch.tell(running.keys());
+      watch.changed(() => running.keys());
     };
     const done = result.then(forget, forget);
     running.set(group, { abort: () => closing.abort(), done });
-    watch.tell(running.keys());
+    watch.changed(() => running.keys());
     await done;
     return result;
   };
@@ -132,7 +140,8 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
 function pickEnvironment(host: Record<string, string | undefined>, allow: string[]): Record<string, string> {
   const patterns = [...CHILD_ENVIRONMENT, ...allow];
   const isAllowed = (name: string, value: string) =>
-    patterns.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern)) || (PROXY_ENVIRONMENT.includes(name) && !value.includes("@"));
+    patterns.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern)) ||
+    (PROXY_ENVIRONMENT.includes(name) && !value.includes("@"));
   return Object.fromEntries(Object.entries(host).filter((entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0], entry[1])));
 }
 
@@ -189,12 +198,13 @@ function waitForEnd(child: Command, output: CommandOutput, options: ExecOptions,
 
 /** Ends what is left of the command. A grandchild that holds the pipes is waited for 500 ms at most. */
 async function endCommand(child: Command, mark: string, ended: Promise<ExecEnd>): Promise<Pick<ExecResult, "end" | "exitCode" | "signal">> {
+  const birth = { pid: child.pid as number, at: performance.now() };
   const exited = waitForEvent(child, "exit");
   const drained = Promise.all([waitForEvent(child.stdout, "close"), waitForEvent(child.stderr, "close")]);
   const end = await ended;
   if (end === "exit") await waitAtMost(drained, DRAIN_MS);
   await endGroup(child.pid as number);
-  await killMarked(mark);
+  await killMarked(mark, birth);
   await waitAtMost(Promise.all([exited, drained]), REAP_MS);
   closeStreams(child);
   return { end, exitCode: child.exitCode, signal: child.signalCode };
@@ -207,8 +217,12 @@ function closeStreams(child: Command): void {
   child.stderr.destroy();
 }
 
-async function waitAtMost(promise: Promise<unknown>, ms: number): Promise<void> {
-  const timer = new AbortController();
-  await Promise.race([promise, delay(ms, undefined, { signal: timer.signal }).catch(() => {})]);
-  timer.abort();
+function waitAtMost(promise: Promise<unknown>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    promise.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

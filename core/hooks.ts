@@ -80,6 +80,29 @@ export interface Hooks {
   compact?(entries: Entry[], context: HookContext): Answer<Entry[]>;
 }
 
+const HOOKS: readonly string[] = [
+  "config",
+  "system",
+  "messages",
+  "tools",
+  "request",
+  "env",
+  "toolBefore",
+  "toolAfter",
+  "permission",
+  "compact",
+] satisfies Exclude<keyof Hooks, "on">[];
+
+/** Why these are no hooks, or undefined. A misspelt hook is a fault: a rule that is never asked protects nobody. */
+export function findHookFault(hooks: unknown): string | undefined {
+  if (typeof hooks !== "object" || hooks === null) return "its hooks are not an object.";
+  const { on = {}, ...others } = hooks as Hooks;
+  const unknown = Object.keys(others).find((name) => !HOOKS.includes(name));
+  if (unknown !== undefined) return `there is no hook "${unknown}"; hooks are on, ${HOOKS.join(", ")}.`;
+  const idle = Object.entries({ ...on, ...others }).find(([, hook]) => hook !== undefined && typeof hook !== "function");
+  return idle && `the hook "${idle[0]}" is not a function.`;
+}
+
 /** The hooks of one loaded plugin. */
 export interface PluginHooks {
   plugin: string;
@@ -116,26 +139,27 @@ export interface HookLimits {
 type Report = (fault: { plugin: string; hook: string; message: string }) => void;
 
 /** Runs the hooks of `list`, which may grow while a run goes on. `report` gets what an observer did wrong. */
-export function createHookRunner(list: readonly PluginHooks[], report: Report, limits: HookLimits = { hookMs: HOOK_LIMIT_MS, drainMs: DRAIN_LIMIT_MS }): HookRunner {
+export function createHookRunner(
+  list: readonly PluginHooks[],
+  report: Report,
+  limits: HookLimits = { hookMs: HOOK_LIMIT_MS, drainMs: DRAIN_LIMIT_MS },
+): HookRunner {
   const withinLimit = <T>(run: () => Promise<T>): Promise<T> => within(limits.hookMs, run());
-  const tails = new Map<string, Promise<void>>();
+  const observers = createObservers(report, limits);
   return {
     observe(event) {
-      for (const { plugin, hooks } of list) {
-        const handler = hooks.on?.[event.type] as ((event: AgentEvent) => void | Promise<void>) | undefined;
-        if (handler === undefined) continue;
-        const handle = () => withinLimit(async () => handler(event)).catch((error) => report({ plugin, hook: `on.${event.type}`, message: errorMessage(error) }));
-        tails.set(plugin, (tails.get(plugin) ?? Promise.resolve()).then(handle));
-      }
+      for (const entry of list) observers.tell(entry, event);
     },
+    drain: () => observers.drain(),
     has: (name) => list.some(({ hooks }) => hooks[name] !== undefined),
     async transform(name, value, ...rest) {
       let current = value;
       for (const { plugin, hooks } of list) {
         const hook = hooks[name] as ((value: unknown, ...rest: unknown[]) => unknown) | undefined;
         if (hook === undefined) continue;
-        const answer = await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error));
-        if (answer !== undefined && answer !== null) current = answer as typeof value;
+        const answer = (await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error))) ?? current;
+        if (kindOf(answer) !== kindOf(value)) fail(plugin, name, new Error(`its answer is a ${kindOf(answer)}, not a ${kindOf(value)}.`));
+        current = answer as typeof value;
       }
       return current;
     },
@@ -150,11 +174,27 @@ export function createHookRunner(list: readonly PluginHooks[], report: Report, l
       }
       return undefined;
     },
-    async drain() {
+  };
+}
+
+/** The queues of events, one for each plugin. */
+function createObservers(report: Report, limits: HookLimits) {
+  const tails = new Map<string, Promise<void>>();
+  return {
+    tell({ plugin, hooks }: PluginHooks, event: AgentEvent): void {
+      const handler = hooks.on?.[event.type] as ((event: AgentEvent) => void | Promise<void>) | undefined;
+      if (handler === undefined) return;
+      const observe = async () => handler(event);
+      const handle = () => within(limits.hookMs, observe()).catch((error) => report({ plugin, hook: `on.${event.type}`, message: errorMessage(error) }));
+      tails.set(plugin, (tails.get(plugin) ?? Promise.resolve()).then(handle));
+    },
+    async drain(): Promise<void> {
       await within(limits.drainMs, Promise.all(tails.values())).catch(() => {});
     },
   };
 }
+
+const kindOf = (value: unknown): string => (Array.isArray(value) ? "list" : typeof value);
 
 /** An error is a deny, and so is an answer that is no decision. */
 async function judge(plugin: string, ask: () => Promise<Decision | PermissionVerdict | undefined | void>): Promise<PermissionVerdict | undefined> {
@@ -172,7 +212,10 @@ async function judge(plugin: string, ask: () => Promise<Decision | PermissionVer
 const STRICTNESS: Record<Decision, number> = { allow: 0, ask: 1, deny: 2 };
 
 function strictest(verdicts: PermissionVerdict[]): PermissionVerdict | undefined {
-  return verdicts.reduce<PermissionVerdict | undefined>((worst, verdict) => (worst === undefined || STRICTNESS[verdict.decision] > STRICTNESS[worst.decision] ? verdict : worst), undefined);
+  return verdicts.reduce<PermissionVerdict | undefined>(
+    (worst, verdict) => (worst === undefined || STRICTNESS[verdict.decision] > STRICTNESS[worst.decision] ? verdict : worst),
+    undefined,
+  );
 }
 
 function fail(plugin: string, hook: string, error: unknown): never {

@@ -15,7 +15,19 @@ export function createId(prefix: IdPrefix, now: number, random: (length: number)
   return `${prefix}_${lastTime.toString(16).padStart(12, "0")}${randomLetters(14, random)}`;
 }
 
-export const newId = (prefix: IdPrefix): string => createId(prefix, Date.now(), randomBytes);
+export const newId = (prefix: IdPrefix): string => createId(prefix, Date.now(), takeRandom);
+
+let pool: Uint8Array = new Uint8Array();
+let taken = 0;
+
+/** Asking the system for a few bytes costs as much as asking for many. */
+function takeRandom(length: number): Uint8Array {
+  if (taken + length > pool.length) {
+    pool = randomBytes(4096);
+    taken = 0;
+  }
+  return pool.subarray(taken, (taken += length));
+}
 
 /** Random letters of base 62, each equally likely: bytes from 248 on are thrown away. */
 export function randomLetters(length: number, random: (length: number) => Uint8Array): string {

@@ -56,7 +56,8 @@ export function createSpending(limits: RunLimits): Spending {
     },
     check(step) {
       if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
-      if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9) throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: known });
+      if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9)
+        throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: known });
       const spent = totalTokens(tokens);
       if (limits.tokens !== undefined && spent >= limits.tokens) throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
     },

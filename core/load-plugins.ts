@@ -26,10 +26,11 @@ export interface PluginPlace {
 export async function loadPlugin(spec: string, place: PluginPlace): Promise<Plugin> {
   const jiti = await createLoader(place);
   const file = isPath(spec) ? findFile(spec, place) : findPackage(spec, place, jiti);
-  const loaded = await within(place.limitMs ?? LOAD_LIMIT_MS, jiti.import<{ default?: unknown }>(file)).catch((error: unknown) => {
+  const loaded = await within(place.limitMs ?? LOAD_LIMIT_MS, jiti.import<{ default?: unknown; setup?: unknown } | undefined>(file)).catch((error: unknown) => {
     throw new AgentError("PLUGIN_BROKEN", { spec, reason: errorMessage(error) }, { cause: error });
   });
-  return checkPlugin(loaded.default, spec);
+  // What CommonJS exports is the plugin itself.
+  return checkPlugin(typeof loaded?.setup === "function" ? loaded : loaded?.default, spec);
 }
 
 const isPath = (spec: string): boolean => spec.startsWith(".") || spec.startsWith("file:") || isAbsolute(spec);
@@ -38,11 +39,19 @@ const isPath = (spec: string): boolean => spec.startsWith(".") || spec.startsWit
 async function createLoader({ cacheDir }: PluginPlace): Promise<Jiti> {
   const { createJiti } = await import("jiti");
   const self = await import("./index.ts");
-  return createJiti(import.meta.url, { fsCache: cacheDir, moduleCache: true, tryNative: false, interopDefault: false, virtualModules: { "agent-runtime": self } });
+  return createJiti(import.meta.url, {
+    fsCache: cacheDir,
+    moduleCache: true,
+    tryNative: false,
+    interopDefault: false,
+    virtualModules: { "agent-runtime": self },
+  });
 }
 
+const resolveSpec = (spec: string, from: string): string => (spec.startsWith("file:") ? fileURLToPath(spec) : resolve(from, spec));
+
 function findFile(spec: string, { from }: PluginPlace): string {
-  const path = spec.startsWith("file:") ? fileURLToPath(spec) : resolve(from, spec);
+  const path = resolveSpec(spec, from);
   if (!existsSync(path)) throw new AgentError("PLUGIN_NOT_FOUND", { spec });
   return path;
 }
@@ -69,10 +78,11 @@ export interface PluginWishes {
 /** All plugins that take part. A spec that names one of the host's own gives it options, or switches it on. */
 export async function collectPlugins({ given, configured, cwd, place, skipBroken }: PluginWishes): Promise<PluginEntry[]> {
   const isSpec = (plugin: PluginWishes["given"][number]): plugin is PluginSpec => typeof plugin === "string" || Array.isArray(plugin);
-  const wanted = new Map<string, { from: string; options: Record<string, unknown> }>();
+  // By name or file: the same plugin is loaded once, however often and from wherever it is named.
+  const wanted = new Map<string, { name: string; from: string; options: Record<string, unknown> }>();
   for (const { spec, from } of [...configured, ...given.filter(isSpec).map((spec) => ({ spec, from: cwd }))]) {
     const [name, options] = typeof spec === "string" ? [spec, {}] : spec;
-    wanted.set(name, { from, options });
+    wanted.set(isPath(name) ? resolveSpec(name, from) : name, { name, from, options });
   }
   const entries: PluginEntry[] = [];
   for (const plugin of given) {
@@ -81,9 +91,9 @@ export async function collectPlugins({ given, configured, cwd, place, skipBroken
     wanted.delete(plugin.name);
     if (wish !== undefined || !("off" in plugin && plugin.off)) entries.push({ plugin, options: wish?.options ?? {} });
   }
-  for (const [spec, { from, options }] of wanted) {
+  for (const { name: spec, from, options } of wanted.values()) {
     try {
-      entries.push({ plugin: await loadPlugin(spec, { ...place, from }), options, skipWhenBroken: skipBroken !== undefined });
+      entries.push({ plugin: await loadPlugin(spec, { ...place, from }), options, spec, skipWhenBroken: skipBroken !== undefined });
     } catch (error) {
       if (skipBroken === undefined || !(error instanceof AgentError)) throw error;
       skipBroken({ plugin: spec, message: error.message });

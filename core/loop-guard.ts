@@ -39,7 +39,9 @@ export function createLoopGuard(): LoopGuard {
 }
 
 function fingerprint(calls: AskedCall[], results: Message[]): string {
-  const outputs = results.flatMap((message) => (message.role === "tool" ? message.content.map((part) => (part.type === "tool-result" ? part.output : part)) : []));
+  const outputs = results.flatMap((message) =>
+    message.role === "tool" ? message.content.map((part) => (part.type === "tool-result" ? part.output : part)) : [],
+  );
   return JSON.stringify([calls.map(({ tool, input }) => [tool, input]), outputs]);
 }
 

@@ -41,60 +41,74 @@ export async function createPaths(setup: { cwd: string; roots?: string[]; spillD
   const workspace = await findRoot(setup.cwd, "--cwd");
   const extra = await Promise.all((setup.roots ?? []).map((root) => findRoot(resolve(workspace, root), "--add-dir")));
   const roots = Object.freeze([...new Set([workspace, ...extra])]);
-  const show = (path: string) => (isInside(path, workspace) ? relative(workspace, path) || "." : path);
-
-  const checkInside = async (real: string, path: string, access: Access): Promise<string> => {
-    if (roots.some((root) => isInside(real, root))) return real;
-    if (access === "read" && setup.spillDir !== undefined && isInside(real, await findRealPath(setup.spillDir))) return real;
-    throw new AgentError("PATH_OUTSIDE", { path, root: workspace });
-  };
-
-  const resolvePath = async (path: string, access: Access): Promise<string> => {
-    checkSpelling(path);
-    const wanted = resolve(workspace, path);
-    const real = await findRealPath(wanted).catch(async (error) => {
-      await checkInside(wanted, path, access); // What lies outside is outside, whatever else is wrong with it.
-      throw new AgentError("PATH_INVALID", { path, reason: describePathError(error) }, { cause: error });
-    });
-    return checkInside(real, path, access);
-  };
-
-  const openChecked = async (path: string, access: Access, flags: number): Promise<FileHandle> => {
-    const real = await resolvePath(path, access);
-    const handle = await open(real, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error) => {
-      throw describeOpenFailure(error, { path, shown: show(real), root: workspace });
-    });
-    try {
-      const opened = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(real));
-      await checkInside(opened, path, access);
-      return handle;
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
-  };
-
+  const bounds: Bounds = { workspace, roots, spillDir: setup.spillDir };
   return {
     roots,
-    show,
-    resolve: resolvePath,
-    async open(path, access) {
-      const handle = await openChecked(path, access, access === "read" ? constants.O_RDONLY : constants.O_RDWR);
-      const kind = describeKind(await handle.stat());
-      if (kind === undefined) return handle;
-      await handle.close();
-      throw new AgentError("FILE_UNSUITABLE", { path: show(resolve(workspace, path)), reason: `is ${kind}, not a regular file.` });
-    },
-    async openDirectory(path) {
-      const handle = await openChecked(path, "write", constants.O_RDONLY | constants.O_DIRECTORY);
-      const held = `/proc/self/fd/${handle.fd}`;
-      const isHeld = await readlink(held).then(
-        () => true,
-        () => false,
-      );
-      return { path: isHeld ? held : await resolvePath(path, "write"), close: () => handle.close() };
-    },
+    show: (path) => show(path, workspace),
+    resolve: (path, access) => resolveInside(bounds, path, access),
+    open: (path, access) => openRegularFile(bounds, path, access),
+    openDirectory: (path) => holdDirectory(bounds, path),
   };
+}
+
+/** Where paths may lead. */
+interface Bounds {
+  workspace: string;
+  roots: readonly string[];
+  spillDir: string | undefined;
+}
+
+const show = (path: string, workspace: string): string => (isInside(path, workspace) ? relative(workspace, path) || "." : path);
+
+async function resolveInside(bounds: Bounds, path: string, access: Access): Promise<string> {
+  checkSpelling(path);
+  const wanted = resolve(bounds.workspace, path);
+  const real = await findRealPath(wanted).catch(async (error) => {
+    await checkInside(bounds, wanted, { path, access }); // What lies outside is outside, whatever else is wrong with it.
+    throw new AgentError("PATH_INVALID", { path, reason: describePathError(error) }, { cause: error });
+  });
+  await checkInside(bounds, real, { path, access });
+  return real;
+}
+
+/** `path` is what the model wrote for `real`. */
+async function checkInside({ workspace, roots, spillDir }: Bounds, real: string, { path, access }: { path: string; access: Access }): Promise<void> {
+  if (roots.some((root) => isInside(real, root))) return;
+  if (access === "read" && spillDir !== undefined && isInside(real, await findRealPath(spillDir))) return;
+  throw new AgentError("PATH_OUTSIDE", { path, root: workspace });
+}
+
+async function openRegularFile(bounds: Bounds, path: string, access: Access): Promise<FileHandle> {
+  const handle = await openInside(bounds, path, { access, flags: access === "read" ? constants.O_RDONLY : constants.O_RDWR });
+  const kind = describeKind(await handle.stat());
+  if (kind === undefined) return handle;
+  await handle.close();
+  throw new AgentError("FILE_UNSUITABLE", { path: show(resolve(bounds.workspace, path), bounds.workspace), reason: `is ${kind}, not a regular file.` });
+}
+
+async function holdDirectory(bounds: Bounds, path: string): Promise<{ path: string; close(): Promise<void> }> {
+  const handle = await openInside(bounds, path, { access: "write", flags: constants.O_RDONLY | constants.O_DIRECTORY });
+  const held = `/proc/self/fd/${handle.fd}`;
+  const isHeld = await readlink(held).then(
+    () => true,
+    () => false,
+  );
+  return { path: isHeld ? held : await resolveInside(bounds, path, "write"), close: () => handle.close() };
+}
+
+async function openInside(bounds: Bounds, path: string, { access, flags }: { access: Access; flags: number }): Promise<FileHandle> {
+  const real = await resolveInside(bounds, path, access);
+  const handle = await open(real, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error) => {
+    throw describeOpenFailure(error, { path, shown: show(real, bounds.workspace), root: bounds.workspace });
+  });
+  try {
+    const opened = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(real));
+    await checkInside(bounds, opened, { path, access });
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }
 
 async function findRoot(path: string, option: string): Promise<string> {

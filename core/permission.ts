@@ -18,11 +18,16 @@ export interface PermitDependencies {
 export async function permit(request: PermissionRequest, dependencies: PermitDependencies): Promise<PermissionVerdict> {
   const verdict = (await dependencies.hooks.permission(request, dependencies.context)) ?? { decision: "allow" };
   if (verdict.decision !== "ask" || isGranted(request, dependencies.grants)) return verdict.decision === "deny" ? verdict : { decision: "allow" };
-  if (dependencies.ask === undefined) return { decision: "deny", reason: `${verdict.reason ?? `${request.tool} needs the permission of a person`} and nobody can be asked.` };
+  if (dependencies.ask === undefined)
+    return { decision: "deny", reason: `${verdict.reason ?? `${request.tool} needs the permission of a person`} and nobody can be asked.` };
   return askPerson(request, verdict, dependencies);
 }
 
-async function askPerson(request: PermissionRequest, verdict: PermissionVerdict, { ask, grants, emit, newId, context }: PermitDependencies): Promise<PermissionVerdict> {
+async function askPerson(
+  request: PermissionRequest,
+  verdict: PermissionVerdict,
+  { ask, grants, emit, newId, context }: PermitDependencies,
+): Promise<PermissionVerdict> {
   const id = newId("per");
   emit({ type: "permission.request", id, callId: request.callId, tool: request.tool, patterns: request.patterns, title: verdict.reason ?? request.tool });
   const asked = (async () => (ask as NonNullable<RuntimeOptions["ask"]>)({ ...request, id }, context.signal))();

@@ -1,11 +1,11 @@
 import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
-import type { Hooks } from "./hooks.ts";
+import { findHookFault, type Hooks } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import type { Provider } from "./provider.ts";
 import type { StandardSchema } from "./schema.ts";
-import type { OutputOf, Tool } from "./tool.ts";
+import { findToolFault, type OutputOf, type Tool } from "./tool.ts";
 
 /** The version of this contract. A plugin that names another one is refused when it is loaded. */
 export const PLUGIN_API = 1;
@@ -86,4 +86,22 @@ export function checkPlugin(plugin: unknown, spec: string): Plugin {
   if (typeof setup !== "function") throw refuse(`"${name}" has no setup function.`);
   if (api !== PLUGIN_API) throw refuse(`"${name}" is written for version ${api} of the plugin contract; this is version ${PLUGIN_API}.`);
   return plugin as Plugin;
+}
+
+/** What setup returned. A fault in it is told with the plugin's name now, not in the middle of a run. */
+export function checkContribution(contribution: unknown, spec: string): Contribution {
+  const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
+  if (typeof contribution !== "object" || contribution === null) throw refuse("setup returned no contribution; return {} where it adds nothing.");
+  const { tools = [], providers = [], commands = [], hooks = {} } = contribution as Contribution;
+  for (const [name, list] of Object.entries({ tools, providers, commands })) if (!Array.isArray(list)) throw refuse(`its ${name} are not a list.`);
+  for (const tool of tools) {
+    const fault = findToolFault(tool);
+    if (fault !== undefined) throw refuse(fault);
+  }
+  for (const { id, create } of providers)
+    if (typeof id !== "string" || typeof create !== "function") throw refuse(`the provider "${id}" has no create function.`);
+  for (const { name, run } of commands) if (typeof name !== "string" || typeof run !== "function") throw refuse(`the command "${name}" has no run function.`);
+  const fault = findHookFault(hooks);
+  if (fault !== undefined) throw refuse(fault);
+  return contribution;
 }

@@ -11,6 +11,8 @@ const TERM_GRACE_MS = 500;
 const KILL_WAIT_MS = 500;
 const POLL_MS = 10;
 const SWEEP_ROUNDS = 10;
+/** In this time only the mark tells what a command has started. */
+const TELL_DELAY_MS = 10;
 /** Processes that are looked at in one turn of the event loop; about 20 µs each. */
 const SWEEP_BATCH = 256;
 
@@ -76,25 +78,58 @@ function readProcessFile(pid: number, name: "stat" | "environ"): Buffer {
   }
 }
 
+/** Where in the order of process ids a command was started; what it started itself comes after it. */
+export interface Birth {
+  pid: number;
+  /** `performance.now()` */
+  at: number;
+}
+
 /**
  * Kills every process whose environment has the mark `mark` or one below it (`mark/…`), until none is found. So it
- * reaches what left its process group (`setsid`, `nohup`). Without /proc it does nothing; never rejects.
+ * reaches what left its process group (`setsid`, `nohup`). Looks at the processes that are younger than the command,
+ * which are few. Without /proc it does nothing; never rejects.
  */
-export async function killMarked(mark: string): Promise<void> {
+export async function killMarked(mark: string, birth?: Birth): Promise<void> {
   const entry = Buffer.from(`${MARK}=${mark}`);
   for (let round = 0; round < SWEEP_ROUNDS; round++) {
-    if ((await killRound(entry)) === 0) return;
+    if ((await killRound(entry, birth)) === 0) return;
     await delay(POLL_MS);
   }
 }
 
-async function killRound(entry: Buffer): Promise<number> {
+async function killRound(entry: Buffer, birth: Birth | undefined): Promise<number> {
   let killed = 0;
-  for (const [index, pid] of listProcesses().entries()) {
+  for (const [index, pid] of listYounger(birth).entries()) {
     if (index % SWEEP_BATCH === SWEEP_BATCH - 1) await nextTurn();
     if (pid !== process.pid && hasMark(readProcessFile(pid, "environ"), entry) && signalProcess(pid, "SIGKILL")) killed++;
   }
   return killed;
+}
+
+/** More ids than this, or a longer life, and all processes are looked at: the ids may have wrapped. */
+const FEW_PROCESSES = 64;
+const SHORT_LIFE_MS = 1_000;
+
+/**
+ * Process ids are given in order, and /proc/loadavg ends with the last one (proc(5)): what a short-lived command has
+ * started stands between its own id and that one.
+ */
+function listYounger(birth: Birth | undefined): number[] {
+  if (birth === undefined || performance.now() - birth.at > SHORT_LIFE_MS) return listProcesses();
+  const last = readLastPid();
+  const count = last - birth.pid;
+  if (!(count >= 0 && count <= FEW_PROCESSES)) return listProcesses();
+  return Array.from({ length: count }, (_, index) => birth.pid + 1 + index).filter((pid) => existsSync(`/proc/${pid}`));
+}
+
+/** NaN where there is no /proc. */
+function readLastPid(): number {
+  try {
+    return Number(readFileSync("/proc/loadavg", "latin1").trim().split(" ").at(-1));
+  } catch {
+    return Number.NaN;
+  }
 }
 
 /** Whether one whole entry of the environment block is the mark, or begins with it and "/". */
@@ -131,8 +166,8 @@ done`;
 export interface Watch {
   /** Starts the watching process unless it runs. */
   start(): void;
-  /** The process groups that are alive now. */
-  tell(groups: Iterable<number>): void;
+  /** The process groups that are alive have changed. Told a little later, so that short commands cost nothing. */
+  changed(groups: () => Iterable<number>): void;
   /** The run is over and has ended its processes itself. */
   end(): void;
 }
@@ -143,6 +178,7 @@ export interface Watch {
  */
 export function createWatch(runMark: string, path: string | undefined): Watch {
   let watcher: ChildProcess | undefined;
+  let late: NodeJS.Timeout | undefined;
   const write = (line: string) => watcher?.stdin?.write(`${line}\n`);
   return {
     start: () => {
@@ -153,8 +189,14 @@ export function createWatch(runMark: string, path: string | undefined): Watch {
       };
       watcher = started.once("error", forget).once("exit", forget);
     },
-    tell: (groups) => write([...groups].join(" ")),
+    changed: (groups) => {
+      late ??= setTimeout(() => {
+        late = undefined;
+        write([...groups()].join(" "));
+      }, TELL_DELAY_MS).unref();
+    },
     end: () => {
+      clearTimeout(late);
       write("end");
       watcher?.stdin?.end();
       watcher = undefined;

@@ -1,5 +1,6 @@
 import type { Channel } from "./channel.ts";
 import type { AgentProfile, Config } from "./config.ts";
+import type { EventSender } from "./event-sender.ts";
 import type { AgentEvent, Emit } from "./events.ts";
 import type { Exec } from "./exec.ts";
 import type { HookContext, HookRunner } from "./hooks.ts";
@@ -54,6 +55,9 @@ export interface PromptRun {
   spending: Spending;
   guard: LoopGuard;
   emit: Emit;
+  sender: EventSender;
+  /** Resolves when the step before is safe on the disk, and told of. */
+  durable: Promise<void>;
   signal: AbortSignal;
   channel: Channel<AgentEvent>;
   /** Whether the reader of the channel wants `text.delta`, `reasoning.delta` and `tool.progress`. */
@@ -66,6 +70,7 @@ export interface PromptRun {
 
 export const hookContext = (run: PromptRun): HookContext => ({
   cwd: run.environment.cwd,
+  roots: run.environment.paths.roots,
   sessionId: run.session.id,
   model: run.last.model ?? "",
   config: run.config,

@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { abortError, wait } from "./abort.ts";
 import { readAttachments } from "./attach.ts";
 import { createCallDependencies, DEEPEST_NESTING } from "./call-context.ts";
 import type { Channel } from "./channel.ts";
 import { AgentError, toAgentError } from "./errors.ts";
-import type { AgentEvent, EventFacts, RunResult } from "./events.ts";
+import { EventSender } from "./event-sender.ts";
+import type { AgentEvent, RunResult } from "./events.ts";
 import type { HookRunner, RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
@@ -21,6 +23,7 @@ import { type Route, route, withCompaction } from "./route.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { toJsonSchema } from "./schema.ts";
 import { selectTools } from "./select-tools.ts";
+import type { Session } from "./session.ts";
 import type { TaskOptions, TaskResult } from "./tool.ts";
 import { answerCalls } from "./tool-call.ts";
 import type { AskedCall, Turn } from "./turn.ts";
@@ -44,52 +47,34 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
   let failure: AgentError | undefined;
   let output: unknown;
   const deltas = parent?.run.deltas ?? options.deltas ?? false;
-  const sending: Sending = { sessionId: request.session ?? "", channel, hooks, parentId: parent?.run.session.id, deltas, isOver: false };
+  const sender = new EventSender({ sessionId: request.session ?? "", channel, hooks, parentId: parent?.run.session.id, deltas });
   try {
     signal.throwIfAborted();
     opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
-    sending.sessionId = opened.session.id;
-    run = await beginPrompt(start, { environment, sending, ...opened });
+    sender.sessionId = opened.session.id;
+    run = await beginPrompt(start, { environment, sender, deltas, ...opened });
     output = await answerPrompt(run);
   } catch (error) {
     failure = signal.aborted ? abortError(signal) : toAgentError(error);
-    send(sending, { type: "error", error: failure });
+    sender.send({ type: "error", error: failure });
   }
+  await run?.durable;
   await opened?.session.commit().catch(() => {});
   opened?.release();
-  const result = makeResult(run, { failure, output, sessionId: sending.sessionId, durationMs: performance.now() - startedAt });
+  const result = makeResult(run, { failure, output, sessionId: sender.sessionId, durationMs: performance.now() - startedAt });
   // What observers did wrong is told before the last event.
   if (parent === undefined && !signal.aborted) await hooks.drain();
-  send(sending, { type: "session.finish", result });
-  sending.isOver = true;
+  sender.end({ type: "session.finish", result });
   return result;
-}
-
-interface Sending {
-  sessionId: string;
-  channel: Channel<AgentEvent>;
-  hooks: HookRunner;
-  parentId: string | undefined;
-  deltas: boolean;
-  /** Whatever still runs has nothing more to say: session.finish was the last event. */
-  isOver: boolean;
-}
-
-const DELTAS: ReadonlySet<string> = new Set(["text.delta", "reasoning.delta", "tool.progress"]);
-
-function send({ sessionId, channel, hooks, parentId, deltas, isOver }: Sending, facts: EventFacts): void {
-  if (isOver) return;
-  const event = { ...facts, sessionId, at: Date.now(), ...(parentId !== undefined && { parentId }) } as AgentEvent;
-  hooks.observe(event);
-  if (deltas || !DELTAS.has(event.type)) channel.send(event);
 }
 
 interface Beginning extends OpenedSession {
   environment: PromptEnvironment;
-  sending: Sending;
+  sender: EventSender;
+  deltas: boolean;
 }
 
-async function beginPrompt({ request, signal, channel, parent }: PromptStart, { environment, sending, session, resumed }: Beginning): Promise<PromptRun> {
+async function beginPrompt({ request, signal, channel, parent }: PromptStart, { environment, sender, deltas, session, resumed }: Beginning): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
   // A child may have another profile, but never a wider mode than its parent.
   const config = parent === undefined ? environment.config : { ...environment.config, permissionMode: parent.run.config.permissionMode };
@@ -102,15 +87,22 @@ async function beginPrompt({ request, signal, channel, parent }: PromptStart, { 
     tools: new Map(),
     spending: createSpending(limitsOf(environment.options.limits, environment.config, profile)),
     guard: createLoopGuard(),
-    emit: (facts) => send(sending, facts),
+    sender,
+    emit: (facts) => sender.send(facts),
     signal,
     channel,
-    deltas: sending.deltas,
+    deltas,
+    durable: Promise.resolve(),
     parent: parent?.run,
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title });
-  const chosen = selectTools(environment.registry.tools, { options: environment.options, config: run.config, profile, withheld: parent?.task.disableTools ?? [] });
+  const chosen = selectTools(environment.registry.tools, {
+    options: environment.options,
+    config: run.config,
+    profile,
+    withheld: parent?.task.disableTools ?? [],
+  });
   const tools = await environment.hooks.transform("tools", [...chosen.values()], hookContext(run));
   return Object.assign(run, { tools: new Map(tools.map((tool) => [tool.name, tool])) });
 }
@@ -152,7 +144,14 @@ async function runGivenCalls(given: NonNullable<PromptRequest["tools"]>, run: Pr
 async function openRoutes(run: PromptRun): Promise<Route[]> {
   const { environment, request, profile, config } = run;
   const { opener, options, log } = environment;
-  const chain = await resolveChain(request, { config, configSource: options.modelSource, profile, provider: options.provider, untrusted: environment.untrusted, ...opener });
+  const chain = await resolveChain(request, {
+    config,
+    configSource: options.modelSource,
+    profile,
+    provider: options.provider,
+    untrusted: environment.untrusted,
+    ...opener,
+  });
   const routes: Route[] = [];
   let missing: AgentError | undefined;
   for (const id of chain.ids) {
@@ -196,7 +195,9 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
     const output = await readOutput(text, outputSchema);
     if (output.reason === undefined) return output.value;
     if (attempt >= OUTPUT_RETRIES) throw new AgentError("OUTPUT_INVALID", { model, reason: output.reason });
-    await append(run, textMessage(`Your answer does not satisfy the JSON Schema: ${output.reason} Answer again with the JSON value alone.`), { id: newId("msg") });
+    await append(run, textMessage(`Your answer does not satisfy the JSON Schema: ${output.reason} Answer again with the JSON value alone.`), {
+      id: newId("msg"),
+    });
   }
 }
 
@@ -237,7 +238,12 @@ async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelReques
   const { hooks } = environment;
   const system = await hooks.transform("system", await systemOf(run), hookContext(run));
   const tools = await Promise.all(
-    [...run.tools.values()].map(async ({ name, description, input }) => ({ type: "function" as const, name, description, inputSchema: (await toJsonSchema(input)) as any })),
+    [...run.tools.values()].map(async ({ name, description, input }) => ({
+      type: "function" as const,
+      name,
+      description,
+      inputSchema: (await toJsonSchema(input)) as any,
+    })),
   );
   return async () => {
     const context = hookContext(run);
@@ -289,10 +295,11 @@ function count(run: PromptRun, turn: Turn, model: string): void {
   run.last = { text: turn.text, model, steps: run.last.steps + 1 };
 }
 
+/** A step is told of as finished once it is safe on the disk; the next request need not wait for that. */
 async function finishStep(run: PromptRun, { step, messageId, model, turn }: AskedStep): Promise<void> {
-  await run.session.commit();
+  await run.durable;
   const slash = model.indexOf("/");
-  run.emit({
+  run.durable = run.sender.sendAfter(commitSoon(run.session), {
     type: "step.finish",
     step,
     messageId,
@@ -301,8 +308,18 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
     tokens: turn.tokens,
     ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }),
     costSource: turn.costUsd === undefined ? "unknown" : "provider",
-    model: { providerId: model.slice(0, slash), requestedModelId: model.slice(slash + 1), ...(turn.respondedModelId !== undefined && { respondedModelId: turn.respondedModelId }) },
+    model: {
+      providerId: model.slice(0, slash),
+      requestedModelId: model.slice(slash + 1),
+      ...(turn.respondedModelId !== undefined && { respondedModelId: turn.respondedModelId }),
+    },
   });
+}
+
+/** Syncing blocks for about a millisecond: it is done while the provider works on the request that leaves in this turn of the event loop. */
+async function commitSoon(session: Session): Promise<void> {
+  await nextTurn();
+  await session.commit();
 }
 
 /** The model reads in the results that it repeats itself, before the run is stopped for it. */
@@ -310,7 +327,9 @@ function warnOfLoop({ guard, emit }: PromptRun, calls: AskedCall[], results: Mes
   const times = guard.watch(calls, results);
   if (!guard.isWarning(times)) return results;
   emit({ type: "loop.warning", calls: calls.map(({ tool }) => tool).join(", "), times });
-  const warning: Message = textMessage(`(These calls came ${times} times in a row with the same result. Another repetition will not change it: try another way, or answer.)`);
+  const warning: Message = textMessage(
+    `(These calls came ${times} times in a row with the same result. Another repetition will not change it: try another way, or answer.)`,
+  );
   return [...results, warning];
 }
 

@@ -46,7 +46,8 @@ function withModel(error: AgentError, asked: AskedModel): AgentError {
 /** The SDK wraps what `fetch` threw. */
 function innermost(error: unknown): unknown {
   let current = error;
-  for (let depth = 0; depth < 5 && current instanceof Error && current.cause !== undefined && !(current instanceof AgentError); depth++) current = current.cause;
+  for (let depth = 0; depth < 5 && current instanceof Error && current.cause !== undefined && !(current instanceof AgentError); depth++)
+    current = current.cause;
   return current;
 }
 

@@ -1,6 +1,6 @@
 import { AgentError, errorMessage } from "./errors.ts";
 import { type PluginHooks, within } from "./hooks.ts";
-import { type Contribution, checkPlugin, type LazyPlugin, type Plugin, type PluginCommand, type PluginContext } from "./plugin.ts";
+import { type Contribution, checkContribution, checkPlugin, type LazyPlugin, type Plugin, type PluginCommand, type PluginContext } from "./plugin.ts";
 import type { Provider } from "./provider.ts";
 import { check } from "./schema.ts";
 import type { Tool } from "./tool.ts";
@@ -9,6 +9,8 @@ import type { Tool } from "./tool.ts";
 export interface PluginEntry {
   plugin: Plugin | LazyPlugin;
   options?: Record<string, unknown>;
+  /** Where it comes from; tells plugins of one name apart. */
+  spec?: string;
   /** A plugin that cannot be set up is left out with a report instead of stopping the start. */
   skipWhenBroken?: boolean;
 }
@@ -62,9 +64,9 @@ class RegistryState implements Registry {
   readonly #dependencies: RegistryDependencies;
   readonly #providers = new Map<string, Provider>();
   readonly #commands = new Map<string, PluginCommand>();
-  readonly #owners = new Map<string, string>();
+  readonly #owners = new Map<string, PluginEntry>();
   /** What a plugin would bring, but another one took the place of it before it was loaded. */
-  readonly #replaced = new Set<string>();
+  readonly #replaced: { entry: PluginEntry; key: string }[] = [];
   readonly #promised = new Map<string, PluginEntry>();
   readonly #loading = new Map<PluginEntry, Promise<void>>();
   readonly #disposers: { plugin: string; dispose(): void | Promise<void> }[] = [];
@@ -80,7 +82,7 @@ class RegistryState implements Registry {
       ...(plugin.provides?.commands ?? []).map((name) => ["command", name] as const),
     ];
     for (const [kind, name] of names) {
-      if (name !== "*") this.#claim(kind, name, plugin.name, []);
+      if (name !== "*") this.#claim(kind, name, entry, []);
       this.#promised.set(`${kind} ${name}`, entry);
     }
   }
@@ -89,9 +91,10 @@ class RegistryState implements Registry {
     try {
       const plugin = checkPlugin(await within(limitOf(this.#dependencies), loadPlugin(entry.plugin)), entry.plugin.name);
       const contribution = await setUp(plugin, entry, this.#dependencies);
-      this.#keep(plugin, contribution);
+      this.#keep(plugin, contribution, entry);
     } catch (error) {
-      const fault = error instanceof AgentError ? error : new AgentError("PLUGIN_BROKEN", { spec: entry.plugin.name, reason: errorMessage(error) }, { cause: error });
+      const fault =
+        error instanceof AgentError ? error : new AgentError("PLUGIN_BROKEN", { spec: entry.plugin.name, reason: errorMessage(error) }, { cause: error });
       if (!entry.skipWhenBroken || fault.code === "PLUGIN_CONFLICT") throw fault;
       this.#dependencies.report({ plugin: entry.plugin.name, message: fault.message });
     }
@@ -115,7 +118,9 @@ class RegistryState implements Registry {
 
   async dispose(): Promise<void> {
     for (const { plugin, dispose } of this.#disposers.splice(0).reverse()) {
-      await within(limitOf(this.#dependencies), Promise.resolve().then(dispose)).catch((error) => this.#dependencies.report({ plugin, message: `dispose: ${errorMessage(error)}` }));
+      await within(limitOf(this.#dependencies), Promise.resolve().then(dispose)).catch((error) =>
+        this.#dependencies.report({ plugin, message: `dispose: ${errorMessage(error)}` }),
+      );
     }
   }
 
@@ -126,9 +131,9 @@ class RegistryState implements Registry {
     await this.#loading.get(entry);
   }
 
-  #keep(plugin: Plugin, contribution: Contribution): void {
+  #keep(plugin: Plugin, contribution: Contribution, entry: PluginEntry): void {
     const { hooks, dispose } = contribution;
-    const claim = (kind: Kind, name: string) => this.#claim(kind, name, plugin.name, plugin.replaces ?? []);
+    const claim = (kind: Kind, name: string) => this.#claim(kind, name, entry, plugin.replaces ?? []);
     const tools = (contribution.tools ?? []).filter(({ name }) => claim("tool", name));
     const providers = (contribution.providers ?? []).filter(({ id }) => claim("provider", id));
     const commands = (contribution.commands ?? []).filter(({ name }) => claim("command", name));
@@ -140,18 +145,28 @@ class RegistryState implements Registry {
   }
 
   /** False for a name that was replaced. Throws PLUGIN_CONFLICT. */
-  #claim(kind: Kind, name: string, plugin: string, replaces: string[]): boolean {
+  #claim(kind: Kind, name: string, entry: PluginEntry, replaces: string[]): boolean {
     const key = `${kind} ${name}`;
     const owner = this.#owners.get(key);
-    if (this.#replaced.has(`${plugin} ${key}`)) return false;
-    if (owner !== undefined && owner !== plugin && !replaces.includes(name)) throw new AgentError("PLUGIN_CONFLICT", { first: owner, second: plugin, kind, name });
-    this.#owners.set(key, plugin);
-    if (owner !== undefined && owner !== plugin) {
-      this.#replaced.add(`${owner} ${key}`);
+    if (this.#replaced.some((lost) => lost.entry === entry && lost.key === key)) return false;
+    if (owner !== undefined && owner !== entry) {
+      if (!replaces.includes(name)) throw conflict(kind, name, owner, entry);
+      this.#replaced.push({ entry: owner, key });
       this.#promised.delete(key);
     }
+    this.#owners.set(key, entry);
     return true;
   }
+}
+
+function conflict(kind: Kind, name: string, first: PluginEntry, second: PluginEntry): AgentError {
+  const isSameName = first.plugin.name === second.plugin.name;
+  return new AgentError("PLUGIN_CONFLICT", {
+    first: first.plugin.name,
+    second: isSameName ? (second.spec ?? "another plugin of that name") : second.plugin.name,
+    kind,
+    name,
+  });
 }
 
 const limitOf = ({ limitMs = LOAD_LIMIT_MS }: RegistryDependencies): number => limitMs;
@@ -167,7 +182,5 @@ async function setUp(plugin: Plugin, { options = {} }: PluginEntry, dependencies
     limitOf(dependencies),
     Promise.resolve().then(() => plugin.setup(dependencies.contextOf(plugin.name, checked.value as Record<string, unknown>))),
   );
-  if (typeof contribution !== "object" || contribution === null)
-    throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: "setup returned no contribution; return {} where it adds nothing." });
-  return contribution;
+  return checkContribution(contribution, plugin.name);
 }

@@ -38,5 +38,7 @@ export function toCallOptions(request: ModelRequest, model: { providerId: string
 function markForCache(prompt: Message[], policy: CachePolicy): Message[] {
   if (policy.kind === "none") return prompt;
   const isMarked = (message: Message, index: number) => message.role === "system" || index >= prompt.length - 2;
-  return prompt.map((message, index) => (isMarked(message, index) ? { ...message, providerOptions: { ...message.providerOptions, ...policy.providerOptions } } : message));
+  return prompt.map((message, index) =>
+    isMarked(message, index) ? { ...message, providerOptions: { ...message.providerOptions, ...policy.providerOptions } } : message,
+  );
 }

@@ -10,10 +10,10 @@ import { createExec } from "./exec.ts";
 import { createHookRunner, type PermissionRequest } from "./hooks.ts";
 import { createGuardedFetch } from "./http.ts";
 import { newId } from "./id.ts";
+import { limitsOf } from "./limits.ts";
 import { collectPlugins } from "./load-plugins.ts";
 import { type Log, silentLog } from "./log.ts";
 import { createNotices, type Notices } from "./notices.ts";
-import { limitsOf } from "./limits.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
 import { createPaths } from "./paths.ts";
@@ -22,7 +22,7 @@ import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
 import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
-import { createRegistry } from "./registry.ts";
+import { createRegistry, type Registry } from "./registry.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
@@ -63,7 +63,7 @@ export interface RuntimeOptions {
   roots?: string[];
   /** Laid over everything that files and environment say: the command line of the host. */
   config?: Partial<Config>;
-  /** Where `config.model` comes from, for `model.resolved`; "cli" by default. */
+  /** Where `config.model` comes from, for `model.resolved`; "cli" by default when `config` has it. */
   modelSource?: ModelSource;
   /** Provider of a model id that is given without one; without any model its default model is taken. */
   provider?: string;
@@ -163,15 +163,8 @@ async function assemble(ground: Ground): Promise<Runtime> {
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const redactor = createRedactor(loaded.secrets);
   const fetch = createGuardedFetch();
-  const report = (fault: { plugin: string; hook?: string; message: string }) => notices.tell({ type: "plugin.error", ...fault });
-  const entries = await collectPlugins({
-    given: options.plugins ?? [],
-    configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
-    cwd,
-    place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
-    skipBroken: options.skipBrokenPlugins ? report : undefined,
-  });
-  const registry = await createRegistry(entries, { contextOf: pluginContexts(ground, fetch), report });
+  const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
+  const registry = await setUpPlugins(ground, { fetch, report });
   const hooks = createHookRunner(registry.hooks, report);
   const config = await hooks.transform("config", loaded.config);
   const spillDir = join(dataDir, "tool-output");
@@ -182,7 +175,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
     cwd,
     config,
     untrusted: loaded.untrusted?.keys ?? [],
-    options: { ...options, modelSource: loaded.modelSource ?? options.modelSource },
+    options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
     hooks,
     registry,
     opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
@@ -197,7 +190,29 @@ async function assemble(ground: Ground): Promise<Runtime> {
     resting: new Map(),
     grants: new Set(),
   };
-  return createFace(environment, { sessions, notices, closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)] });
+  return createFace(environment, {
+    sessions,
+    notices,
+    closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)],
+  });
+}
+
+interface PluginFault {
+  plugin: string;
+  hook?: string;
+  message: string;
+}
+
+async function setUpPlugins(ground: Ground, { fetch, report }: { fetch: PluginContext["fetch"]; report(fault: PluginFault): void }): Promise<Registry> {
+  const { options, env, cwd, dataDir, loaded } = ground;
+  const entries = await collectPlugins({
+    given: options.plugins ?? [],
+    configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
+    cwd,
+    place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
+    skipBroken: options.skipBrokenPlugins ? report : undefined,
+  });
+  return createRegistry(entries, { contextOf: pluginContexts(ground, fetch), report });
 }
 
 interface Face {
@@ -219,7 +234,12 @@ function createFace(environment: PromptEnvironment, { sessions, notices, closeAl
     command: (name) => registry.command(name),
     redact: redactor.redact,
     prompt(request, promptOptions = {}) {
-      const run = startPrompt(typeof request === "string" ? { message: request } : request, { ...promptOptions, environment, notices, closing: closing.signal });
+      const run = startPrompt(typeof request === "string" ? { message: request } : request, {
+        ...promptOptions,
+        environment,
+        notices,
+        closing: closing.signal,
+      });
       running.add(run.result);
       run.result.finally(() => running.delete(run.result));
       return run;
@@ -258,7 +278,10 @@ function warnOfRest(notices: Notices, log: Log): void {
   for (const { type, ...facts } of notices.left()) log.warn(type, facts);
 }
 
-function pluginContexts({ cwd, dataDir, loaded, log }: Ground, fetch: PluginContext["fetch"]): (name: string, options: Record<string, unknown>) => PluginContext {
+function pluginContexts(
+  { cwd, dataDir, loaded, log }: Ground,
+  fetch: PluginContext["fetch"],
+): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
     options,
@@ -278,7 +301,8 @@ function systemPrompts({ cwd, env, log }: Ground, config: Readonly<Config>, fetc
   const made = new Map<string | undefined, Promise<string>>();
   return (base) => {
     const known =
-      made.get(base) ?? buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, fetch, log });
+      made.get(base) ??
+      buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, fetch, log });
     made.set(base, known);
     return known;
   };
@@ -286,9 +310,12 @@ function systemPrompts({ cwd, env, log }: Ground, config: Readonly<Config>, fetc
 
 /** Texts that are too long for the context, each in a file of its own that only its owner can read. */
 function createSpill(spillDir: string, redactor: Redactor): Pick<PromptEnvironment, "spill" | "spillPath"> {
+  const made = new Map<string, Promise<unknown>>();
   const spillPath = async (sessionId: string) => {
     const directory = join(spillDir, sessionId);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const ready = made.get(sessionId) ?? mkdir(directory, { recursive: true, mode: 0o700 });
+    made.set(sessionId, ready);
+    await ready;
     return join(directory, `${newId("call")}.txt`);
   };
   return {

@@ -40,7 +40,8 @@ async function makeJsonSchema(schema: StandardSchema): Promise<JsonSchema> {
     return toJSONSchema(schema as never, { io: "input", target: "draft-7", unrepresentable: "any" }) as JsonSchema;
   }
   const { jsonSchema } = schema["~standard"];
-  if (jsonSchema === undefined) throw new TypeError(`A schema of "${schema["~standard"].vendor}" cannot be given as JSON Schema; use zod or write JSON Schema.`);
+  if (jsonSchema === undefined)
+    throw new TypeError(`A schema of "${schema["~standard"].vendor}" cannot be given as JSON Schema; use zod or write JSON Schema.`);
   return jsonSchema.input({ target: "draft-07" });
 }
 

@@ -79,7 +79,9 @@ async function readNamed(place: string, { cwd, fetch, log }: SystemPromptDepende
   try {
     if (/^https?:/.test(place)) return [present(place, await (await fetch(place, { timeoutMs: URL_LIMIT_MS, maxBytes: INSTRUCTION_BYTES })).text())];
     const pattern = place.startsWith("~/") ? join(homedir(), place.slice(2)) : place;
-    const files = /[*?[{]/.test(pattern) ? await (await import("tinyglobby")).glob(pattern, { cwd, absolute: true }) : [join(pattern.startsWith("/") ? "" : cwd, pattern)];
+    const files = /[*?[{]/.test(pattern)
+      ? await (await import("tinyglobby")).glob(pattern, { cwd, absolute: true })
+      : [join(pattern.startsWith("/") ? "" : cwd, pattern)];
     const texts = await Promise.all(files.sort().map(async (path) => [path, await readText(path)] as const));
     const found = texts.flatMap(([path, text]) => (text === undefined ? [] : [present(relative(cwd, path), text)]));
     if (found.length === 0) log.warn(`The instructions ${place} match no file.`);

@@ -50,7 +50,12 @@ export async function answerCalls(calls: AskedCall[], messageId: string, depende
       const [index, asked] = next;
       const { output, state } = await answerCall(asked, { messageId, partId: dependencies.newId("prt"), depth: 0 }, dependencies);
       const value = output.output;
-      results[index] = { type: "tool-result", toolCallId: asked.id, toolName: asked.tool, output: { type: state.status === "error" ? "error-text" : "text", value } };
+      results[index] = {
+        type: "tool-result",
+        toolCallId: asked.id,
+        toolName: asked.tool,
+        output: { type: state.status === "error" ? "error-text" : "text", value },
+      };
       attachments[index] = output.attachments ?? [];
     }
   };
@@ -98,7 +103,7 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   const judged = { ...call, input: checked.value };
   await authorise(tool, judged, dependencies);
   dependencies.signal.throwIfAborted();
-  const result = await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged);
+  const result = toResult(await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged), tool);
   // Redacted first: a cut through the middle of a secret would hide it.
   const output = dependencies.redact(result.output);
   return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
@@ -120,7 +125,14 @@ function readInput({ tool, input }: AskedCall): unknown {
 
 async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: CallDependencies): Promise<void> {
   const patterns = tool.patterns?.(call.input, { cwd }) ?? ["*"];
-  const verdict = await permit({ tool: tool.name, permission: tool.permission ?? tool.name, effect: tool.effect, input: call.input, patterns, callId: call.id });
+  const verdict = await permit({
+    tool: tool.name,
+    permission: tool.permission ?? tool.name,
+    effect: tool.effect,
+    input: call.input,
+    patterns,
+    callId: call.id,
+  });
   if (verdict.decision !== "allow") throw new AgentError("PERMISSION_DENIED", { reason: verdict.reason ?? `${tool.name} is not allowed here.` });
 }
 

@@ -117,6 +117,17 @@ export interface ToolDefinition<S extends StandardSchema> extends Omit<Tool, "in
 export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
 
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+const EFFECTS: readonly string[] = ["read", "write", "run", "net"] satisfies Effect[];
+
+/** Why this is no tool, or undefined. */
+export function findToolFault(tool: unknown): string | undefined {
+  const { name, description, input, effect, run } = (tool ?? {}) as Partial<Tool>;
+  if (typeof name !== "string" || !NAME.test(name)) return `"${String(name)}" is not a tool name: use 1 to 64 letters, digits, _ and -.`;
+  if (typeof description !== "string") return `the tool "${name}" has no description.`;
+  if (typeof input !== "object" || input === null) return `the tool "${name}" has no schema of its input.`;
+  if (effect === undefined || !EFFECTS.includes(effect)) return `the tool "${name}" has no effect: read, write, run or net.`;
+  return typeof run === "function" ? undefined : `the tool "${name}" has no run function.`;
+}
 
 /**
  * Defines a tool. The name has 1–64 letters, digits, `_` and `-`; a wrong one throws at once, in the author's face.

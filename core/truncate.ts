@@ -8,7 +8,11 @@ export interface OutputLimit {
 }
 
 /** The head of a long output and how to read on; `spill` keeps the whole and returns the path of it. */
-export async function truncateOutput(text: string, spill: (text: string) => Promise<string>, { lines = OUTPUT_LINES, bytes = OUTPUT_BYTES }: OutputLimit = {}): Promise<string> {
+export async function truncateOutput(
+  text: string,
+  spill: (text: string) => Promise<string>,
+  { lines = OUTPUT_LINES, bytes = OUTPUT_BYTES }: OutputLimit = {},
+): Promise<string> {
   const size = Buffer.byteLength(text);
   const allLines = countLines(text);
   if (size <= bytes && allLines <= lines) return text;

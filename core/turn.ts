@@ -117,7 +117,12 @@ function foldPart(fold: Fold, part: LanguageModelV3StreamPart, context: TurnCont
 
 const blockKey = (part: { type: string; id: string }): string => `${part.type.split("-")[0]}:${part.id}`;
 
-function openBlock(fold: Fold, kind: Block["kind"], part: { type: string; id: string; providerMetadata?: Record<string, any> | undefined }, context: TurnContext): Block {
+function openBlock(
+  fold: Fold,
+  kind: Block["kind"],
+  part: { type: string; id: string; providerMetadata?: Record<string, any> | undefined },
+  context: TurnContext,
+): Block {
   const block: Block = { kind, partId: context.newId("prt"), text: "", startedAt: context.now() };
   keepMetadata(block, part);
   fold.parts.push(block);
@@ -174,7 +179,10 @@ function finishTurn(fold: Fold, context: TurnContext): Turn {
   const { finish } = fold;
   if (finish === undefined) throw new AgentError("STREAM_CUT", { model: context.model, reason: "the stream closed early." });
   const reason = readReason(finish.finishReason);
-  const calls = withOwnIds(fold.parts.filter((part) => "tool" in part), context);
+  const calls = withOwnIds(
+    fold.parts.filter((part) => "tool" in part),
+    context,
+  );
   const text = fold.parts.flatMap((part) => ("kind" in part && part.kind === "text" ? [part.text] : [])).join("");
   if (reason === "error") throw new AgentError("STREAM_CUT", { model: context.model, reason: "the provider reported an error at its end." });
   const isEmpty = text.trim() === "" && calls.length === 0;
@@ -204,7 +212,8 @@ function withOwnIds(calls: AskedCall[], context: TurnContext): AskedCall[] {
 function toMessage(fold: Fold): AssistantMessage {
   const content: AssistantMessage["content"] = [];
   for (const part of fold.parts) {
-    const providerOptions = "providerOptions" in part && part.providerOptions !== undefined ? { providerOptions: part.providerOptions as Record<string, any> } : {};
+    const providerOptions =
+      "providerOptions" in part && part.providerOptions !== undefined ? { providerOptions: part.providerOptions as Record<string, any> } : {};
     if ("tool" in part) content.push({ type: "tool-call", toolCallId: part.id, toolName: part.tool, input: parseInput(part.input) ?? {}, ...providerOptions });
     else if (part.kind === "reasoning" || part.text !== "") content.push({ type: part.kind, text: part.text, ...providerOptions });
   }

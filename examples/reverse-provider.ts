@@ -7,7 +7,9 @@ const reverse = provider({
   keyless: true,
   create: () => () =>
     textModel(async function* (prompt) {
-      yield [...prompt].reverse().join("");
+      const last = prompt.at(-1);
+      const texts = last?.role === "user" ? last.content.flatMap((part) => (part.type === "text" ? [part.text] : [])) : [];
+      yield [...texts.join("\n")].reverse().join("");
     }),
 });
 

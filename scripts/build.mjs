@@ -1,6 +1,6 @@
 // Bundles the command, the library, the testing kit and the built-in plugins into dist/, and writes their types.
 import { execFileSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -8,9 +8,16 @@ import { rolldown } from "rolldown";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const at = (path) => join(root, path);
 
-rmSync(at("dist"), { recursive: true, force: true });
+// Built aside and put in place at the end, so that a command that runs meanwhile finds a whole dist/.
+const fresh = mkdtempSync(at("dist-"));
 const bundle = await rolldown({
-  input: { index: at("core/index.ts"), host: at("core/host.ts"), cli: at("cli/main.ts"), testing: at("core/testing/index.ts"), plugins: at("plugins/index.ts") },
+  input: {
+    index: at("core/index.ts"),
+    host: at("core/host.ts"),
+    cli: at("cli/main.ts"),
+    testing: at("core/testing/index.ts"),
+    plugins: at("plugins/index.ts"),
+  },
   platform: "node",
   // Loaded from node_modules when they are needed: a binary of the platform, and a compiler with parts of its own.
   external: ["@vscode/ripgrep", "jiti", "typescript"],
@@ -20,8 +27,12 @@ const bundle = await rolldown({
   treeshake: { moduleSideEffects: [{ test: /node_modules/, sideEffects: false }] },
   logLevel: "warn",
 });
-await bundle.write({ dir: at("dist"), format: "esm", minify: true, entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js" });
+await bundle.write({ dir: join(fresh, "new"), format: "esm", minify: true, entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js" });
 await bundle.close();
 
 const tsc = at("node_modules/typescript/bin/tsc");
-execFileSync(process.execPath, [tsc, "-p", at("tsconfig.types.json")], { stdio: "inherit" });
+execFileSync(process.execPath, [tsc, "-p", at("tsconfig.types.json"), "--outDir", join(fresh, "new", "types")], { stdio: "inherit" });
+
+if (existsSync(at("dist"))) renameSync(at("dist"), join(fresh, "old"));
+renameSync(join(fresh, "new"), at("dist"));
+rmSync(fresh, { recursive: true, force: true });

@@ -21,7 +21,9 @@ function makeConfigSchema(): string {
 }
 
 function makeErrorPage(): string {
-  const rows = Object.entries(ERRORS).map(([code, { message, hint, recovery, exit }]) => `| \`${code}\` | ${cell(message)} | ${cell(hint)} | ${recovery} | ${exit} |`);
+  const rows = Object.entries(ERRORS).map(
+    ([code, { message, hint, recovery, exit }]) => `| \`${code}\` | ${cell(message)} | ${cell(hint)} | ${recovery} | ${exit} |`,
+  );
   return `# Errors
 
 Every error has a code, and the code decides what is done about it. This page is made from the table in \`core/errors.ts\`.

@@ -17,7 +17,8 @@ export const configCommand = {
   async run(words: string[], context: ConfigContext): Promise<number> {
     const [action = "show", ...options] = words;
     if (action === "set") throw new AgentError("NOT_AVAILABLE", { name: "agent config set" });
-    if (action !== "show" && action !== "path") throw new AgentError("OPTION_UNKNOWN", { what: "action", name: `config ${action}`, suggestion: "Use show or path. " });
+    if (action !== "show" && action !== "path")
+      throw new AgentError("OPTION_UNKNOWN", { what: "action", name: `config ${action}`, suggestion: "Use show or path. " });
     const unknown = options.find((option) => !(action === "show" ? ["--origin", "--json"] : ["--json"]).includes(option));
     if (unknown !== undefined) throw new AgentError("OPTION_UNKNOWN", { what: "option", name: unknown, suggestion: `Of agent config ${action}. ` });
     const loaded = await context.load();

@@ -68,7 +68,14 @@ export async function boot({ plugins = [], script = [], files = {}, ...options }
     await runtime.close();
     await rm(root, { recursive: true, force: true });
   };
-  return { runtime, cwd: runtime.cwd, requests, prompt: (request, promptOptions) => report(runtime, request, promptOptions), close, [Symbol.asyncDispose]: close };
+  return {
+    runtime,
+    cwd: runtime.cwd,
+    requests,
+    prompt: (request, promptOptions) => report(runtime, request, promptOptions),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 async function writeInto(path: string, content: string): Promise<void> {
@@ -81,6 +88,8 @@ async function report(runtime: Runtime, request: string | PromptRequest, options
   const events: AgentEvent[] = [];
   for await (const event of run) events.push(event);
   const result = await run.result;
-  const toolOutputs = events.flatMap((event) => (event.type === "tool.finish" ? [event.state.status === "completed" ? event.state.output : event.state.error] : []));
+  const toolOutputs = events.flatMap((event) =>
+    event.type === "tool.finish" ? [event.state.status === "completed" ? event.state.output : event.state.error] : [],
+  );
   return { result, text: result.text, events, toolOutputs };
 }

@@ -27,7 +27,8 @@ export function toolChecks(tool: Tool): Check[] {
     named("declares its effect", async () => assert.ok(["read", "write", "run", "net"].includes(tool.effect))),
     named("takes an object that JSON Schema can describe", async () => assert.equal((await toJsonSchema(tool.input)).type, "object")),
     named("refuses input that is no object", async () => {
-      for (const input of [null, "text", 7, ["list"]]) assert.notEqual((await check(tool.input, input)).reason, undefined, `${JSON.stringify(input)} was accepted`);
+      for (const input of [null, "text", 7, ["list"]])
+        assert.notEqual((await check(tool.input, input)).reason, undefined, `${JSON.stringify(input)} was accepted`);
     }),
     named("gives the same schema each time", async () => assert.deepEqual(await toJsonSchema(tool.input), await toJsonSchema(tool.input))),
   ];

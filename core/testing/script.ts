@@ -90,7 +90,10 @@ function partsOf({ text, reasoning, calls: asked = [], finish, usage = {}, costU
     {
       type: "finish",
       finishReason: { unified: reason, raw: reason },
-      usage: { inputTokens: { total: input, noCache: input - cacheRead, cacheRead, cacheWrite: 0 }, outputTokens: { total: output, text: output, reasoning: 0 } },
+      usage: {
+        inputTokens: { total: input, noCache: input - cacheRead, cacheRead, cacheWrite: 0 },
+        outputTokens: { total: output, text: output, reasoning: 0 },
+      },
       providerMetadata: { "agent-runtime": { costUsd } },
     },
   ];

@@ -45,7 +45,11 @@ function checkTimeout(timeout = DEFAULT_TIMEOUT_MS): number {
 }
 
 /** One stream for both outputs keeps their order; it is opened on the command's own line, so line numbers stay right. */
-async function runShell(command: string, context: ToolContext, place: { cwd: string; timeoutMs: number; spillPath: string; inherit: string[] }): Promise<Ending> {
+async function runShell(
+  command: string,
+  context: ToolContext,
+  place: { cwd: string; timeoutMs: number; spillPath: string; inherit: string[] },
+): Promise<Ending> {
   const args = ["-c", `exec 2>&1; ${command}`];
   const options = { ...place, signal: context.signal, keepBytes: KEEP_BYTES, onProgress: (output: string) => context.progress({ output }) };
   try {
@@ -62,7 +66,9 @@ async function cutOutput(ending: Ending, context: ToolContext): Promise<{ output
   const head = ending.head.slice(0, SIDE_CHARACTERS).replace(/[\uD800-\uDBFF]$/, "");
   const tail = (isWhole ? ending.head : ending.tail).slice(-SIDE_CHARACTERS).replace(/^[\uDC00-\uDFFF]/, "");
   const outputPath = isWhole ? await context.spill(ending.head) : ending.spillPath;
-  const leftOut = isWhole ? `${ending.head.length - head.length - tail.length} characters` : `${ending.totalBytes - Buffer.byteLength(head) - Buffer.byteLength(tail)} bytes`;
+  const leftOut = isWhole
+    ? `${ending.head.length - head.length - tail.length} characters`
+    : `${ending.totalBytes - Buffer.byteLength(head) - Buffer.byteLength(tail)} bytes`;
   const whereabouts = outputPath === undefined ? "they could not be kept" : `the whole output is in ${outputPath}`;
   return { output: `${head}\n... (${leftOut} left out; ${whereabouts}) ...\n${tail}`, outputPath, truncated: true };
 }

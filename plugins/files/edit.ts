@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { AgentError, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
 import { diffText, shortenDiff } from "./diff-text.ts";
-import { commonIndent, FALLBACK_STRATEGIES, findExact, isMuchLarger, type Match, MATCH_LIMIT, type Strategy, removeBackslashes } from "./edit-strategies.ts";
+import { commonIndent, FALLBACK_STRATEGIES, findExact, isMuchLarger, MATCH_LIMIT, type Match, removeBackslashes, type Strategy } from "./edit-strategies.ts";
 import { binaryReason } from "./media.ts";
 import { type Located, locate, missingFile, permissionPattern, readWhole } from "./open-file.ts";
 import type { ReadRecord } from "./read-record.ts";

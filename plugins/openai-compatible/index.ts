@@ -1,4 +1,14 @@
-import { AgentError, type Config, definePlugin, type ModelInfo, type Provider, provider, withExactToolCalls, withMergedDeltas } from "agent-runtime";
+import {
+  AgentError,
+  type Config,
+  definePlugin,
+  type Fetch,
+  type ModelInfo,
+  type Provider,
+  provider,
+  withExactToolCalls,
+  withMergedDeltas,
+} from "agent-runtime";
 import { fromPackage } from "./from-package.ts";
 import { PRESETS, type Preset } from "./presets.ts";
 
@@ -57,19 +67,23 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
     },
 
     async models(options, { fetch }) {
-      const base = baseOf(id, options);
-      const response = await fetch(`${base}/models`, {
-        headers: { ...plainHeaders(options.headers), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) },
-      });
-      const text = await response.text();
-      if (!response.ok)
-        throw Object.assign(new Error(`GET /models: ${response.status} ${response.statusText}`), { statusCode: response.status, responseBody: text });
-      const { data } = JSON.parse(text) as { data?: { id: string }[] };
-      const listed = (data ?? []).map((model): ModelInfo => ({ id: model.id }));
+      const listed = await listModels(baseOf(id, options), { options, fetch });
       const named = Object.entries(own.models ?? {}).map(([modelId, model]) => toModelInfo(modelId, model));
       return [...new Map([...listed, ...named].map((model) => [model.id, model])).values()];
     },
   });
+}
+
+/** What the endpoint itself lists. */
+async function listModels(base: string, { options, fetch }: { options: Options; fetch: Fetch }): Promise<ModelInfo[]> {
+  const response = await fetch(`${base}/models`, {
+    headers: { ...plainHeaders(options.headers), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) },
+  });
+  const text = await response.text();
+  if (!response.ok)
+    throw Object.assign(new Error(`GET /models: ${response.status} ${response.statusText}`), { statusCode: response.status, responseBody: text });
+  const { data } = JSON.parse(text) as { data?: { id: string }[] };
+  return (data ?? []).map((model) => ({ id: model.id }));
 }
 
 /** What the configuration knows of a model. */

@@ -30,8 +30,15 @@ const refuse = (args: string[], env: Record<string, string> = {}): AgentError =>
 
 describe("the prompt of the command line", () => {
   test("several words are one prompt, wherever the options stand", () => {
-    expect(run(["fix", "the", "--model", "a/b", "tests"])).toMatchObject({ prompt: "fix the tests", words: ["fix", "the", "tests"], runtime: { config: { model: "a/b" } } });
-    expect(run(["query", "what is this?", "--provider", "openrouter", "--model", "vendor/model"])).toMatchObject({ prompt: "what is this?", runtime: { provider: "openrouter" } });
+    expect(run(["fix", "the", "--model", "a/b", "tests"])).toMatchObject({
+      prompt: "fix the tests",
+      words: ["fix", "the", "tests"],
+      runtime: { config: { model: "a/b" } },
+    });
+    expect(run(["query", "what is this?", "--provider", "openrouter", "--model", "vendor/model"])).toMatchObject({
+      prompt: "what is this?",
+      runtime: { provider: "openrouter" },
+    });
     expect(run(["run", "x"]).prompt).toBe("x");
   });
 
@@ -57,7 +64,12 @@ describe("the prompt of the command line", () => {
 
 describe("commands", () => {
   test("get the words after their name untouched, and the options before it", () => {
-    expect(parseArgs(["--cwd", folder, "session", "list", "--json", "--limit", "3"], {})).toMatchObject({ kind: "command", name: "session", words: ["list", "--json", "--limit", "3"], runtime: { cwd: folder } } satisfies Partial<CommandInvocation>);
+    expect(parseArgs(["--cwd", folder, "session", "list", "--json", "--limit", "3"], {})).toMatchObject({
+      kind: "command",
+      name: "session",
+      words: ["list", "--json", "--limit", "3"],
+      runtime: { cwd: folder },
+    } satisfies Partial<CommandInvocation>);
     expect(parseArgs(["config"], {})).toMatchObject({ kind: "command", name: "config", words: [] });
   });
 
@@ -82,16 +94,44 @@ describe("what is refused", () => {
   });
 
   test("options and formats that are not built yet", () => {
-    for (const args of [["--record", "d"], ["--replay", "d"], ["--cache"], ["--variant", "high"], ["--permission-prompt-tool", "t"], ["--mcp-config", "f"], ["--input-format", "stream-json"], ["--output-format", "stream-json"], ["--json-standard", "claude"]]) {
+    for (const args of [
+      ["--record", "d"],
+      ["--replay", "d"],
+      ["--cache"],
+      ["--variant", "high"],
+      ["--permission-prompt-tool", "t"],
+      ["--mcp-config", "f"],
+      ["--input-format", "stream-json"],
+      ["--output-format", "stream-json"],
+      ["--json-standard", "claude"],
+    ]) {
       expect(refuse([...args, "-p", "x"])).toMatchObject({ code: "NOT_AVAILABLE" });
     }
   });
 
   test("values that make no sense, naming the option", () => {
     const cases = [
-      ["--max-steps", "x"], ["--max-steps", "0"], ["--max-steps", "1.5"], ["--max-steps", ""], ["--max-cost", "-1"], ["--max-cost", "NaN"], ["--max-tokens-total", "-5"],
-      ["--timeout", "0"], ["--timeout", "Infinity"], ["--temperature", "hot"], ["--top-p", "2"], ["--seed", "1.2"], ["--max-output-tokens", "0"], ["--max-retries", "-1"],
-      ["--permission-mode", "loose"], ["--output-format", "xml"], ["--cwd", "/nowhere/at/all"], ["--add-dir", "/nowhere"], ["--permission", "{"], ["--permission", "[1]"], ["--permission", "maybe"],
+      ["--max-steps", "x"],
+      ["--max-steps", "0"],
+      ["--max-steps", "1.5"],
+      ["--max-steps", ""],
+      ["--max-cost", "-1"],
+      ["--max-cost", "NaN"],
+      ["--max-tokens-total", "-5"],
+      ["--timeout", "0"],
+      ["--timeout", "Infinity"],
+      ["--temperature", "hot"],
+      ["--top-p", "2"],
+      ["--seed", "1.2"],
+      ["--max-output-tokens", "0"],
+      ["--max-retries", "-1"],
+      ["--permission-mode", "loose"],
+      ["--output-format", "xml"],
+      ["--cwd", "/nowhere/at/all"],
+      ["--add-dir", "/nowhere"],
+      ["--permission", "{"],
+      ["--permission", "[1]"],
+      ["--permission", "maybe"],
     ] as const;
     for (const [option, value] of cases) expect(refuse([option, value, "-p", "x"])).toMatchObject({ code: "OPTION_INVALID", data: { option } });
     expect(refuse(["-p"])).toMatchObject({ code: "OPTION_INVALID", data: { option: "--prompt" } });
@@ -100,7 +140,10 @@ describe("what is refused", () => {
 
   test("files that are not there", () => {
     for (const option of ["--file", "--system-file", "--append-system-file", "--output-schema", "--config"]) {
-      expect(refuse([option, join(folder, "nothing"), "-p", "x"])).toMatchObject({ code: "FILE_NOT_FOUND", data: { option, reason: "there is no such file." } });
+      expect(refuse([option, join(folder, "nothing"), "-p", "x"])).toMatchObject({
+        code: "FILE_NOT_FOUND",
+        data: { option, reason: "there is no such file." },
+      });
     }
     expect(refuse(["--file", folder, "-p", "x"]).message).toContain("it is a directory.");
   });
@@ -113,13 +156,66 @@ describe("what is refused", () => {
 
 describe("what the options become", () => {
   test("configuration, limits and ceilings of the runtime", () => {
-    const { runtime } = run(["-m", "a/b,c/d", "--fallback", "e/f,g/h", "--fallback", "i/j", "--temperature", "0", "--stop", "A", "--stop", "B", "--retry-timeout", "0", "--max-retries", "2",
-      "--max-steps", "3", "--max-cost", "0.5", "--max-tokens-total", "100", "--timeout", "1.5", "--tools", "read, grep", "--disable-tools", "bash", "--read-only", "--no-session", "--no-plugins",
-      "--skip-broken-plugins", "--trust", "--plugin", "./x.ts", "--plugin", '["memory",{"a":1}]', "--permission", '{"bash":"deny"}', "-p", "x"]);
+    const { runtime } = run([
+      "-m",
+      "a/b,c/d",
+      "--fallback",
+      "e/f,g/h",
+      "--fallback",
+      "i/j",
+      "--temperature",
+      "0",
+      "--stop",
+      "A",
+      "--stop",
+      "B",
+      "--retry-timeout",
+      "0",
+      "--max-retries",
+      "2",
+      "--max-steps",
+      "3",
+      "--max-cost",
+      "0.5",
+      "--max-tokens-total",
+      "100",
+      "--timeout",
+      "1.5",
+      "--tools",
+      "read, grep",
+      "--disable-tools",
+      "bash",
+      "--read-only",
+      "--no-session",
+      "--no-plugins",
+      "--skip-broken-plugins",
+      "--trust",
+      "--plugin",
+      "./x.ts",
+      "--plugin",
+      '["memory",{"a":1}]',
+      "--permission",
+      '{"bash":"deny"}',
+      "-p",
+      "x",
+    ]);
     expect(runtime).toEqual({
-      config: { model: "a/b,c/d", fallback: ["e/f", "g/h", "i/j"], temperature: 0, stop: ["A", "B"], retry: { timeoutSeconds: 0, maxRetries: 2 }, permission: { bash: "deny" } },
+      config: {
+        model: "a/b,c/d",
+        fallback: ["e/f", "g/h", "i/j"],
+        temperature: 0,
+        stop: ["A", "B"],
+        retry: { timeoutSeconds: 0, maxRetries: 2 },
+        permission: { bash: "deny" },
+      },
       plugins: [join(process.cwd(), "x.ts"), ["memory", { a: 1 }]],
-      configuredPlugins: false, skipBrokenPlugins: true, trust: true, persist: false, tools: ["read", "grep"], disableTools: ["bash"], readOnly: true,
+      configuredPlugins: false,
+      skipBrokenPlugins: true,
+      trust: true,
+      persist: false,
+      tools: ["read", "grep"],
+      disableTools: ["bash"],
+      readOnly: true,
       limits: { steps: 3, costUsd: 0.5, tokens: 100, timeoutMs: 1500 },
     });
   });
@@ -133,17 +229,46 @@ describe("what the options become", () => {
   });
 
   test("Claude Code's names", () => {
-    const invocation = run(["-r", "ses_1", "--max-turns", "4", "--system-prompt", "S", "--append-system-prompt", "T", "--include-partial-messages", "--permission-mode", "bypassPermissions",
-      "--allowedTools", "Bash(git:*),Read LS", "--disallowedTools", "WebFetch,NotebookEdit", "-p", "x"]);
-    expect(invocation).toMatchObject({ stream: true, session: { id: "ses_1" }, runtime: { limits: { steps: 4 }, tools: ["bash", "read", "list"], disableTools: ["webfetch"] } });
-    expect(invocation.runtime.config).toEqual({ systemPrompt: "S", appendSystem: "T", permissionMode: "yolo", permission: { bash: { "*": "deny", "git *": "allow" } } });
+    const invocation = run([
+      "-r",
+      "ses_1",
+      "--max-turns",
+      "4",
+      "--system-prompt",
+      "S",
+      "--append-system-prompt",
+      "T",
+      "--include-partial-messages",
+      "--permission-mode",
+      "bypassPermissions",
+      "--allowedTools",
+      "Bash(git:*),Read LS",
+      "--disallowedTools",
+      "WebFetch,NotebookEdit",
+      "-p",
+      "x",
+    ]);
+    expect(invocation).toMatchObject({
+      stream: true,
+      session: { id: "ses_1" },
+      runtime: { limits: { steps: 4 }, tools: ["bash", "read", "list"], disableTools: ["webfetch"] },
+    });
+    expect(invocation.runtime.config).toEqual({
+      systemPrompt: "S",
+      appendSystem: "T",
+      permissionMode: "yolo",
+      permission: { bash: { "*": "deny", "git *": "allow" } },
+    });
     for (const mode of ["default", "acceptEdits"]) expect(run(["--permission-mode", mode, "-p", "x"]).runtime.config).toEqual({ permissionMode: "auto" });
   });
 
   test("the environment stands under the options", () => {
     const env = { AGENT_OUTPUT_FORMAT: "json", AGENT_DISABLE_TOOLS: "bash,edit", AGENT_READ_ONLY: "1" };
     expect(run(["-p", "x"], env)).toMatchObject({ outputFormat: "json", runtime: { disableTools: ["bash", "edit"], readOnly: true } });
-    expect(run(["--output-format", "text", "--disable-tools", "web", "-p", "x"], env)).toMatchObject({ outputFormat: "text", runtime: { disableTools: ["web"] } });
+    expect(run(["--output-format", "text", "--disable-tools", "web", "-p", "x"], env)).toMatchObject({
+      outputFormat: "text",
+      runtime: { disableTools: ["web"] },
+    });
   });
 });
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { eventSchema } from "../../cli/events-schema.ts";
 import { chunk, startServer } from "../fixtures/server.ts";
-import { isBuilt, JSON_OUT, KEY, makeHome, MODEL, removeHomes, runCommand, until } from "./command.ts";
+import { isBuilt, JSON_OUT, KEY, MODEL, makeHome, removeHomes, runCommand, until } from "./command.ts";
 
 afterAll(removeHomes);
 
@@ -74,7 +74,10 @@ describe.skipIf(!isBuilt)("the command", () => {
     writeFileSync(join(home, "work/agent.json"), '{ "model": 5 }');
     const run = await runCommand({ home, args: [...JSON_OUT, "-p", "hi"] });
     expect(run.code).toBe(2);
-    expect(run.events).toMatchObject([{ type: "error", error: { code: "CONFIG_INVALID" } }, { type: "result", status: "error", exitCode: 2 }]);
+    expect(run.events).toMatchObject([
+      { type: "error", error: { code: "CONFIG_INVALID" } },
+      { type: "result", status: "error", exitCode: 2 },
+    ]);
   });
 
   test("keeps a key out of everything it prints", async () => {
@@ -83,7 +86,11 @@ describe.skipIf(!isBuilt)("the command", () => {
     expect(run.stdout + run.stderr).not.toContain(KEY);
   });
 
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const) {
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const) {
     test(`ends a stream at ${signal} with an interrupted result and exit ${code}`, async () => {
       let sentAt = 0;
       const onSpawn = (child: any, server: any) =>
@@ -91,7 +98,11 @@ describe.skipIf(!isBuilt)("the command", () => {
           sentAt = performance.now();
           child.kill(signal);
         });
-      const run = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "hi"], script: [{ raw: [chunk({ role: "assistant", content: "half" }), "HANG"] }], onSpawn });
+      const run = await runCommand({
+        args: [...MODEL, ...JSON_OUT, "-p", "hi"],
+        script: [{ raw: [chunk({ role: "assistant", content: "half" }), "HANG"] }],
+        onSpawn,
+      });
       expect(performance.now() - sentAt).toBeLessThan(3500);
       expect(run.code).toBe(code);
       expect(run.events.filter(({ type }) => type === "result")).toMatchObject([{ status: "interrupted", exitCode: code }]);
@@ -132,7 +143,12 @@ describe.skipIf(!isBuilt)("the command", () => {
       }
       return Buffer.concat(parts).toString();
     };
-    const run = await runCommand({ args: [...MODEL, "-p", "hi"], script: [{ text }], ownStdout: true, onSpawn: (child) => (reading = readSlowly(child.stdout!)) });
+    const run = await runCommand({
+      args: [...MODEL, "-p", "hi"],
+      script: [{ text }],
+      ownStdout: true,
+      onSpawn: (child) => (reading = readSlowly(child.stdout!)),
+    });
     expect(run.code).toBe(0);
     expect(await reading).toBe(`${text}\n`);
   });
@@ -155,7 +171,12 @@ describe.skipIf(!isBuilt)("the command", () => {
     const line = `"${process.execPath}" "${LAUNCHER}" --model openrouter/a/b --output-format json -p go | head -1 > /dev/null; echo "\${PIPESTATUS[0]}"`;
     const started = performance.now();
     const stdout = await new Promise<string>((resolve) =>
-      execFile("bash", ["-c", line], { cwd: join(home, "work"), env: { PATH: process.env.PATH, HOME: home, OPENROUTER_API_KEY: KEY, OPENROUTER_BASE_URL: server.url } }, (_, out) => resolve(out)),
+      execFile(
+        "bash",
+        ["-c", line],
+        { cwd: join(home, "work"), env: { PATH: process.env.PATH, HOME: home, OPENROUTER_API_KEY: KEY, OPENROUTER_BASE_URL: server.url } },
+        (_, out) => resolve(out),
+      ),
     );
     await server.close();
     expect(stdout.trim()).toBe("141");
@@ -166,7 +187,11 @@ describe.skipIf(!isBuilt)("the command", () => {
     const home = makeHome();
     const server = await startServer([{ text: "x" }]);
     const full = openSync("/dev/full", "w");
-    const child = spawn(process.execPath, [LAUNCHER, ...MODEL, "-p", "go"], { cwd: join(home, "work"), stdio: ["ignore", full, "ignore"], env: { PATH: process.env.PATH, HOME: home, OPENROUTER_API_KEY: KEY, OPENROUTER_BASE_URL: server.url } });
+    const child = spawn(process.execPath, [LAUNCHER, ...MODEL, "-p", "go"], {
+      cwd: join(home, "work"),
+      stdio: ["ignore", full, "ignore"],
+      env: { PATH: process.env.PATH, HOME: home, OPENROUTER_API_KEY: KEY, OPENROUTER_BASE_URL: server.url },
+    });
     const code = await new Promise((resolve) => child.on("exit", resolve));
     closeSync(full);
     await server.close();

@@ -70,7 +70,9 @@ export async function runCommand(options: CommandRun = {}): Promise<CommandResul
   if (stdin !== null && stdin !== "OPEN") child.stdin?.end(stdin);
   options.onSpawn?.(child, server);
   const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
-  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on(options.ownStdout ? "exit" : "close", (code, signal) => resolve([code, signal])));
+  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+    child.on(options.ownStdout ? "exit" : "close", (code, signal) => resolve([code, signal])),
+  );
   clearTimeout(timer);
   const ms = performance.now() - started;
   await server.close();

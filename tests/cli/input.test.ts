@@ -15,11 +15,20 @@ const stdinOf = (chunks: AsyncIterable<Uint8Array>, kind: StdinKind = "stream"):
 async function read(stdin: Stdin, options: Partial<InputOptions> = {}): Promise<{ items: InputItem[]; said: string[] }> {
   const said: string[] = [];
   const items: InputItem[] = [];
-  for await (const item of readInput({ joinStdin: false, format: "auto", stdin, signal: new AbortController().signal, say: (line) => said.push(line), ...options })) items.push(item);
+  for await (const item of readInput({
+    joinStdin: false,
+    format: "auto",
+    stdin,
+    signal: new AbortController().signal,
+    say: (line) => said.push(line),
+    ...options,
+  }))
+    items.push(item);
   return { items, said };
 }
 
-const brief = (items: InputItem[]) => items.map((item) => (item.kind === "request" ? `${item.format}:${item.request.message}` : `${item.format}!${item.error.code}`));
+const brief = (items: InputItem[]) =>
+  items.map((item) => (item.kind === "request" ? `${item.format}:${item.request.message}` : `${item.format}!${item.error.code}`));
 const silent = stdinOf({ [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) });
 
 describe("text on stdin", () => {
@@ -54,7 +63,13 @@ describe("text on stdin", () => {
 
 describe("JSON on stdin", () => {
   test("is taken request by request, before its end has come", async () => {
-    const items = readInput({ joinStdin: false, format: "auto", stdin: stdinOf(pieces('{"message":"a"}\n{"pro', 'mpt":"b"}', 200)), signal: new AbortController().signal, say() {} });
+    const items = readInput({
+      joinStdin: false,
+      format: "auto",
+      stdin: stdinOf(pieces('{"message":"a"}\n{"pro', 'mpt":"b"}', 200)),
+      signal: new AbortController().signal,
+      say() {},
+    });
     expect([(await items.next()).value, (await items.next()).value]).toMatchObject([{ request: { message: "a" } }, { request: { message: "b" } }]);
   });
 
@@ -69,14 +84,40 @@ describe("JSON on stdin", () => {
   });
 
   test("keeps every field of a request and tells of keys it does not know", async () => {
-    const request = { message: "m", model: ["a/b", "c/d"], temperature: 0.5, topP: 1, stop: "x", seed: 1, maxOutputTokens: 5, files: ["f"], outputSchema: {}, tools: [{ name: "bash", params: { command: "ls" } }], session: "ses_1", noReply: true };
+    const request = {
+      message: "m",
+      model: ["a/b", "c/d"],
+      temperature: 0.5,
+      topP: 1,
+      stop: "x",
+      seed: 1,
+      maxOutputTokens: 5,
+      files: ["f"],
+      outputSchema: {},
+      tools: [{ name: "bash", params: { command: "ls" } }],
+      session: "ses_1",
+      noReply: true,
+    };
     const { items, said } = await read(stdinOf(pieces(JSON.stringify({ ...request, temprature: 1 }))));
     expect(items).toMatchObject([{ request: { ...request, stop: ["x"] } }]);
     expect(said).toEqual(['warning: line 1: the key "temprature" is not known and is ignored. Did you mean "temperature"?']);
   });
 
   test("names the key of a wrong type and goes on", async () => {
-    const wrong = { message: 5, model: 1, temperature: "hot", topP: 3, stop: [1], seed: 1.5, maxOutputTokens: 0, files: "f", outputSchema: [], tools: [{}], session: {}, noReply: "yes" };
+    const wrong = {
+      message: 5,
+      model: 1,
+      temperature: "hot",
+      topP: 3,
+      stop: [1],
+      seed: 1.5,
+      maxOutputTokens: 0,
+      files: "f",
+      outputSchema: [],
+      tools: [{}],
+      session: {},
+      noReply: "yes",
+    };
     for (const [key, value] of Object.entries(wrong)) {
       const { items } = await read(stdinOf(pieces(`{"message":"ok"}\n${JSON.stringify({ message: "m", [key]: value })}\n{"message":"ok"}`)));
       expect(brief(items)).toEqual(["json:ok", "json!INPUT_INVALID", "json:ok"]);

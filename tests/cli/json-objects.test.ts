@@ -15,7 +15,15 @@ const faults = (pieces: JsonPiece[]) => pieces.flatMap((piece) => (piece.kind ==
 
 const key = fc.string().filter((name) => name !== "__proto__" && name !== "constructor");
 const json = fc.letrec((tie) => ({
-  value: fc.oneof({ maxDepth: 4 }, fc.string({ unit: "binary" }), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.boolean(), fc.constant(null), tie("list"), tie("object")),
+  value: fc.oneof(
+    { maxDepth: 4 },
+    fc.string({ unit: "binary" }),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
+    fc.boolean(),
+    fc.constant(null),
+    tie("list"),
+    tie("object"),
+  ),
   list: fc.array(tie("value"), { maxLength: 4 }),
   object: fc.dictionary(key, tie("value"), { maxKeys: 4, noNullPrototype: true }),
 })).object as fc.Arbitrary<Record<string, unknown>>;
@@ -103,7 +111,8 @@ describe("the splitter of JSON objects", () => {
   });
 
   test("__proto__ and constructor are refused as keys at any depth, escaped or not", () => {
-    for (const text of ['{"__proto__":1}', '{"a":[{"constructor":{}}]}', '{"a":{"\\u005f_proto__":1}}']) expect(faults(split(text))).toEqual(["INPUT_INVALID:1"]);
+    for (const text of ['{"__proto__":1}', '{"a":[{"constructor":{}}]}', '{"a":{"\\u005f_proto__":1}}'])
+      expect(faults(split(text))).toEqual(["INPUT_INVALID:1"]);
     expect(faults(split('{"message":"constructor __proto__"}'))).toEqual([]);
   });
 });

@@ -11,7 +11,19 @@ import { createTextProjection, type TextOptions } from "../../cli/output-text.ts
 
 const tokens = { input: 1, output: 2, reasoning: 0, cache: { read: 0, write: 0 } };
 const state = { status: "completed" as const, output: "out", title: "a.txt", metadata: {}, startedAt: 1, endedAt: 2 };
-const result = { sessionId: "ses_1", status: "success" as const, text: "hi", model: "p/m", steps: 1, costUsd: 0.5, costSource: "provider" as const, tokens, durationMs: 5, exitCode: 0, persisted: true };
+const result = {
+  sessionId: "ses_1",
+  status: "success" as const,
+  text: "hi",
+  model: "p/m",
+  steps: 1,
+  costUsd: 0.5,
+  costSource: "provider" as const,
+  tokens,
+  durationMs: 5,
+  exitCode: 0,
+  persisted: true,
+};
 const ids = { messageId: "msg_1", partId: "prt_1" };
 
 /** One event of every type: the compiler sees to it that none is missing. */
@@ -27,7 +39,15 @@ const FACTS: { [T in EventType]: Omit<EventOf<T>, "type" | "sessionId" | "at" | 
   "tool.start": { ...ids, callId: "call_1", tool: "read", input: { filePath: "a.txt" } },
   "tool.progress": { ...ids, callId: "call_1", tool: "read", output: "half" },
   "tool.finish": { ...ids, callId: "call_1", tool: "read", input: { filePath: "a.txt" }, state },
-  "step.finish": { step: 1, ...ids, reason: "stop", tokens, costUsd: 0.5, costSource: "provider", model: { providerId: "p", requestedModelId: "m", respondedModelId: "m-1" } },
+  "step.finish": {
+    step: 1,
+    ...ids,
+    reason: "stop",
+    tokens,
+    costUsd: 0.5,
+    costSource: "provider",
+    model: { providerId: "p", requestedModelId: "m", respondedModelId: "m-1" },
+  },
   retry: { attempt: 1, delayMs: 500, error: { code: "RATE_LIMITED", message: "slow down" }, model: "p/m" },
   fallback: { from: "p/m", to: "p/n", error: { code: "OVERLOADED", message: "down" } },
   "permission.request": { id: "per_1", callId: "call_1", tool: "bash", patterns: ["ls"], title: "ls" },
@@ -54,7 +74,9 @@ describe("events as JSON", () => {
       else expect(() => eventSchema.parse(JSON.parse(toJsonLine(line))), type).not.toThrow();
     }
     const failed = make("tool.finish", { state: { status: "error", error: "no", startedAt: 1, endedAt: 2 } });
-    const unknownCost = make("session.finish", { result: { ...result, costUsd: undefined, costSource: "unknown", status: "error", error: new AgentError("INTERRUPTED", { exit: 130 }) } as never });
+    const unknownCost = make("session.finish", {
+      result: { ...result, costUsd: undefined, costSource: "unknown", status: "error", error: new AgentError("INTERRUPTED", { exit: 130 }) } as never,
+    });
     for (const event of [failed, unknownCost]) expect(() => eventSchema.parse(JSON.parse(toJsonLine(projectJson(event, { deltas: false }))))).not.toThrow();
   });
 
@@ -64,8 +86,18 @@ describe("events as JSON", () => {
 
   test("a tool call is one tool_use with opencode's state", () => {
     expect(projectJson(make("tool.finish"), { deltas: false })).toEqual({
-      type: "tool_use", timestamp: 7, sessionID: "ses_1",
-      part: { id: "prt_1", messageID: "msg_1", sessionID: "ses_1", type: "tool", callID: "call_1", tool: "read", state: { status: "completed", input: { filePath: "a.txt" }, output: "out", title: "a.txt", metadata: {}, time: { start: 1, end: 2 } } },
+      type: "tool_use",
+      timestamp: 7,
+      sessionID: "ses_1",
+      part: {
+        id: "prt_1",
+        messageID: "msg_1",
+        sessionID: "ses_1",
+        type: "tool",
+        callID: "call_1",
+        tool: "read",
+        state: { status: "completed", input: { filePath: "a.txt" }, output: "out", title: "a.txt", metadata: {}, time: { start: 1, end: 2 } },
+      },
     });
   });
 
@@ -77,8 +109,13 @@ describe("events as JSON", () => {
   });
 
   test("a child session's events name their parent; it has no result and no model of its own", () => {
-    expect(projectJson(make("text", {}, { parentId: "ses_0" }), { deltas: false })).toMatchObject({ type: "text", sessionID: "ses_1", parentSessionID: "ses_0" });
-    for (const type of ["session.finish", "model.resolved"] as const) expect(projectJson(make(type, {}, { parentId: "ses_0" }), { deltas: false })).toBeUndefined();
+    expect(projectJson(make("text", {}, { parentId: "ses_0" }), { deltas: false })).toMatchObject({
+      type: "text",
+      sessionID: "ses_1",
+      parentSessionID: "ses_0",
+    });
+    for (const type of ["session.finish", "model.resolved"] as const)
+      expect(projectJson(make(type, {}, { parentId: "ses_0" }), { deltas: false })).toBeUndefined();
   });
 
   test("an unknown cost is null, never 0", () => {
@@ -89,7 +126,15 @@ describe("events as JSON", () => {
   test("no value breaks a line", () => {
     const cycle: Record<string, unknown> = { at: Number.NaN, big: 10n, nothing: undefined };
     cycle.self = cycle;
-    const line = toJsonLine({ list: [cycle], bad: { toJSON: () => { throw new Error("no"); } }, end: "a\nb\ud800" });
+    const line = toJsonLine({
+      list: [cycle],
+      bad: {
+        toJSON: () => {
+          throw new Error("no");
+        },
+      },
+      end: "a\nb\ud800",
+    });
     expect(line).not.toContain("\n");
     expect(JSON.parse(line)).toEqual({ list: [{ at: null, big: "10", self: "[circular]" }], bad: "[unreadable]", end: "a\nb\ud800" });
   });
@@ -99,7 +144,11 @@ describe("events as text", () => {
   const print = (events: AgentEvent[], options: Partial<TextOptions> = {}) => {
     const project = createTextProjection({ deltas: false, terminal: false, ...options });
     const pieces = events.flatMap(project);
-    const of = (to: string) => pieces.filter((piece) => piece.to === to).map(({ text }) => text).join("");
+    const of = (to: string) =>
+      pieces
+        .filter((piece) => piece.to === to)
+        .map(({ text }) => text)
+        .join("");
     return { answer: of("answer"), progress: of("progress"), error: of("error") };
   };
   const step = (text: string) => [make("step.start"), make("text.delta", { delta: text }), make("text", { text })];
@@ -130,13 +179,18 @@ describe("events as text", () => {
 
   test("progress names tools, retries and the cost; an error has fact, way out and code", () => {
     const { progress, error, answer } = print(types.map((type) => make(type)));
-    for (const text of ["→ read a.txt", "retry 1 of p/m in 0.5 s: slow down", "fallback from p/m to p/n", "$0.5000", "not trusted; ignored: plugin"]) expect(progress).toContain(text);
+    for (const text of ["→ read a.txt", "retry 1 of p/m in 0.5 s: slow down", "fallback from p/m to p/n", "$0.5000", "not trusted; ignored: plugin"])
+      expect(progress).toContain(text);
     expect(error).toBe("error: The limit of 3 steps is reached.\nRaise --max-steps, or go on with --continue.\n[LIMIT_STEPS]\n");
     expect(answer).toBe("");
   });
 
   test("of a child session only its tools are shown", () => {
-    expect(print([make("text", {}, { parentId: "p" }), make("tool.finish", {}, { parentId: "p" }), make("session.finish", {}, { parentId: "p" })])).toEqual({ answer: "", progress: "  → read a.txt\n", error: "" });
+    expect(print([make("text", {}, { parentId: "p" }), make("tool.finish", {}, { parentId: "p" }), make("session.finish", {}, { parentId: "p" })])).toEqual({
+      answer: "",
+      progress: "  → read a.txt\n",
+      error: "",
+    });
   });
 });
 

@@ -7,7 +7,18 @@ import { runPrompts } from "../../cli/run.ts";
 import type { Stdin } from "../../cli/stdin.ts";
 
 const tokens = { input: 0, output: 0, reasoning: 0, cache: { read: 0, write: 0 } };
-const resultOf = (sessionId: string, more: Partial<RunResult> = {}): RunResult => ({ sessionId, status: "success", text: "", steps: 1, costSource: "unknown", tokens, durationMs: 1, exitCode: 0, persisted: true, ...more });
+const resultOf = (sessionId: string, more: Partial<RunResult> = {}): RunResult => ({
+  sessionId,
+  status: "success",
+  text: "",
+  steps: 1,
+  costSource: "unknown",
+  tokens,
+  durationMs: 1,
+  exitCode: 0,
+  persisted: true,
+  ...more,
+});
 
 interface Asked {
   request: PromptRequest;
@@ -59,9 +70,18 @@ async function run(args: string[], { stdin = "", runtime, fail, abort }: { stdin
     return runtime;
   };
   const streams = openStreams(out, err, (error) => ending.abort(error));
-  const code = await runPrompts(parseArgs(args, {}) as RunInvocation, { streams, signal: ending.signal, abort: (error) => ending.abort(error), stdin: source, makeRuntime });
+  const code = await runPrompts(parseArgs(args, {}) as RunInvocation, {
+    streams,
+    signal: ending.signal,
+    abort: (error) => ending.abort(error),
+    stdin: source,
+    makeRuntime,
+  });
   await streams.flush();
-  const events = text.out.split("\n").filter(Boolean).map((line) => (line.startsWith("{") ? JSON.parse(line) : line));
+  const events = text.out
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => (line.startsWith("{") ? JSON.parse(line) : line));
   return { code, events, stdout: text.out, stderr: text.err, given };
 }
 
@@ -72,12 +92,18 @@ describe("requests of one stdin", () => {
     const { code } = await run(["-c", "--fork", "--title", "T"], { stdin, runtime });
     expect(code).toBe(0);
     expect(asked.map(({ request }) => request.session)).toEqual([undefined, "ses_other", "ses_1"]);
-    expect(asked.map(({ options }) => [options.continueNewest, options.fork, options.title])).toEqual([[true, true, "T"], [undefined, undefined, undefined], [undefined, undefined, undefined]]);
+    expect(asked.map(({ options }) => [options.continueNewest, options.fork, options.title])).toEqual([
+      [true, true, "T"],
+      [undefined, undefined, undefined],
+      [undefined, undefined, undefined],
+    ]);
   });
 
   test("are run to the end; the exit code is that of the first that failed", async () => {
     const failing = (error: AgentError) => resultOf("ses_1", { status: "error", exitCode: error.exit, error });
-    const { runtime } = fakeRuntime((_, n) => [resultOf("ses_1"), failing(new AgentError("LIMIT_STEPS", { limit: 1 })), failing(new AgentError("KEY_MISSING"))][n] as RunResult);
+    const { runtime } = fakeRuntime(
+      (_, n) => [resultOf("ses_1"), failing(new AgentError("LIMIT_STEPS", { limit: 1 })), failing(new AgentError("KEY_MISSING"))][n] as RunResult,
+    );
     const { code, events } = await run([], { stdin: '{"message":"a"}{"message":"b"}{"message":"c"}', runtime });
     expect(code).toBe(3);
     expect(events.filter(({ type }) => type === "result").map(({ exitCode }) => exitCode)).toEqual([0, 3, 5]);
@@ -86,7 +112,10 @@ describe("requests of one stdin", () => {
   test("say more than the command line does", async () => {
     const { asked, runtime } = fakeRuntime(() => resultOf("ses_1"));
     await run(["--agent", "plan", "-s", "ses_9"], { stdin: '{"message":"a"}{"message":"b","agent":"build"}', runtime });
-    expect(asked.map(({ request }) => [request.agent, request.session])).toEqual([["plan", "ses_9"], ["build", "ses_1"]]);
+    expect(asked.map(({ request }) => [request.agent, request.session])).toEqual([
+      ["plan", "ses_9"],
+      ["build", "ses_1"],
+    ]);
   });
 });
 
@@ -110,9 +139,15 @@ describe("the format of the answer", () => {
 });
 
 test("a runtime that cannot start ends the request in one error and one result, and no other is taken", async () => {
-  const { code, events } = await run([], { stdin: '{"message":"a"}{"message":"b"}', fail: new AgentError("CONFIG_INVALID", { file: "agent.json", position: ":1", reason: "no" }) });
+  const { code, events } = await run([], {
+    stdin: '{"message":"a"}{"message":"b"}',
+    fail: new AgentError("CONFIG_INVALID", { file: "agent.json", position: ":1", reason: "no" }),
+  });
   expect(code).toBe(2);
-  expect(events.map(({ type, sessionID }) => [type, sessionID])).toEqual([["error", ""], ["result", ""]]);
+  expect(events.map(({ type, sessionID }) => [type, sessionID])).toEqual([
+    ["error", ""],
+    ["result", ""],
+  ]);
 });
 
 test("everything that is printed is redacted", async () => {
@@ -137,7 +172,10 @@ test("a run that hangs after an abort is ended with an interrupted result within
 });
 
 test("the first word of a prompt may be a command that a plugin brings", async () => {
-  const command = async (name: string) => (name === "greet" ? { name, description: "", run: (words: string[], { write }: { write(text: string): void }) => void write(`hello ${words.join(" ")}\n`) } : undefined);
+  const command = async (name: string) =>
+    name === "greet"
+      ? { name, description: "", run: (words: string[], { write }: { write(text: string): void }) => void write(`hello ${words.join(" ")}\n`) }
+      : undefined;
   const { asked, runtime } = fakeRuntime(() => resultOf("ses_1"), { command });
   expect(await run(["greet", "Ada"], { runtime })).toMatchObject({ code: 0, stdout: "hello Ada\n" });
   await run(["-p", "greet Ada"], { runtime });

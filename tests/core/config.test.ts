@@ -49,7 +49,12 @@ describe("finding files", () => {
     });
     const { config, files } = await load({ cwd: at("work/sub") });
     expect(config).toMatchObject({ model: "a/sub", small_model: "a/root", username: "agent-user", shell: "opencode-user" });
-    expect(files).toEqual([at("home/.config/opencode/opencode.json"), at("home/.config/agent/agent.jsonc"), at("work/opencode.json"), at("work/sub/agent.json")]);
+    expect(files).toEqual([
+      at("home/.config/opencode/opencode.json"),
+      at("home/.config/agent/agent.jsonc"),
+      at("work/opencode.json"),
+      at("work/sub/agent.json"),
+    ]);
   });
 
   test("in one directory agent's own files beat opencode's, and every name is read", async () => {
@@ -207,7 +212,9 @@ describe("merging", () => {
   });
 
   test("older names are understood: mode, maxSteps, and unknown keys of a profile as its options", async () => {
-    const { load } = world({ "work/opencode.json": { mode: { plan: { prompt: "Plan." } }, agent: { build: { maxSteps: 5, reasoningEffort: "high", promt: "x" } } } });
+    const { load } = world({
+      "work/opencode.json": { mode: { plan: { prompt: "Plan." } }, agent: { build: { maxSteps: 5, reasoningEffort: "high", promt: "x" } } },
+    });
     const { config, warnings } = await load();
     expect(config.agent).toEqual({ plan: { mode: "primary", prompt: "Plan." }, build: { steps: 5, options: { reasoningEffort: "high" } } });
     expect(warnings.join()).toMatch(/unknown key agent\.build\.promt; did you mean prompt\?/);
@@ -252,7 +259,9 @@ describe("reading", () => {
   });
 
   test("values of secret-sounding variables and keys in a file are secret", async () => {
-    const { load } = world({ "work/agent.json": { provider: { p: { options: { apiKey: "sk-in-the-file", headers: { Authorization: "Bearer in-the-header" } } } } } });
+    const { load } = world({
+      "work/agent.json": { provider: { p: { options: { apiKey: "sk-in-the-file", headers: { Authorization: "Bearer in-the-header" } } } } },
+    });
     const { secrets } = await load({ env: { MY_TOKEN: "token-value-1", PATH: "/usr/bin:/bin" } });
     expect(secrets).toEqual(expect.arrayContaining(["sk-in-the-file", "in-the-header", "token-value-1"]));
     expect(secrets).not.toContain("/usr/bin:/bin");
@@ -260,7 +269,12 @@ describe("reading", () => {
 
   test.each([
     ["a wrong type", '{\n  "model": 5\n}', ":2:3", "model: expected a string or a list of strings, got a number"],
-    ["a wrong type deep down", '{ "provider": { "p": {\n "options": { "baseURL": 3 } } } }', ":2:15", "provider.p.options.baseURL: expected a string, got a number"],
+    [
+      "a wrong type deep down",
+      '{ "provider": { "p": {\n "options": { "baseURL": 3 } } } }',
+      ":2:15",
+      "provider.p.options.baseURL: expected a string, got a number",
+    ],
     ["a wrong word", '{ "permission": { "bash": { "x": "maybe" } } }', ":1:29", 'permission.bash.x: expected one of "allow", "ask", "deny", got "maybe"'],
     ["a number out of range", '{ "topP": 3 }', ":1:3", "topP: must be at most 1, got 3"],
     ["a broken number", '{ "seed": 1.5 }', ":1:3", "seed: expected a whole number, got a number"],
@@ -371,13 +385,21 @@ describe("aliases", () => {
 });
 
 describe("keys", () => {
-  const provider = { id: "p", env: ["P_KEY", "OTHER_KEY"], envOptions: { P_URL: "baseURL", P_TITLE: "title" }, defaults: { baseURL: "http://default", retries: 1 } };
+  const provider = {
+    id: "p",
+    env: ["P_KEY", "OTHER_KEY"],
+    envOptions: { P_URL: "baseURL", P_TITLE: "title" },
+    defaults: { baseURL: "http://default", retries: 1 },
+  };
   const auth = { p: { type: "api", key: "stored-key-1" } } as const;
 
   test("configuration beats the stored key beats the first variable that is set", () => {
     const env = { P_KEY: " ", OTHER_KEY: "env-key-12" };
     const resolve = (config: Config, stored = {}) => resolveProviderOptions(config, provider, { env, auth: stored });
-    expect(resolve({ provider: { p: { options: { apiKey: "file-key" } } } }, auth)).toMatchObject({ options: { apiKey: "file-key" }, keySource: "configuration" });
+    expect(resolve({ provider: { p: { options: { apiKey: "file-key" } } } }, auth)).toMatchObject({
+      options: { apiKey: "file-key" },
+      keySource: "configuration",
+    });
     expect(resolve({}, auth)).toMatchObject({ options: { apiKey: "stored-key-1" }, keySource: "auth.json" });
     expect(resolve({})).toMatchObject({ options: { apiKey: "env-key-12" }, keySource: "OTHER_KEY", secrets: ["env-key-12"] });
     expect(resolve({ provider: { p: { options: { apiKey: false } } } }, auth)).toEqual({ options: { baseURL: "http://default", retries: 1 }, secrets: [] });
@@ -386,8 +408,12 @@ describe("keys", () => {
   test("options of a file beat the environment's, which beat the defaults", () => {
     const env = { P_URL: "http://env", P_TITLE: "env" };
     expect(resolveProviderOptions({}, provider, { env, auth: {} }).options).toEqual({ baseURL: "http://env", title: "env", retries: 1 });
-    expect(resolveProviderOptions({ provider: { p: { options: { baseURL: "http://file" } } } }, provider, { env, auth: {} }).options.baseURL).toBe("http://file");
-    expect(resolveProviderOptions({ provider: { p: { api: "http://api", env: ["MINE"] } } }, provider, { env: { ...env, MINE: "my-key-123" }, auth: {} })).toMatchObject({
+    expect(resolveProviderOptions({ provider: { p: { options: { baseURL: "http://file" } } } }, provider, { env, auth: {} }).options.baseURL).toBe(
+      "http://file",
+    );
+    expect(
+      resolveProviderOptions({ provider: { p: { api: "http://api", env: ["MINE"] } } }, provider, { env: { ...env, MINE: "my-key-123" }, auth: {} }),
+    ).toMatchObject({
       options: { baseURL: "http://api" },
       keySource: "MINE",
     });
@@ -407,11 +433,20 @@ describe("agent config", () => {
   async function show(words: string[], files: Record<string, string | object>) {
     const { load, at } = world(files);
     let text = "";
-    const context = { load: () => load(), write: (piece: string) => void (text += piece), redact: (piece: string) => piece, dataDir: at("data"), cwd: at("work") };
+    const context = {
+      load: () => load(),
+      write: (piece: string) => void (text += piece),
+      redact: (piece: string) => piece,
+      dataDir: at("data"),
+      cwd: at("work"),
+    };
     return { code: await configCommand.run(words, context), text, at };
   }
   const files = {
-    "work/agent.json": { model: "a/b", provider: { p: { options: { apiKey: "sk-secret", headers: { "X-Any": "hidden" } }, models: { "gpt-4.1": { name: "four" } } } } },
+    "work/agent.json": {
+      model: "a/b",
+      provider: { p: { options: { apiKey: "sk-secret", headers: { "X-Any": "hidden" } }, models: { "gpt-4.1": { name: "four" } } } },
+    },
   };
 
   test("show prints each value, masked, and where it came from", async () => {

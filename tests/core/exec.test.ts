@@ -155,7 +155,8 @@ describe("marks", () => {
     const entry = Buffer.from(`${MARK}=ab.1`);
     expect(hasMark(block("A=1", `${MARK}=ab.1`), entry)).toBe(true);
     expect(hasMark(block(`${MARK}=ab.1/cd.5`), entry)).toBe(true);
-    for (const other of [`${MARK}=ab.11`, `${MARK}=ab.1.2`, `X${MARK}=ab.1`, `NOTE=${MARK}=ab.1`, `${MARK}=ab`, ""]) expect(hasMark(block("A=1", other), entry), other).toBe(false);
+    for (const other of [`${MARK}=ab.11`, `${MARK}=ab.1.2`, `X${MARK}=ab.1`, `NOTE=${MARK}=ab.1`, `${MARK}=ab`, ""])
+      expect(hasMark(block("A=1", other), entry), other).toBe(false);
   });
 
   test("of a run inside a run lie below the outer one", () => {

@@ -1,14 +1,15 @@
 import { expect, test } from "vitest";
 import { createLoopGuard } from "../../core/loop-guard.ts";
 import type { Message } from "../../core/message.ts";
+import type { AskedCall } from "../../core/turn.ts";
 
 let made = 0;
 
 /** A step that calls one tool; ids differ each time, as they do in life. */
-function step(input: string, value = "same") {
+function step(input: string, value = "same"): [AskedCall[], Message[]] {
   const id = `call_${++made}`;
   const results: Message[] = [{ role: "tool", content: [{ type: "tool-result", toolCallId: id, toolName: "read", output: { type: "text", value } }] }];
-  return [[{ id, tool: "read", input }], results] as const;
+  return [[{ id, tool: "read", input }], results];
 }
 
 const watchAll = (steps: (readonly [input: string, value?: string])[]) => {

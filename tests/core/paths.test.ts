@@ -1,5 +1,19 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readlinkSync, realpathSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -11,7 +25,8 @@ const base = realpathSync(mkdtempSync(join(tmpdir(), "paths-")));
 const [W, S, EXTRA, SPILL] = ["W", "S", "extra", "spill"].map((name) => join(base, name)) as [string, string, string, string];
 const EVIL = join(base, "W-evil");
 for (const folder of [W, S, EXTRA, EVIL, join(W, "sub/deep"), join(S, "inner")]) mkdirSync(folder, { recursive: true });
-for (const file of [join(W, "a.txt"), join(W, "sub/b.txt"), join(S, "x"), join(S, "inner/x"), join(EVIL, "x"), join(EXTRA, "e.txt")]) writeFileSync(file, `content of ${file}`);
+for (const file of [join(W, "a.txt"), join(W, "sub/b.txt"), join(S, "x"), join(S, "inner/x"), join(EVIL, "x"), join(EXTRA, "e.txt")])
+  writeFileSync(file, `content of ${file}`);
 for (const [name, target] of Object.entries({
   "in-file": "a.txt",
   "in-dir": "sub",

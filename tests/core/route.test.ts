@@ -41,10 +41,20 @@ function world({ random = () => 0.999_999, ...over }: Partial<RouteDependencies>
     resting: new Map(),
     ...over,
   };
-  const step: StepContext = { messageId: "msg_1", emit: (event) => events.push(event), newId: (prefix) => prefix, now: () => clock.now, caughtUp: () => undefined, signal: new AbortController().signal };
+  const step: StepContext = {
+    messageId: "msg_1",
+    emit: (event) => events.push(event),
+    newId: (prefix) => prefix,
+    now: () => clock.now,
+    caughtUp: () => undefined,
+    signal: new AbortController().signal,
+  };
   const ask = (routes: Route[], options: Partial<RetryOptions> = {}) => {
     const chain = route(routes, { maxRetries: 5, budgetMs: 600_000, ...options }, dependencies);
-    return chain.ask(request, step).then(() => chain.model, (error: AgentError) => error.code ?? error.message);
+    return chain.ask(request, step).then(
+      () => chain.model,
+      (error: AgentError) => error.code ?? error.message,
+    );
   };
   return { ask, waits, events, clock, step, dependencies, told: () => events.map((event) => event.type) };
 }
@@ -98,19 +108,26 @@ describe("retries on one model", () => {
     expect(none.waits).toEqual([]);
   });
 
-  test.each(["REQUEST_INVALID", "AUTH_REFUSED", "QUOTA_EXCEEDED", "MODEL_UNAVAILABLE", "CONTENT_REFUSED", "CONTEXT_OVERFLOW"] as const)("are not made on %s", async (code) => {
-    const broken = always("p/a", failure(code));
-    const { ask, waits } = world();
-    expect(await ask([broken])).toBe(code);
-    expect([broken.asked, waits.length]).toEqual([1, 0]);
-  });
+  test.each(["REQUEST_INVALID", "AUTH_REFUSED", "QUOTA_EXCEEDED", "MODEL_UNAVAILABLE", "CONTENT_REFUSED", "CONTEXT_OVERFLOW"] as const)(
+    "are not made on %s",
+    async (code) => {
+      const broken = always("p/a", failure(code));
+      const { ask, waits } = world();
+      expect(await ask([broken])).toBe(code);
+      expect([broken.asked, waits.length]).toEqual([1, 0]);
+    },
+  );
 
   test("an abort during a wait ends it at once", async () => {
     const abort = new AbortController();
     const { step, dependencies } = world({ wait });
     const chain = route([always("p/a", failure("RATE_LIMITED", { retryAfterMs: 60_000 }))], { maxRetries: 5, budgetMs: 600_000 }, dependencies);
     const startedAt = performance.now();
-    const asked = chain.ask(request, { ...step, signal: abort.signal, emit: (event) => event.type === "retry" && setImmediate(() => abort.abort(new Error("stopped"))) });
+    const asked = chain.ask(request, {
+      ...step,
+      signal: abort.signal,
+      emit: (event) => event.type === "retry" && setImmediate(() => abort.abort(new Error("stopped"))),
+    });
     await expect(asked).rejects.toThrow("stopped");
     expect(performance.now() - startedAt).toBeLessThan(5000);
   });
@@ -142,7 +159,8 @@ describe("falling over", () => {
     expect(other.asked).toBe(0);
   });
 
-  test("never happens on an error of our own making", async () => expect(await world().ask([always("p/a", new TypeError("a slip")), model("q/b")])).toBe("a slip"));
+  test("never happens on an error of our own making", async () =>
+    expect(await world().ask([always("p/a", new TypeError("a slip")), model("q/b")])).toBe("a slip"));
 
   test("without credit goes to a free model or to another provider, and nowhere else", async () => {
     const broke = () => always("p/a", failure("QUOTA_EXCEEDED"));
@@ -216,7 +234,14 @@ describe("a conversation that is too long", () => {
   test("is compacted once and asked once more", async () => {
     const asked: unknown[] = [];
     const shorter = { ...request, system: "shorter" };
-    const tooLong: Route = { model: "p/a", ask: async (given) => (asked.push(given.system), given === shorter ? turn : Promise.reject(failure("CONTEXT_OVERFLOW"))) };
+    const tooLong: Route = {
+      model: "p/a",
+      async ask(given) {
+        asked.push(given.system);
+        if (given !== shorter) throw failure("CONTEXT_OVERFLOW");
+        return turn;
+      },
+    };
     expect(await withCompaction(tooLong, async () => shorter).ask(request, step)).toBe(turn);
     expect(asked).toEqual(["", "shorter"]);
   });
@@ -225,6 +250,8 @@ describe("a conversation that is too long", () => {
     const tooLong = always("p/a", failure("CONTEXT_OVERFLOW"));
     await expect(withCompaction(tooLong, async () => request).ask(request, step)).rejects.toMatchObject({ code: "CONTEXT_OVERFLOW" });
     expect(tooLong.asked).toBe(2);
-    await expect(withCompaction(always("p/a", failure("CONTEXT_OVERFLOW")), async () => undefined).ask(request, step)).rejects.toMatchObject({ code: "CONTEXT_OVERFLOW" });
+    await expect(withCompaction(always("p/a", failure("CONTEXT_OVERFLOW")), async () => undefined).ask(request, step)).rejects.toMatchObject({
+      code: "CONTEXT_OVERFLOW",
+    });
   });
 });

@@ -107,14 +107,17 @@ describe("an untrusted workspace", () => {
   });
 
   test("is not mentioned when nothing of it was left out", async () => {
-    const { load } = world({ "work/agent.json": { model: "a/b", permission: { bash: "deny" }, instructions: ["AGENTS.md", "docs/*.md"], permissionMode: "readonly" } });
+    const { load } = world({
+      "work/agent.json": { model: "a/b", permission: { bash: "deny" }, instructions: ["AGENTS.md", "docs/*.md"], permissionMode: "readonly" },
+    });
     const { config, untrusted } = await load();
     expect(config).toMatchObject({ model: "a/b", permissionMode: "readonly", permission: { bash: "deny" } });
     expect(untrusted).toBeUndefined();
   });
 
   test("runs no program that configures it, not even one meant for the search library", async () => {
-    const evil = (name: string) => `require("fs").writeFileSync(${JSON.stringify(join(tmpdir(), "never"))}, "x"); globalThis.${name} = true; module.exports = {};`;
+    const evil = (name: string) =>
+      `require("fs").writeFileSync(${JSON.stringify(join(tmpdir(), "never"))}, "x"); globalThis.${name} = true; module.exports = {};`;
     const { load, at } = world({
       "work/agent.config.ts": evil("ranTs"),
       "work/agent.config.js": evil("ranJs"),
@@ -143,7 +146,16 @@ describe("an untrusted workspace", () => {
   test("reads no instructions from outside, whatever they are called", async () => {
     const { load, at } = world({ "outside/secret.md": "x", "work/docs/a.md": "x" });
     symlinkSync(at("outside"), at("work/link"));
-    const outside = ["../outside/secret.md", at("outside/secret.md"), "link/secret.md", "link/*.md", "~/x.md", "https://evil.test/x", "file:///etc/passwd", "docs/../../outside/*"];
+    const outside = [
+      "../outside/secret.md",
+      at("outside/secret.md"),
+      "link/secret.md",
+      "link/*.md",
+      "~/x.md",
+      "https://evil.test/x",
+      "file:///etc/passwd",
+      "docs/../../outside/*",
+    ];
     writeFileSync(at("work/agent.json"), JSON.stringify({ instructions: ["docs/a.md", ...outside] }));
     const { config, untrusted } = await load();
     expect(config.instructions).toEqual([at("work/docs/a.md")]);
@@ -170,7 +182,14 @@ describe("an untrusted workspace", () => {
     expect(config.permission).toEqual({ bash: { "*": "deny", "rm *": "deny" } });
     expect(config.limits).toEqual({ costUsd: 2, tokens: 9 });
     expect(config.alias).toEqual({ mine: "a/b", fresh: "c/d" });
-    expect(untrusted!.keys.sort()).toEqual(["agent.danger.permission.*", "alias.gpt-4o", "alias.mine", "default_agent", "limits.costUsd", "permission.bash.rm *"]);
+    expect(untrusted!.keys.sort()).toEqual([
+      "agent.danger.permission.*",
+      "alias.gpt-4o",
+      "alias.mine",
+      "default_agent",
+      "limits.costUsd",
+      "permission.bash.rm *",
+    ]);
   });
 
   test("cannot loosen what the command line or the environment forbids", async () => {
@@ -236,7 +255,16 @@ describe("trust", () => {
     expect(await state()).toBe("untrusted");
     const entry = await grant();
     expect(entry.path).toBe(at("work"));
-    expect(entry.files).toEqual(["agent.json", "lib/four.ts", "plugins/deep/index.js", "plugins/later.mjs", "plugins/one.mjs", "plugins/three.ts", "plugins/two.mjs", "server.js"]);
+    expect(entry.files).toEqual([
+      "agent.json",
+      "lib/four.ts",
+      "plugins/deep/index.js",
+      "plugins/later.mjs",
+      "plugins/one.mjs",
+      "plugins/three.ts",
+      "plugins/two.mjs",
+      "server.js",
+    ]);
     expect(await state()).toBe("trusted");
     expect((await load()).untrusted).toBeUndefined();
     expect((await load()).pluginSpecs).toHaveLength(1);
@@ -353,7 +381,10 @@ describe("trust", () => {
 
 test("whatever an untrusted file says, nothing it may not say stays", async () => {
   const action = fc.constantFrom("allow", "ask", "deny");
-  const rules = fc.oneof(action, fc.dictionary(fc.constantFrom("*", "bash", "read", "x"), fc.oneof(action, fc.dictionary(fc.constantFrom("*", "rm *", "git *"), action))));
+  const rules = fc.oneof(
+    action,
+    fc.dictionary(fc.constantFrom("*", "bash", "read", "x"), fc.oneof(action, fc.dictionary(fc.constantFrom("*", "rm *", "git *"), action))),
+  );
   const { keepData } = await import("../../core/untrusted.ts");
   fc.assert(
     fc.property(rules, rules, fc.boolean(), (own, theirs, inAgent) => {

@@ -7,7 +7,12 @@ const usage: LanguageModelV3Usage = {
   inputTokens: { total: 100, noCache: 70, cacheRead: 20, cacheWrite: 10 },
   outputTokens: { total: 9, text: 5, reasoning: 4 },
 };
-const finish = (unified: any = "stop", more: object = {}): LanguageModelV3StreamPart => ({ type: "finish", finishReason: { unified, raw: unified }, usage, ...more });
+const finish = (unified: any = "stop", more: object = {}): LanguageModelV3StreamPart => ({
+  type: "finish",
+  finishReason: { unified, raw: unified },
+  usage,
+  ...more,
+});
 
 const text = (delta: string, id = "t"): LanguageModelV3StreamPart[] => [
   { type: "text-start", id },
@@ -22,7 +27,13 @@ const asked = (id: string, toolName: string, input: string): LanguageModelV3Stre
   { type: "tool-call", toolCallId: id, toolName, input },
 ];
 
-const streamOf = (parts: LanguageModelV3StreamPart[]) => new ReadableStream<LanguageModelV3StreamPart>({ start: (controller) => (parts.forEach((part) => controller.enqueue(part)), controller.close()) });
+const streamOf = (parts: LanguageModelV3StreamPart[]) =>
+  new ReadableStream<LanguageModelV3StreamPart>({
+    start(controller) {
+      for (const part of parts) controller.enqueue(part);
+      controller.close();
+    },
+  });
 
 function fold(parts: LanguageModelV3StreamPart[] | ReadableStream<LanguageModelV3StreamPart>, over: Partial<TurnContext> = {}) {
   const events: EventFacts[] = [];
@@ -42,7 +53,13 @@ function fold(parts: LanguageModelV3StreamPart[] | ReadableStream<LanguageModelV
 
 describe("a turn", () => {
   test("is the text of its blocks, shown in deltas and once complete", async () => {
-    const { turn, events } = fold([{ type: "text-start", id: "t" }, { type: "text-delta", id: "t", delta: "Hel" }, { type: "text-delta", id: "t", delta: "lo" }, { type: "text-end", id: "t" }, finish()]);
+    const { turn, events } = fold([
+      { type: "text-start", id: "t" },
+      { type: "text-delta", id: "t", delta: "Hel" },
+      { type: "text-delta", id: "t", delta: "lo" },
+      { type: "text-end", id: "t" },
+      finish(),
+    ]);
     expect(await turn).toMatchObject({ text: "Hello", reason: "stop", calls: [], message: { role: "assistant", content: [{ type: "text", text: "Hello" }] } });
     expect(events.map((event) => ("delta" in event ? event.delta : event.type))).toEqual(["Hel", "lo", "text"]);
     expect(events.at(-1)).toMatchObject({ messageId: "msg_1", partId: "prt_1", text: "Hello", startedAt: 5, endedAt: 5 });
@@ -56,7 +73,10 @@ describe("a turn", () => {
 
   test("takes a delta without a start as the start of a block, and keeps reasoning apart from text of the same id", async () => {
     const { turn } = fold([{ type: "reasoning-delta", id: "0", delta: "hm" }, { type: "text-delta", id: "0", delta: "yes" }, finish()]);
-    expect((await turn).message.content).toEqual([{ type: "reasoning", text: "hm" }, { type: "text", text: "yes" }]);
+    expect((await turn).message.content).toEqual([
+      { type: "reasoning", text: "hm" },
+      { type: "text", text: "yes" },
+    ]);
   });
 
   test("keeps the metadata of a block and of a call for the provider that wrote it", async () => {
@@ -75,14 +95,29 @@ describe("a turn", () => {
 
   test("counts tokens, input without what the cache gave, and refuses absurd figures", async () => {
     expect((await fold([...text("a"), finish()]).turn).tokens).toEqual({ input: 70, output: 9, reasoning: 4, cache: { read: 20, write: 10 } });
-    const absurd = { inputTokens: { total: -5, noCache: undefined, cacheRead: Number.NaN, cacheWrite: undefined }, outputTokens: { total: Number.POSITIVE_INFINITY } };
-    expect((await fold([...text("a"), finish("stop", { usage: absurd })]).turn).tokens).toEqual({ input: 0, output: 0, reasoning: 0, cache: { read: 0, write: 0 } });
+    const absurd = {
+      inputTokens: { total: -5, noCache: undefined, cacheRead: Number.NaN, cacheWrite: undefined },
+      outputTokens: { total: Number.POSITIVE_INFINITY },
+    };
+    expect((await fold([...text("a"), finish("stop", { usage: absurd })]).turn).tokens).toEqual({
+      input: 0,
+      output: 0,
+      reasoning: 0,
+      cache: { read: 0, write: 0 },
+    });
     expect((await fold([...text("a"), finish("stop", { usage: undefined })]).turn).tokens.input).toBe(0);
   });
 
   test("takes the cost that the provider's plugin says, and no absurd one", async () => {
-    const cost = (costUsd: unknown) => fold([...text("a"), finish("stop", { providerMetadata: { "agent-runtime": { costUsd } } })]).turn.then((turn) => turn.costUsd);
-    expect([await cost(0.25), await cost(-1), await cost(1e9), await cost("0.1"), await cost(Number.NaN)]).toEqual([0.25, undefined, undefined, undefined, undefined]);
+    const cost = (costUsd: unknown) =>
+      fold([...text("a"), finish("stop", { providerMetadata: { "agent-runtime": { costUsd } } })]).turn.then((turn) => turn.costUsd);
+    expect([await cost(0.25), await cost(-1), await cost(1e9), await cost("0.1"), await cost(Number.NaN)]).toEqual([
+      0.25,
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+    ]);
   });
 
   test("names the model that says it has answered", async () => {
@@ -101,11 +136,16 @@ describe("the calls of a turn", () => {
       { type: "tool-call", toolCallId: "a", toolName: "read", input: '{"x":1}' },
       finish("tool-calls"),
     ]);
-    expect((await turn).calls).toEqual([{ id: "a", tool: "read", input: '{"x": 1 ' }, { id: "b", tool: "list", input: "{ }" }]);
+    expect((await turn).calls).toEqual([
+      { id: "a", tool: "read", input: '{"x": 1 ' },
+      { id: "b", tool: "list", input: "{ }" },
+    ]);
   });
 
   test("that broke off keep an empty input in the message, so that the conversation stays readable", async () => {
-    expect((await fold([...asked("a", "read", '{"x": '), finish("tool-calls")]).turn).message.content).toEqual([{ type: "tool-call", toolCallId: "a", toolName: "read", input: {} }]);
+    expect((await fold([...asked("a", "read", '{"x": '), finish("tool-calls")]).turn).message.content).toEqual([
+      { type: "tool-call", toolCallId: "a", toolName: "read", input: {} },
+    ]);
   });
 
   test("get ids of their own where the provider repeats one or gives none", async () => {
@@ -129,12 +169,19 @@ describe("the calls of a turn", () => {
   });
 
   test("take the name of the closing part where deltas came without a start", async () => {
-    expect((await fold([{ type: "tool-input-delta", id: "a", delta: "{}" }, { type: "tool-call", toolCallId: "a", toolName: "read", input: "{}" }, finish()]).turn).calls).toEqual([{ id: "a", tool: "read", input: "{}" }]);
+    expect(
+      (await fold([{ type: "tool-input-delta", id: "a", delta: "{}" }, { type: "tool-call", toolCallId: "a", toolName: "read", input: "{}" }, finish()]).turn)
+        .calls,
+    ).toEqual([{ id: "a", tool: "read", input: "{}" }]);
   });
 });
 
 describe("a stream that is no answer", () => {
-  const codeOf = (parts: LanguageModelV3StreamPart[]) => fold(parts).turn.then(() => "answered", (error) => error.code ?? error.message);
+  const codeOf = (parts: LanguageModelV3StreamPart[]) =>
+    fold(parts).turn.then(
+      () => "answered",
+      (error) => error.code ?? error.message,
+    );
 
   test("is cut when it ends without a finish, whatever it said before", async () => expect(await codeOf(text("half"))).toBe("STREAM_CUT"));
 
@@ -156,7 +203,8 @@ describe("a stream that is no answer", () => {
     expect((await fold([finish("content-filter")]).turn).message.content).toEqual([]);
   });
 
-  test("throws what it reports as an error", async () => expect(await codeOf([...text("half"), { type: "error", error: new Error("upstream") }])).toBe("upstream"));
+  test("throws what it reports as an error", async () =>
+    expect(await codeOf([...text("half"), { type: "error", error: new Error("upstream") }])).toBe("upstream"));
 });
 
 test("a slow reader holds the stream back", async () => {

@@ -4,7 +4,8 @@ import { readSources, type SyntaxNode } from "./source.ts";
 /** Names that a file exports, types included. */
 function exportedNames(path: string): string[] {
   const file = readSources("core").find((source) => source.path === path);
-  return (file?.tree.body as SyntaxNode[])
+  if (file === undefined) throw new Error(`${path} is missing`);
+  return (file.tree.body as SyntaxNode[])
     .flatMap((node) => (node.type === "ExportNamedDeclaration" ? (node.specifiers as { exported: { name: string } }[]) : []))
     .map(({ exported }) => exported.name)
     .sort();

@@ -42,12 +42,14 @@ export function* walk(node: SyntaxNode): Generator<SyntaxNode> {
   }
 }
 
-/** What a file imports, dynamic and type imports included. */
-export function importsOf({ tree }: SourceFile): string[] {
+/** What a file imports, dynamic imports included; without `import type` when only what runs matters. */
+export function importsOf({ tree }: SourceFile, { types = true } = {}): string[] {
   const specifiers: string[] = [];
   for (const node of walk(tree)) {
     const source = node.source as { value?: unknown } | null | undefined;
-    if (["ImportDeclaration", "ExportNamedDeclaration", "ExportAllDeclaration", "ImportExpression"].includes(node.type) && typeof source?.value === "string") specifiers.push(source.value);
+    const isImport = ["ImportDeclaration", "ExportNamedDeclaration", "ExportAllDeclaration", "ImportExpression"].includes(node.type);
+    const isType = node.importKind === "type" || node.exportKind === "type";
+    if (isImport && (types || !isType) && typeof source?.value === "string") specifiers.push(source.value);
   }
   return specifiers;
 }

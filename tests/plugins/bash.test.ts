@@ -49,7 +49,11 @@ function run(input: Record<string, unknown>, overrides: Partial<ToolContext> = {
 describe("the bash tool", () => {
   test("gives the output of a command, whose title is its description", async () => {
     const result = await run({ command: "echo hello", description: "Say hello" });
-    expect(result).toEqual({ title: "Say hello", output: "hello\n", metadata: { exit: 0, description: "Say hello", truncated: false, outputPath: undefined, timedOut: false } });
+    expect(result).toEqual({
+      title: "Say hello",
+      output: "hello\n",
+      metadata: { exit: 0, description: "Say hello", truncated: false, outputPath: undefined, timedOut: false },
+    });
     expect((await run({ command: "echo hello" })).title).toBe("echo hello");
   });
 
@@ -77,7 +81,9 @@ describe("the bash tool", () => {
 
   test("waits for nobody", async () => {
     const started = performance.now();
-    const result = await run({ command: "read x; cat; sudo -k id 2>/dev/null; cd sub && git init -q . 2>/dev/null && git commit --allow-empty 2>&1 | tail -1" });
+    const result = await run({
+      command: "read x; cat; sudo -k id 2>/dev/null; cd sub && git init -q . 2>/dev/null && git commit --allow-empty 2>&1 | tail -1",
+    });
     expect(result.metadata?.timedOut).toBe(false);
     expect(performance.now() - started).toBeLessThan(5000);
   });

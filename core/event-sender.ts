@@ -1,0 +1,61 @@
+import type { Channel } from "./channel.ts";
+import type { AgentEvent, EventFacts } from "./events.ts";
+import type { HookRunner } from "./hooks.ts";
+
+export interface EventSenderOptions {
+  sessionId: string;
+  channel: Channel<AgentEvent>;
+  hooks: HookRunner;
+  /** The session that started this one by a task. */
+  parentId: string | undefined;
+  /** Deltas and progress are sent to the reader too; hooks get them always. */
+  deltas: boolean;
+}
+
+const DELTAS: ReadonlySet<string> = new Set(["text.delta", "reasoning.delta", "tool.progress"]);
+
+/** Sends the events of one prompt to its observers and its reader, in order. */
+export class EventSender {
+  sessionId: string;
+  readonly #options: EventSenderOptions;
+  #held: AgentEvent[] | undefined;
+  #isOver = false;
+
+  constructor(options: EventSenderOptions) {
+    this.sessionId = options.sessionId;
+    this.#options = options;
+  }
+
+  send(facts: EventFacts): void {
+    if (this.#isOver) return;
+    const event = this.#complete(facts);
+    if (this.#held === undefined) this.#deliver(event);
+    else this.#held.push(event);
+  }
+
+  /** Sends `facts` once `ready` has resolved; what is sent meanwhile follows it. One at a time: await it before the next. */
+  async sendAfter(ready: Promise<void>, facts: EventFacts): Promise<void> {
+    const held: AgentEvent[] = [];
+    this.#held = held;
+    await ready;
+    this.#held = undefined;
+    for (const event of [this.#complete(facts), ...held]) this.#deliver(event);
+  }
+
+  /** The last event: whatever still runs has nothing more to say. */
+  end(facts: EventFacts): void {
+    this.send(facts);
+    this.#isOver = true;
+  }
+
+  #complete(facts: EventFacts): AgentEvent {
+    const { parentId } = this.#options;
+    return { ...facts, sessionId: this.sessionId, at: Date.now(), ...(parentId !== undefined && { parentId }) } as AgentEvent;
+  }
+
+  #deliver(event: AgentEvent): void {
+    const { hooks, channel, deltas } = this.#options;
+    hooks.observe(event);
+    if (deltas || !DELTAS.has(event.type)) channel.send(event);
+  }
+}

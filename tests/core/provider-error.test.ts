@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import { AgentError } from "../../core/errors.ts";
+import { toProviderError } from "../../core/provider-error.ts";
+
+const asked = { model: "openrouter/vendor/m", provider: "openrouter", variable: "OPENROUTER_API_KEY", keySource: "the environment" };
+const NOW = Date.parse("2026-01-01T00:00:00Z");
+const http = (statusCode: number, more: object = {}) =>
+  Object.assign(new Error(`status ${statusCode}`), { statusCode, responseHeaders: {}, responseBody: "", ...more });
+const read = (error: unknown) => toProviderError(error, asked, NOW);
+
+describe("an HTTP status decides", () => {
+  test.each([
+    [400, "REQUEST_INVALID"],
+    [401, "AUTH_REFUSED"],
+    [402, "QUOTA_EXCEEDED"],
+    [403, "AUTH_REFUSED"],
+    [404, "MODEL_UNAVAILABLE"],
+    [408, "OVERLOADED"],
+    [413, "CONTEXT_OVERFLOW"],
+    [422, "REQUEST_INVALID"],
+    [429, "RATE_LIMITED"],
+    [500, "OVERLOADED"],
+    [502, "OVERLOADED"],
+    [503, "OVERLOADED"],
+    [529, "OVERLOADED"],
+  ])("%i is %s", (status, code) => expect(read(http(status)).code).toBe(code));
+
+  test.each([
+    [400, "This model's maximum context length is 8192 tokens", "CONTEXT_OVERFLOW"],
+    [400, "prompt is too long", "CONTEXT_OVERFLOW"],
+    [403, "Input was flagged by moderation", "CONTENT_REFUSED"],
+    [403, "Key limit exceeded", "QUOTA_EXCEEDED"],
+    [400, "content_filter triggered", "CONTENT_REFUSED"],
+    [429, "insufficient_quota", "QUOTA_EXCEEDED"],
+    [500, "maximum context", "OVERLOADED"],
+  ])("%i with the words %j is %s", (status, responseBody, code) => expect(read(http(status, { responseBody })).code).toBe(code));
+
+  test("inside the body where the stream itself was answered with 200", () => {
+    expect(read({ code: 429, message: "slow down" }).code).toBe("RATE_LIMITED");
+    expect(read({ data: { error: { code: "503", message: "no" } } }).code).toBe("OVERLOADED");
+  });
+
+  test("and never a number inside a message", () => expect(read(new Error("wrote 429 bytes, then 500")).code).toBe("STREAM_CUT"));
+});
+
+test("the text says model, status and what the provider said, in one line without tags", () => {
+  const { message, hint } = read(http(401, { data: { error: { message: "No auth\n  <b>credentials</b> found" } } }));
+  expect(message).toBe("openrouter refused the key from the environment (401): No auth credentials found");
+  expect(hint).toContain("OPENROUTER_API_KEY=…");
+  expect(read(http(500, { message: "x".repeat(9000) })).message.length).toBeLessThan(600);
+});
+
+describe("without a status", () => {
+  test.each([
+    ["AI_JSONParseError", "RESPONSE_INVALID"],
+    ["AI_TypeValidationError", "RESPONSE_INVALID"],
+    ["AI_LoadAPIKeyError", "KEY_MISSING"],
+    ["AI_InvalidPromptError", "REQUEST_INVALID"],
+    ["Error", "STREAM_CUT"],
+  ])("%s is %s", (name, code) => expect(read(Object.assign(new Error("x"), { name })).code).toBe(code));
+
+  test("an error of the table is kept, through what the SDK wraps around it, and gets the model's name", () => {
+    const inner = new AgentError("PROVIDER_TIMEOUT", { model: "127.0.0.1", reason: "60 s of silence.", stage: "stall" });
+    const outer = new Error("Cannot connect", { cause: new Error("wrapped", { cause: inner }) });
+    expect(read(outer)).toMatchObject({
+      code: "PROVIDER_TIMEOUT",
+      message: "openrouter/vendor/m did not answer in time: 60 s of silence.",
+      data: { stage: "stall" },
+    });
+  });
+
+  test("whatever was thrown becomes a row: strings, nothing, errors that go round in a circle", () => {
+    const circle = new Error("a");
+    circle.cause = circle;
+    for (const error of ["text", undefined, null, {}, 7, circle]) expect(read(error)).toBeInstanceOf(AgentError);
+  });
+});
+
+describe("Retry-After", () => {
+  const waitOf = (responseHeaders: Record<string, string>) => read(http(429, { responseHeaders })).data.retryAfterMs;
+
+  test("is read in milliseconds, in seconds and as a date", () => {
+    expect(waitOf({ "retry-after-ms": "1500" })).toBe(1500);
+    expect(waitOf({ "retry-after": "2.5" })).toBe(2500);
+    expect(waitOf({ "retry-after": "Thu, 01 Jan 2026 00:01:00 GMT" })).toBe(60_000);
+    expect(waitOf({ "retry-after": "Thu, 01 Jan 2015 00:00:00 GMT" })).toBe(0);
+    expect(waitOf({ "retry-after-ms": "10", "retry-after": "99" })).toBe(10);
+  });
+
+  test("that makes no sense is none", () => {
+    for (const value of ["-5", "soon", "Infinity", "NaN"]) expect(waitOf({ "retry-after": value })).toBeUndefined();
+    expect(waitOf({})).toBeUndefined();
+  });
+});

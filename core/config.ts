@@ -171,7 +171,7 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
 type Side = { config: Config; root: string };
 
 async function readLayer(file: string, loading: Loading, side?: Side): Promise<Layer[]> {
-  if (side !== undefined && isCode(file)) {
+  if (side !== undefined && (isCode(file) || !isBelow(side.root, realpathSync(file)))) {
     loading.dropped.add(relative(side.root, file));
     loading.droppedFrom.add(file);
     return [];

@@ -56,7 +56,7 @@ export const ERRORS = {
   MODEL_INVALID: { ...usage, message: '"{id}" is not a model id: {reason}', hint: "Write provider/model, for example openrouter/anthropic/claude-sonnet-4." },
   MODEL_UNSET: {
     ...usage,
-    message: "No model is set and several providers have a key: {providers}.",
+    message: "No model is set, and there is no saying which is meant. Providers with a key: {providers}.",
     hint: "Name one with --model provider/model, AGENT_MODEL, or model in the configuration.",
   },
   MODEL_NOT_FOUND: {

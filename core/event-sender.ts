@@ -6,8 +6,8 @@ export interface EventSenderOptions {
   sessionId: string;
   channel: Channel<AgentEvent>;
   hooks: HookRunner;
-  /** The session that started this one by a task. */
-  parentId: string | undefined;
+  /** Of the run that started this one by a task: its reader gets the events, in one order for both. */
+  parent: EventSender | undefined;
   /** Deltas and progress are sent to the reader too; hooks get them always. */
   deltas: boolean;
 }
@@ -27,17 +27,14 @@ export class EventSender {
   }
 
   send(facts: EventFacts): void {
-    if (this.#isOver) return;
-    const event = this.#complete(facts);
-    if (this.#held === undefined) this.#deliver(event);
-    else this.#held.push(event);
+    if (!this.#isOver) this.#pass(this.#complete(facts));
   }
 
-  /** Sends `facts` once `ready` has resolved; what is sent meanwhile follows it. One at a time: await it before the next. */
+  /** Sends `facts` once `ready` has settled, never rejects; what is sent meanwhile follows it. One at a time: await it before the next. */
   async sendAfter(ready: Promise<void>, facts: EventFacts): Promise<void> {
     const held: AgentEvent[] = [];
     this.#held = held;
-    await ready;
+    await ready.catch(() => {});
     this.#held = undefined;
     for (const event of [this.#complete(facts), ...held]) this.#deliver(event);
   }
@@ -49,12 +46,18 @@ export class EventSender {
   }
 
   #complete(facts: EventFacts): AgentEvent {
-    const { parentId } = this.#options;
-    return { ...facts, sessionId: this.sessionId, at: Date.now(), ...(parentId !== undefined && { parentId }) } as AgentEvent;
+    const { parent } = this.#options;
+    return { ...facts, sessionId: this.sessionId, at: Date.now(), ...(parent !== undefined && { parentId: parent.sessionId }) } as AgentEvent;
+  }
+
+  #pass(event: AgentEvent): void {
+    if (this.#held === undefined) this.#deliver(event);
+    else this.#held.push(event);
   }
 
   #deliver(event: AgentEvent): void {
-    const { hooks, channel, deltas } = this.#options;
+    const { parent, hooks, channel, deltas } = this.#options;
+    if (parent !== undefined) return parent.#pass(event);
     hooks.observe(event);
     if (deltas || !DELTAS.has(event.type)) channel.send(event);
   }

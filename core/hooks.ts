@@ -148,6 +148,8 @@ export function createHookRunner(
   const observers = createObservers(report, limits);
   return {
     observe(event) {
+      // An observer of plugin errors that fails itself would be told of that for ever.
+      if (event.type === "plugin.error" && event.hook === "on.plugin.error") return;
       for (const entry of list) observers.tell(entry, event);
     },
     drain: () => observers.drain(),
@@ -158,7 +160,7 @@ export function createHookRunner(
         const hook = hooks[name] as ((value: unknown, ...rest: unknown[]) => unknown) | undefined;
         if (hook === undefined) continue;
         const answer = (await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error))) ?? current;
-        if (kindOf(answer) !== kindOf(value)) fail(plugin, name, new Error(`its answer is a ${kindOf(answer)}, not a ${kindOf(value)}.`));
+        if (kindOf(answer) !== kindOf(value)) fail(plugin, name, new Error(`its answer is of the type ${kindOf(answer)}, not ${kindOf(value)}.`));
         current = answer as typeof value;
       }
       return current;

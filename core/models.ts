@@ -30,13 +30,21 @@ export interface ChainDependencies {
   untrusted: readonly string[];
   providerIds(): string[];
   findProvider(id: string): Promise<Provider | undefined>;
-  /** Providers that need a key and have one, with the model that each takes by default. */
-  keyedDefaults(): Promise<{ provider: string; model: string | undefined }[]>;
+  /** The model that a provider takes when none is named, and who says so. */
+  defaultModel(provider: string): Promise<DefaultModel | undefined>;
+  /** Providers that need a key and have one. */
+  keyedProviders(): Promise<string[]>;
+}
+
+export interface DefaultModel {
+  /** With the provider in front or without. */
+  id: string;
+  source: Extract<ModelSource, "env" | "config" | "default">;
 }
 
 /**
  * Which models a prompt goes to, nearest wish first: request, command line, `AGENT_MODEL`, agent profile, configuration,
- * the default of the only provider with a key. Throws MODEL_INVALID, MODEL_NOT_FOUND, MODEL_UNSET and KEY_MISSING;
+ * a provider's variable, the default of the only provider with a key. Throws MODEL_INVALID, MODEL_NOT_FOUND, MODEL_UNSET and KEY_MISSING;
  * no model is ever put in the place of the one that was asked for.
  */
 export async function resolveChain(wish: ModelWish, dependencies: ChainDependencies): Promise<ModelChain> {
@@ -49,54 +57,78 @@ export async function resolveChain(wish: ModelWish, dependencies: ChainDependenc
   return { requested: source === "default" ? null : (wanted[0] ?? null), source, ids: unique };
 }
 
-async function firstWish(wish: ModelWish, dependencies: ChainDependencies): Promise<{ wanted: string[]; source: ModelSource }> {
-  const { config, configSource, profile, provider } = dependencies;
+interface Wanted {
+  wanted: string[];
+  source: ModelSource;
+}
+
+async function firstWish(wish: ModelWish, dependencies: ChainDependencies): Promise<Wanted> {
+  const { config, configSource = "config", profile, provider } = dependencies;
   const isNear = configSource === "cli" || configSource === "env";
-  const wishes: [string | string[] | undefined, ModelSource][] = [
-    [wish.model, "input"],
-    [isNear ? config.model : undefined, configSource ?? "config"],
-    [provider === undefined ? undefined : await defaultOf(provider, dependencies), "default"],
-    [profile?.model, "config"],
-    [config.model, "config"],
-  ];
-  for (const [value, source] of wishes) {
-    const wanted = splitModelList(value);
-    if (wanted.length > 0) return { wanted, source };
-  }
-  return { wanted: [await onlyDefault(dependencies)], source: "default" };
+  return (
+    readWish(wish.model, "input") ??
+    (isNear ? readWish(config.model, configSource) : undefined) ??
+    (provider === undefined ? undefined : await defaultOf(provider, dependencies)) ??
+    readWish(profile?.model, "config") ??
+    readWish(config.model, "config") ??
+    onlyDefault(dependencies)
+  );
+}
+
+/** A name that was left empty is a slip, and no wish for the default. */
+function readWish(value: string | string[] | undefined, source: ModelSource): Wanted | undefined {
+  if (value === undefined) return undefined;
+  const wanted = splitModelList(value);
+  if (wanted.length === 0) throw new AgentError("MODEL_INVALID", { id: "", reason: "it is empty." });
+  return { wanted, source };
 }
 
 /** The model that `--provider NAME` without `--model` means. */
-async function defaultOf(id: string, { config, findProvider, providerIds }: ChainDependencies): Promise<string> {
-  const provider = await findProvider(id);
-  if (provider === undefined) throw unknownProvider(id, id, providerIds());
-  const model = config.provider?.[id]?.default_model ?? provider.defaultModel?.id;
-  if (model === undefined) throw new AgentError("MODEL_INVALID", { id, reason: `the provider "${id}" has no default model; name one with --model.` });
-  return model.startsWith(`${id}/`) ? model : `${id}/${model}`;
+async function defaultOf(provider: string, { config, findProvider, providerIds, defaultModel }: ChainDependencies): Promise<Wanted> {
+  if ((await findProvider(provider)) === undefined) throw unknownProvider(provider, { provider, config, known: providerIds() });
+  const model = await defaultModel(provider);
+  if (model === undefined)
+    throw new AgentError("MODEL_INVALID", { id: provider, reason: `the provider "${provider}" has no default model; name one with --model.` });
+  return { wanted: [withProvider(model.id, provider, config)], source: model.source };
 }
 
-/** With exactly one key there is no doubt whom to ask. */
-async function onlyDefault({ keyedDefaults }: ChainDependencies): Promise<string> {
-  const keyed = (await keyedDefaults()).filter(({ model }) => model !== undefined);
-  const [first, ...others] = keyed;
-  if (first === undefined) throw new AgentError("KEY_MISSING", { provider: "any provider, and no model is named", variable: "OPENROUTER_API_KEY" });
-  if (others.length > 0) throw new AgentError("MODEL_UNSET", { providers: keyed.map(({ provider }) => provider).join(", ") });
-  return first.model?.startsWith(`${first.provider}/`) ? first.model : `${first.provider}/${first.model}`;
+/** A variable names the model; else, with exactly one key, there is no doubt whom to ask. */
+async function onlyDefault({ config, keyedProviders, defaultModel }: ChainDependencies): Promise<Wanted> {
+  const keyed = await Promise.all((await keyedProviders()).map(async (provider) => ({ provider, model: await defaultModel(provider) })));
+  if (keyed.length === 0) throw new AgentError("KEY_MISSING", { provider: "any provider, and no model is named", variable: "OPENROUTER_API_KEY" });
+  const chosen = keyed.find((one) => one.model?.source === "env") ?? (keyed.length === 1 ? keyed[0] : undefined);
+  if (chosen?.model === undefined) throw new AgentError("MODEL_UNSET", { providers: keyed.map((one) => one.provider).join(", ") });
+  return { wanted: [withProvider(chosen.model.id, chosen.provider, config)], source: chosen.model.source };
 }
 
 async function resolveId(id: string, dependencies: ChainDependencies): Promise<ModelId> {
   const { config, provider, providerIds, findProvider, untrusted } = dependencies;
-  const full = withProvider(resolveAlias(id, config), provider);
+  const full = provider === undefined ? resolveAlias(id, config) : withProvider(id, provider, config);
   const parsed = parseModelId(full);
   if ((await findProvider(parsed.provider)) !== undefined) return parsed;
   if (untrusted.some((key) => key.startsWith(`provider.${parsed.provider}.`))) throw new AgentError("UNTRUSTED", { what: `The provider "${parsed.provider}"` });
-  throw unknownProvider(full, parsed.provider, providerIds(), await nearest(parsed, providerIds()));
+  const known = providerIds();
+  throw unknownProvider(full, { provider: parsed.provider, config, known, suggestion: await nearest(parsed, known) });
 }
 
-const withProvider = (id: string, provider: string | undefined): string => (provider === undefined || id.startsWith(`${provider}/`) ? id : `${provider}/${id}`);
+/** The id at this provider. A short name that we know counts only where it leads there: elsewhere it is that provider's own. */
+function withProvider(id: string, provider: string, config: Readonly<Config>): string {
+  const resolved = resolveAlias(id, config);
+  if (resolved.startsWith(`${provider}/`)) return resolved;
+  return `${provider}/${Object.hasOwn(config.alias ?? {}, id) ? resolved : id}`;
+}
 
-function unknownProvider(id: string, provider: string, known: string[], suggestion = ""): AgentError {
-  return new AgentError("MODEL_NOT_FOUND", { id, provider, suggestion, known: known.join(", ") });
+interface Unknown {
+  provider: string;
+  config: Readonly<Config>;
+  known: string[];
+  suggestion?: string;
+}
+
+function unknownProvider(id: string, { provider, config, known, suggestion = "" }: Unknown): AgentError {
+  const isOff = config.disabled_providers?.includes(provider) || config.enabled_providers?.includes(provider) === false;
+  const hint = isOff ? "The configuration switches it off (disabled_providers, enabled_providers). " : suggestion;
+  return new AgentError("MODEL_NOT_FOUND", { id, provider, suggestion: hint, known: known.join(", ") });
 }
 
 /** A slip of the pen in the provider's name, or else a vendor's id that lacks its provider. */

@@ -1,9 +1,9 @@
-import type { AgentEvent, EventFacts } from "./events.ts";
-import type { HookRunner } from "./hooks.ts";
+import type { EventFacts } from "./events.ts";
 
 export interface Notices {
   tell(facts: EventFacts): void;
-  attach(hooks: HookRunner, send: (event: AgentEvent) => void): () => void;
+  /** Tells a prompt, from what waits on; returns how to stop that. */
+  attach(listener: (facts: EventFacts) => void): () => void;
   /** What no prompt has been told. */
   left(): EventFacts[];
 }
@@ -17,16 +17,10 @@ export function createNotices(): Notices {
       if (listeners.size === 0) waiting.push(facts);
       for (const listener of [...listeners].slice(0, 1)) listener(facts);
     },
-    attach(hooks, send) {
-      const listener = (facts: EventFacts) => {
-        const event = { ...facts, sessionId: "", at: Date.now() } as AgentEvent;
-        // An observer of plugin errors that fails itself would be told of that for ever.
-        if (facts.type !== "plugin.error" || facts.hook !== "on.plugin.error") hooks.observe(event);
-        send(event);
-      };
+    attach(listener) {
       listeners.add(listener);
       for (const facts of waiting.splice(0)) listener(facts);
-      return () => listeners.delete(listener);
+      return () => void listeners.delete(listener);
     },
     left: () => waiting.splice(0),
   };

@@ -5,6 +5,7 @@ import { AgentError } from "./errors.ts";
 import { createFetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
+import type { DefaultModel } from "./models.ts";
 import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
 import type { Redactor } from "./redact.ts";
@@ -19,7 +20,8 @@ export interface ModelOpener {
   /** The provider, unless the configuration switches it off. */
   findProvider(id: string): Promise<Provider | undefined>;
   providerIds(): string[];
-  keyedDefaults(): Promise<{ provider: string; model: string | undefined }[]>;
+  defaultModel(provider: string): Promise<DefaultModel | undefined>;
+  keyedProviders(): Promise<string[]>;
 }
 
 export interface OpenerDependencies {
@@ -53,14 +55,16 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       ready.set(id.provider, known);
       return toRoute(id, await known);
     },
-    async keyedDefaults() {
+    async defaultModel(id) {
+      const provider = await findProvider(id);
+      return provider && readDefault(provider, dependencies);
+    },
+    async keyedProviders() {
       const keyed = [];
       for (const id of providerIds()) {
         const provider = await findProvider(id);
         if (provider === undefined || provider.keyless) continue;
-        const { options } = await readOptions(provider, dependencies);
-        const model = config.provider?.[id]?.default_model ?? (options.defaultModel as string | undefined) ?? provider.defaultModel?.id;
-        if (options.apiKey !== undefined) keyed.push({ provider: id, model });
+        if ((await readOptions(provider, dependencies)).options.apiKey !== undefined) keyed.push(id);
       }
       return keyed;
     },
@@ -69,6 +73,16 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
 
 async function readOptions(provider: Provider, { config, env, dataDir }: OpenerDependencies) {
   return resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
+}
+
+/** What the configuration says, else a variable of the provider, else the provider itself. */
+async function readDefault(provider: Provider, dependencies: OpenerDependencies): Promise<DefaultModel | undefined> {
+  const own = dependencies.config.provider?.[provider.id];
+  const configured = own?.default_model ?? own?.options?.defaultModel;
+  if (typeof configured === "string" && configured !== "") return { id: configured, source: "config" };
+  const { defaultModel } = (await readOptions(provider, dependencies)).options;
+  if (typeof defaultModel === "string") return { id: defaultModel, source: "env" };
+  return provider.defaultModel && { id: provider.defaultModel.id, source: "default" };
 }
 
 async function readyProvider(id: ModelId, provider: Provider | undefined, dependencies: OpenerDependencies): Promise<ReadyProvider> {

@@ -8,6 +8,7 @@ import type { GuardedFetch } from "./http.ts";
 import type { Spending } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { LoopGuard } from "./loop-guard.ts";
+import type { Notices } from "./notices.ts";
 import type { ModelOpener } from "./open-model.ts";
 import type { OpenedSession } from "./open-sessions.ts";
 import type { Paths } from "./paths.ts";
@@ -32,6 +33,7 @@ export interface PromptEnvironment {
   fetch: GuardedFetch;
   redactor: Redactor;
   log: Log;
+  notices: Notices;
   /** Base text, workspace and instruction files; `base` replaces the first. */
   systemPrompt(base?: string): Promise<string>;
   /** A new file outside the workspace that the tools can read; `spill` also fills it. Both return its path. */

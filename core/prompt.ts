@@ -6,7 +6,7 @@ import type { Channel } from "./channel.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
-import type { HookRunner, RequestSettings } from "./hooks.ts";
+import type { RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
@@ -47,11 +47,13 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
   let failure: AgentError | undefined;
   let output: unknown;
   const deltas = parent?.run.deltas ?? options.deltas ?? false;
-  const sender = new EventSender({ sessionId: request.session ?? "", channel, hooks, parentId: parent?.run.session.id, deltas });
+  const sender = new EventSender({ sessionId: request.session ?? "", channel, hooks, parent: parent?.run.sender, deltas });
+  let detach = () => {};
   try {
     signal.throwIfAborted();
     opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
     sender.sessionId = opened.session.id;
+    if (parent === undefined) detach = environment.notices.attach((facts) => sender.send(facts));
     run = await beginPrompt(start, { environment, sender, deltas, ...opened });
     output = await answerPrompt(run);
   } catch (error) {
@@ -64,6 +66,7 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
   const result = makeResult(run, { failure, output, sessionId: sender.sessionId, durationMs: performance.now() - startedAt });
   // What observers did wrong is told before the last event.
   if (parent === undefined && !signal.aborted) await hooks.drain();
+  detach();
   sender.end({ type: "session.finish", result });
   return result;
 }
@@ -74,7 +77,10 @@ interface Beginning extends OpenedSession {
   deltas: boolean;
 }
 
-async function beginPrompt({ request, signal, channel, parent }: PromptStart, { environment, sender, deltas, session, resumed }: Beginning): Promise<PromptRun> {
+async function beginPrompt(
+  { request, signal, channel, parent }: PromptStart,
+  { environment, sender, deltas, session, resumed }: Beginning,
+): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
   // A child may have another profile, but never a wider mode than its parent.
   const config = parent === undefined ? environment.config : { ...environment.config, permissionMode: parent.run.config.permissionMode };
@@ -126,14 +132,14 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   return askUntilValid(routes, run);
 }
 
-/** `tools` of a request: run one after the other, then told to the model as if it had called them. */
+/** `tools` of a request: told to the model as if it had called them, and run one after the other. */
 async function runGivenCalls(given: NonNullable<PromptRequest["tools"]>, run: PromptRun): Promise<void> {
   const messageId = newId("msg");
   const calls = given.map(({ name, params }): AskedCall => ({ id: newId("call"), tool: name, input: JSON.stringify(params ?? {}) }));
-  const results: Message[] = [];
-  for (const call of calls) results.push(...(await answerCalls([call], messageId, createCallDependencies(run, runTask))));
   const asked = calls.map(({ id, tool }, index) => ({ type: "tool-call" as const, toolCallId: id, toolName: tool, input: given[index]?.params ?? {} }));
   await append(run, { role: "assistant", content: asked }, { id: messageId });
+  const results: Message[] = [];
+  for (const call of calls) results.push(...(await answerCalls([call], messageId, createCallDependencies(run, runTask))));
   const answers = results.flatMap((message) => (message.role === "tool" ? message.content : []));
   await append(run, { role: "tool", content: answers }, { id: newId("msg") });
   for (const message of results) if (message.role !== "tool") await append(run, message, { id: newId("msg") });

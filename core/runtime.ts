@@ -184,6 +184,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
     fetch,
     redactor,
     log,
+    notices,
     systemPrompt: systemPrompts(ground, config, fetch),
     ...createSpill(spillDir, redactor),
     ...open,
@@ -192,7 +193,6 @@ async function assemble(ground: Ground): Promise<Runtime> {
   };
   return createFace(environment, {
     sessions,
-    notices,
     closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)],
   });
 }
@@ -217,11 +217,10 @@ async function setUpPlugins(ground: Ground, { fetch, report }: { fetch: PluginCo
 
 interface Face {
   sessions: Sessions;
-  notices: Notices;
   closeAll: (() => Promise<void>)[];
 }
 
-function createFace(environment: PromptEnvironment, { sessions, notices, closeAll }: Face): Runtime {
+function createFace(environment: PromptEnvironment, { sessions, closeAll }: Face): Runtime {
   const { cwd, config, registry, redactor } = environment;
   const closing = new AbortController();
   const running = new Set<Promise<RunResult>>();
@@ -237,7 +236,6 @@ function createFace(environment: PromptEnvironment, { sessions, notices, closeAl
       const run = startPrompt(typeof request === "string" ? { message: request } : request, {
         ...promptOptions,
         environment,
-        notices,
         closing: closing.signal,
       });
       running.add(run.result);
@@ -257,17 +255,14 @@ function createFace(environment: PromptEnvironment, { sessions, notices, closeAl
 
 interface StartOptions extends PromptOptions {
   environment: PromptEnvironment;
-  notices: Notices;
   closing: AbortSignal;
 }
 
-function startPrompt(request: PromptRequest, { environment, notices, closing, ...options }: StartOptions): Run {
+function startPrompt(request: PromptRequest, { environment, closing, ...options }: StartOptions): Run {
   const channel = createChannel<AgentEvent>();
   const { signal, release } = joinSignals([options.signal, closing], limitsOf(environment.options.limits, environment.config).timeoutMs);
-  const detach = notices.attach(environment.hooks, channel.send);
   const result = runPrompt({ request, options, signal, channel }, environment).finally(() => {
     release();
-    detach();
     channel.close();
   });
   return { result, [Symbol.asyncIterator]: () => channel[Symbol.asyncIterator]() };

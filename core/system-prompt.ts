@@ -1,9 +1,11 @@
-import { readFile, realpath } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open, realpath } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname, join, relative, sep } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { errorMessage } from "./errors.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
+import { isBelow } from "./untrusted.ts";
 
 /** What every run is told. No date and no file tree: the text is the same in every request of a session, so providers can cache it. */
 const BASE = `You are an agent. You do the user's task with the tools you have, in as many steps as it takes, without asking back.
@@ -52,16 +54,15 @@ async function readInstructions(dependencies: SystemPromptDependencies): Promise
 }
 
 /** All copies of the first name that is found anywhere from the workspace's root down to the current directory. */
-async function readNearby({ cwd, root, log }: SystemPromptDependencies): Promise<string[]> {
+async function readNearby(dependencies: SystemPromptDependencies): Promise<string[]> {
+  const { cwd, root } = dependencies;
   const directories = directoriesBetween(root, cwd);
   for (const name of NAMES) {
     const found = [];
     for (const directory of directories) {
       const path = join(directory, name);
-      const text = await readText(path);
-      if (text === undefined) continue;
-      if (!(await realpath(path)).startsWith(root + sep)) log.warn(`${path} points outside the workspace and is not used.`);
-      else found.push(present(relative(cwd, path) || name, text));
+      const text = await readInside(path, dependencies);
+      if (text !== undefined) found.push(present(relative(cwd, path) || name, text));
     }
     if (found.length > 0) return found;
   }
@@ -75,14 +76,15 @@ function directoriesBetween(root: string, cwd: string): string[] {
 }
 
 /** A path, a glob or a URL of `instructions`. */
-async function readNamed(place: string, { cwd, fetch, log }: SystemPromptDependencies): Promise<string[]> {
+async function readNamed(place: string, dependencies: SystemPromptDependencies): Promise<string[]> {
+  const { cwd, fetch, log } = dependencies;
   try {
     if (/^https?:/.test(place)) return [present(place, await (await fetch(place, { timeoutMs: URL_LIMIT_MS, maxBytes: INSTRUCTION_BYTES })).text())];
     const pattern = place.startsWith("~/") ? join(homedir(), place.slice(2)) : place;
     const files = /[*?[{]/.test(pattern)
-      ? await (await import("tinyglobby")).glob(pattern, { cwd, absolute: true })
-      : [join(pattern.startsWith("/") ? "" : cwd, pattern)];
-    const texts = await Promise.all(files.sort().map(async (path) => [path, await readText(path)] as const));
+      ? await (await import("tinyglobby")).glob(pattern, { cwd, absolute: true, followSymbolicLinks: false })
+      : [resolve(cwd, pattern)];
+    const texts = await Promise.all(files.sort().map(async (path) => [path, await readInside(path, dependencies)] as const));
     const found = texts.flatMap(([path, text]) => (text === undefined ? [] : [present(relative(cwd, path), text)]));
     if (found.length === 0) log.warn(`The instructions ${place} match no file.`);
     return found;
@@ -94,8 +96,25 @@ async function readNamed(place: string, { cwd, fetch, log }: SystemPromptDepende
 
 const present = (name: string, text: string): string => `Instructions from: ${name}\n${text.trim()}`;
 
-/** Undefined for a file that is not there or cannot be read. */
+/** As `readText`; a path in the workspace must not lead out of it by a link. */
+async function readInside(path: string, { root, log }: SystemPromptDependencies): Promise<string | undefined> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real === undefined || !isBelow(root, path) || isBelow(root, real)) return real && readText(real);
+  log.warn(`${path} points outside the workspace and is not used.`);
+  return undefined;
+}
+
+/** The beginning of a file; undefined where it is not there, cannot be read, is binary, or is no regular one (a FIFO would never end). */
 async function readText(path: string): Promise<string | undefined> {
-  const bytes = await readFile(path).catch(() => undefined);
-  return bytes?.subarray(0, INSTRUCTION_BYTES).toString("utf8");
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
+  try {
+    if (!(await file?.stat())?.isFile()) return undefined;
+    const { buffer, bytesRead } = await file!.read(Buffer.alloc(INSTRUCTION_BYTES), 0, INSTRUCTION_BYTES, 0);
+    const bytes = buffer.subarray(0, bytesRead);
+    return bytes.includes(0) ? undefined : bytes.toString("utf8");
+  } catch {
+    return undefined;
+  } finally {
+    await file?.close();
+  }
 }

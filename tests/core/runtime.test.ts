@@ -110,8 +110,12 @@ describe("a prompt", () => {
   });
 
   test("shows deltas only to those who want them", async () => {
+    const progressing = make((_, { progress }) => {
+      progress({ title: "half" });
+      return "";
+    });
     const agent = await start({
-      plugins: [plugin({ tools: [make((_, { progress }) => (progress({ title: "half" }), ""))] })],
+      plugins: [plugin({ tools: [progressing] })],
       script: [call("it"), { text: "Hi.", reasoning: "hm" }],
     });
     const events = await readAll(agent.runtime.prompt("go"));
@@ -224,32 +228,14 @@ describe("an answer that is none", () => {
   });
 
   test("is asked for again, then the next of the chain, and the result names who answered", async () => {
-    const other = plugin(
-      {
-        providers: [
-          provider({
-            id: "other",
-            keyless: true,
-            create: () => () =>
-              ({
-                specificationVersion: "v3",
-                doStream: async () => ({
-                  stream: new ReadableStream({
-                    start: (c) => (
-                      c.enqueue(delta("From the other.")), c.enqueue({ type: "finish", finishReason: { unified: "stop", raw: "stop" }, usage: {} }), c.close()
-                    ),
-                  }),
-                }),
-              }) as never,
-          }),
-        ],
-      },
-      "other",
-    );
-    const { result, events } = await one(fail(503), { plugins: [other], config: { fallback: ["other/b"], retry: { maxRetries: 0 } } });
-    expect(result).toMatchObject({ text: "From the other.", model: "other/b", exitCode: 0, costSource: "unknown" });
+    const other = raw(async (send) => {
+      send(delta("From the other."));
+      send({ type: "finish", finishReason: { unified: "stop", raw: "stop" }, usage: {} as never });
+    });
+    const { result, events } = await one(fail(503), { plugins: [other], config: { fallback: ["raw/b"], retry: { maxRetries: 0 } } });
+    expect(result).toMatchObject({ text: "From the other.", model: "raw/b", exitCode: 0, costSource: "unknown" });
     expect(result).not.toHaveProperty("costUsd");
-    expect(ofType(events, "fallback")).toMatchObject([{ from: "scripted/model", to: "other/b", error: { code: "OVERLOADED" } }]);
+    expect(ofType(events, "fallback")).toMatchObject([{ from: "scripted/model", to: "raw/b", error: { code: "OVERLOADED" } }]);
   });
 
   test("because the conversation is too long is compacted once and asked again", async () => {
@@ -327,7 +313,7 @@ describe("a request with more than words", () => {
       tools: [{ name: "noop", params: { n: 1 } }, { name: "nothing" }, { name: "noop", params: { n: 2 } }],
     });
     expect(report.toolOutputs).toEqual(["did 1", expect.stringContaining('There is no tool "nothing"'), "did 2"]);
-    const [, user, assistant, results] = agent.requests[0]?.prompt as any[];
+    const [, user, assistant, results] = (agent.requests[0]?.prompt ?? []) as any[];
     expect(user.content[0].text).toBe("look");
     expect(assistant.content.map((part: any) => [part.toolName, part.input])).toEqual([
       ["noop", { n: 1 }],
@@ -607,7 +593,10 @@ describe("a task", () => {
 describe("an abort", () => {
   test("in the middle of a tool ends the run, and the session can go on", async () => {
     const abort = new AbortController();
-    const stuck = make((_, { signal }) => (setImmediate(() => abort.abort()), signal.aborted ? "" : never));
+    const stuck = make(() => {
+      setImmediate(() => abort.abort());
+      return never;
+    });
     const agent = await start({ plugins: [plugin({ tools: [stuck, noop] })], script: [calls(["it", {}], ["noop", {}]), say("Going on.")] });
     const { result, events } = await agent.prompt("go", { signal: abort.signal });
     expect(result).toMatchObject({ status: "interrupted", exitCode: 130, steps: 1, error: { code: "INTERRUPTED" } });
@@ -625,8 +614,12 @@ describe("an abort", () => {
       return never;
     });
     const seen: string[] = [];
+    const show = (text: string) => {
+      seen.push(text);
+      abort.abort();
+    };
     const agent = await start({
-      plugins: [deaf, hooked({ on: { "text.delta": ({ delta }) => void (seen.push(delta), abort.abort()) } })],
+      plugins: [deaf, hooked({ on: { "text.delta": ({ delta }) => show(delta) } })],
       config: { model: "raw/m" },
     });
     const report = await agent.prompt("go", { signal: abort.signal });
@@ -664,8 +657,13 @@ describe("an abort", () => {
   test("leaves a tool that does not heed it nothing more to say after the last event", async () => {
     const abort = new AbortController();
     let progress = (_: { title: string }) => {};
+    const stuck = make((_, context) => {
+      progress = context.progress;
+      setImmediate(() => abort.abort());
+      return never;
+    });
     const agent = await start({
-      plugins: [plugin({ tools: [make((_, context) => ((progress = context.progress), setImmediate(() => abort.abort()), never))] })],
+      plugins: [plugin({ tools: [stuck] })],
       script: [call("it")],
     });
     const run = agent.runtime.prompt("go", { signal: abort.signal, deltas: true });
@@ -695,9 +693,10 @@ describe("plugins", () => {
     const lazy: LazyPlugin = {
       name: "lazy",
       provides: { providers: ["raw"], commands: ["greet"] },
-      load: async () => (
-        loaded++, { default: definePlugin({ name: "lazy", setup: () => ({ commands: [{ name: "greet", description: "", run: () => 0 }] }) }) }
-      ),
+      load: async () => {
+        loaded++;
+        return { default: definePlugin({ name: "lazy", setup: () => ({ commands: [{ name: "greet", description: "", run: () => 0 }] }) }) };
+      },
     };
     const agent = await start({ plugins: [lazy] });
     await agent.prompt("go");

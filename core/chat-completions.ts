@@ -193,7 +193,12 @@ interface ExactContext {
 /** What the raw chunks have said so far. */
 interface Wire {
   calls: CallTracker;
-  hasFinish: boolean;
+  /** The provider's own word for how the answer ended. */
+  finish: string | undefined;
+  /** The last chunk held no word of the answer: at most its end and its bill. */
+  isBill: boolean;
+  /** The bill could not be read: the SDK takes that for a failure of the whole answer. */
+  hasBadBill: boolean;
   costUsd: number | undefined;
   /** Characters of the answer. */
   length: number;
@@ -205,7 +210,7 @@ type Emit = (part: LanguageModelV3StreamPart) => void;
 
 function exactStream(source: ReadableStream<LanguageModelV3StreamPart>, context: ExactContext): ReadableStream<LanguageModelV3StreamPart> {
   const reader = source.getReader();
-  const wire: Wire = { calls: createCallTracker(), hasFinish: false, costUsd: undefined, length: 0, hasFailed: false };
+  const wire: Wire = { calls: createCallTracker(), finish: undefined, isBill: false, hasBadBill: false, costUsd: undefined, length: 0, hasFailed: false };
   return new ReadableStream<LanguageModelV3StreamPart>(
     {
       async pull(controller) {
@@ -235,7 +240,7 @@ async function readPart(
   try {
     const { done, value } = await reader.read();
     if (done) {
-      if (!wire.hasFinish) emit({ type: "error", error: cut(wire, context) });
+      if (wire.finish === undefined) emit({ type: "error", error: cut(wire, context) });
       return true;
     }
     passPart(value, { emit, wire, context });
@@ -260,6 +265,8 @@ function passPart(part: LanguageModelV3StreamPart, { emit, wire, context }: { em
       return;
     case "error":
       context.signal?.throwIfAborted();
+      wire.hasBadBill ||= isBadBill(part.error, wire);
+      if (wire.hasBadBill) return;
       wire.hasFailed = true;
       emit({ type: "error", error: toStreamError(part.error, wire, context) });
       return;
@@ -275,7 +282,7 @@ function passFinish(
   part: Extract<LanguageModelV3StreamPart, { type: "finish" }>,
   { emit, wire, context }: { emit: Emit; wire: Wire; context: ExactContext },
 ): void {
-  if (!wire.hasFinish) {
+  if (wire.finish === undefined) {
     wire.hasFailed = true;
     emit({ type: "error", error: cut(wire, context) });
     return;
@@ -286,12 +293,23 @@ function passFinish(
     emit({ type: "tool-input-end", id: call.id });
     emit({ type: "tool-call", toolCallId: call.id, toolName: call.name, input: call.input, ...(metadata && { providerMetadata: metadata }) });
   }
-  const { unified, raw } = part.finishReason;
+  const { unified, raw } = wire.hasBadBill ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish } : part.finishReason;
   const isCalling = calls.length > 0 && (unified === "stop" || unified === "other");
   const providerMetadata: SharedV3ProviderMetadata = { ...part.providerMetadata };
   if (wire.costUsd !== undefined) providerMetadata["agent-runtime"] = { costUsd: wire.costUsd };
   emit({ ...part, finishReason: { unified: isCalling ? "tool-calls" : unified, raw }, providerMetadata });
 }
+
+/** Numbers that a server got wrong are no reason to lose the answer that was complete before them. */
+const isBadBill = (error: unknown, { finish, isBill }: Wire): boolean => finish !== undefined && isBill && (error as Error).name === "AI_TypeValidationError";
+
+const FINISH_REASONS: Record<string, "stop" | "length" | "content-filter" | "tool-calls"> = {
+  stop: "stop",
+  length: "length",
+  content_filter: "content-filter",
+  tool_calls: "tool-calls",
+  function_call: "tool-calls",
+};
 
 /** An answer that goes on for ever is stopped here: 32 Mi characters. */
 const ANSWER_LIMIT = 32 * 1024 * 1024;
@@ -306,13 +324,19 @@ function readRaw(value: unknown, emit: Emit, wire: Wire): void {
   const choice = Array.isArray(choices) ? choices[0] : undefined;
   const failure = error ?? choice?.error ?? (choice?.finish_reason === "error" ? { message: "the provider ended the answer with an error." } : undefined);
   if (failure !== undefined && failure !== null) throw new ChatError(failure);
-  if (choice?.finish_reason !== undefined && choice.finish_reason !== null) wire.hasFinish = true;
+  if (choice?.finish_reason !== undefined && choice.finish_reason !== null) wire.finish = String(choice.finish_reason);
   wire.costUsd = readCost(usage) ?? wire.costUsd;
-  wire.length += typeof choice?.delta?.content === "string" ? choice.delta.content.length : 0;
+  const length = lengthOf(choice?.delta);
+  wire.length += length;
+  wire.isBill = length === 0;
   const deltas = choice?.delta?.[RENAMED] ?? choice?.delta?.tool_calls;
   if (Array.isArray(deltas)) for (const delta of deltas) for (const part of wire.calls.push(delta)) wire.length += passDelta(part, emit);
-  if (wire.length > ANSWER_LIMIT)
-    throw new AgentError("RESPONSE_INVALID", { model: "the model", reason: `the answer is longer than ${ANSWER_LIMIT} characters.` });
+  if (wire.length > ANSWER_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${ANSWER_LIMIT} characters` });
+}
+
+/** Characters of text and of thoughts. */
+function lengthOf(delta: Record<string, unknown> = {}): number {
+  return ["content", "reasoning", "reasoning_content"].reduce((sum, name) => sum + (typeof delta[name] === "string" ? delta[name].length : 0), 0);
 }
 
 function passDelta(part: LanguageModelV3StreamPart, emit: Emit): number {
@@ -346,7 +370,7 @@ function cut(wire: Wire, { modelId }: ExactContext): AgentError {
 function toStreamError(error: unknown, wire: Wire, context: ExactContext): unknown {
   const inner = unwrap(error);
   if (inner instanceof AgentError || !(inner instanceof Error)) return inner instanceof AgentError || inner instanceof ChatError ? inner : new ChatError(inner);
-  if (inner.name === "AI_InvalidResponseDataError" && !wire.hasFinish) return cut(wire, context);
+  if (inner.name === "AI_InvalidResponseDataError" && wire.finish === undefined) return cut(wire, context);
   if (inner.name !== "AI_JSONParseError" && inner.name !== "AI_TypeValidationError") return inner;
   const text = (inner as { text?: unknown }).text;
   const reason = typeof text === "string" ? `a line of its stream is not JSON: ${text.slice(0, QUOTE_LIMIT)}` : inner.message.slice(0, QUOTE_LIMIT);

@@ -44,7 +44,7 @@ const DONE = /(?:^|\n)data:\s*\[DONE\]\s*$/;
 
 /**
  * Joins events of one read that differ in nothing but one text of `choices[0].delta`: content, reasoning, or arguments of a call. Works on Latin-1 strings, one
- * character a byte, so a UTF-8 character is never torn: only whole events leave. Throws RESPONSE_INVALID at 16 MiB of one event.
+ * character a byte, so a UTF-8 character is never torn: only whole events leave. Throws ANSWER_TOO_LONG at 16 MiB of one event.
  */
 export function createDeltaMerger(): DeltaMerger {
   let [tail, heldReturn, isDone] = ["", false, false];
@@ -65,8 +65,7 @@ export function createDeltaMerger(): DeltaMerger {
       const events = end === 0 ? "" : tail + text.slice(0, end);
       tail = end === 0 ? tail + text : text.slice(end);
       if (text !== "") endsInNewline = text.endsWith("\n") && tail !== "";
-      if (tail.length > EVENT_LIMIT)
-        throw new AgentError("RESPONSE_INVALID", { model: "the model", reason: `an event of its stream is longer than ${EVENT_LIMIT} bytes.` });
+      if (tail.length > EVENT_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${EVENT_LIMIT} bytes in one event` });
       return events === "" ? NOTHING : take(events);
     },
     end() {

@@ -145,6 +145,13 @@ export const ERRORS = {
     hint: "Raise headerTimeout or chunkTimeout of the provider, or name another model with --fallback.",
   },
   NETWORK_FAILED: { ...transient, message: "{model} could not be reached: {reason}", hint: "Check the network, the proxy and the base URL of the provider." },
+  TLS_FAILED: {
+    recovery: "fallback",
+    exit: 4,
+    name: "APIError",
+    message: "{model} could not be reached safely: {reason}",
+    hint: "Check the base URL of the provider; NODE_EXTRA_CA_CERTS names the certificates of further authorities.",
+  },
   RESPONSE_INVALID: {
     ...transient,
     message: "{model} answered with something that is not a model's answer: {reason}",
@@ -163,6 +170,14 @@ export const ERRORS = {
     name: "APIError",
     message: "{model} gave an empty answer.",
     hint: "Try again, or name another model with --fallback.",
+  },
+
+  ANSWER_TOO_LONG: {
+    recovery: "fallback",
+    exit: 4,
+    name: "APIError",
+    message: "The answer of {model} has no end: it is longer than {limit}.",
+    hint: "Set --max-output-tokens, or choose another model.",
   },
 
   // limits

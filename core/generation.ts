@@ -14,7 +14,7 @@ import { crcOf, formatRecord, type KnownDamage, type Lines, type Operation, read
  */
 
 export type StoreFs = LockFs &
-  Pick<typeof nodeFs, "readFileSync" | "writeSync" | "fsyncSync" | "fdatasyncSync" | "fstatSync" | "lstatSync" | "mkdirSync" | "renameSync">;
+  Pick<typeof nodeFs, "readFileSync" | "writeSync" | "fsyncSync" | "fdatasync" | "fdatasyncSync" | "fstatSync" | "lstatSync" | "mkdirSync" | "renameSync">;
 
 export type Data = Record<string, Record<string, unknown>>;
 

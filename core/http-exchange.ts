@@ -15,7 +15,7 @@ export interface HttpLimits {
 
 /** Where an exchange broke. `code` is Node's, for example ECONNREFUSED; TLS errors have one of theirs. */
 export interface Failure {
-  stage: "connect" | "headers" | "stall" | "network" | "size";
+  stage: "connect" | "headers" | "stall" | "network" | "tls" | "cut" | "size";
   reason: string;
   code?: string;
 }
@@ -317,7 +317,7 @@ function listen(transfer: Transfer, controller: ReadableStreamDefaultController<
     controller.close();
   });
   source.on("error", (error: NodeJS.ErrnoException) => flight.fail(plan.toError(explain(error, plan.url))));
-  source.on("close", () => transfer.isOver || flight.fail(plan.toError({ stage: "network", reason: CUT, code: "ECONNRESET" })));
+  source.on("close", () => transfer.isOver || flight.fail(plan.toError({ stage: "cut", reason: CUT, code: "ECONNRESET" })));
 }
 
 function passPiece(transfer: Transfer, piece: Buffer, controller: ReadableStreamDefaultController<Uint8Array>): void {
@@ -383,8 +383,11 @@ function explain(error: NodeJS.ErrnoException, url: URL): Failure {
     Z_DATA_ERROR: "its compressed body is damaged.",
     Z_BUF_ERROR: "its compressed body is damaged.",
   };
-  const reason = reasons[code] ?? (isTlsCode(code) ? `no secure connection to ${url.host}: ${error.message}` : `${url.host}: ${error.message}`);
-  return { stage: "network", reason: `${reason.replace(/\.?$/, "")} (${code}).`, code };
+  const isTls = reasons[code] === undefined && isTlsCode(code);
+  const said = code === "EPROTO" ? "the server does not speak TLS" : error.message;
+  const known = reasons[code] ?? `${isTls ? `no secure connection to ${url.host}` : url.host}: ${said}`;
+  const stage = isTls ? "tls" : reasons[code] === CUT || code.startsWith("Z_") ? "cut" : "network";
+  return { stage, reason: `${known.replace(/\.?$/, "")} (${code}).`, code };
 }
 
 export interface RedirectPlan {

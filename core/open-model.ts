@@ -91,6 +91,8 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   for (const secret of secrets) dependencies.redactor.add(secret);
   if (options.apiKey === undefined && !provider.keyless)
     throw new AgentError("KEY_MISSING", { provider: provider.id, variable: provider.env?.[0] ?? `provider.${provider.id}.options.apiKey` });
+  if (options.apiKey !== undefined && !/^[\x20-\x7e]*$/.test(options.apiKey))
+    throw new AgentError("OPTION_INVALID", { option: `The key of ${provider.id} from ${keySource}`, reason: "it holds a character that no key has. Copy it again." });
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
   return { provider, keySource: keySource ?? "no key", factory: () => (factory ??= make()) };

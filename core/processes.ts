@@ -12,7 +12,7 @@ const KILL_WAIT_MS = 500;
 const POLL_MS = 10;
 const SWEEP_ROUNDS = 10;
 /** In this time only the mark tells what a command has started. */
-const TELL_DELAY_MS = 10;
+const TELL_DELAY_MS = 100;
 /** Processes that are looked at in one turn of the event loop; about 20 µs each. */
 const SWEEP_BATCH = 256;
 

@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { abortError, wait } from "./abort.ts";
 import { readAttachments } from "./attach.ts";
 import { createCallDependencies, DEEPEST_NESTING } from "./call-context.ts";
@@ -23,7 +22,6 @@ import { type Route, route, withCompaction } from "./route.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { toJsonSchema } from "./schema.ts";
 import { selectTools } from "./select-tools.ts";
-import type { Session } from "./session.ts";
 import type { TaskOptions, TaskResult } from "./tool.ts";
 import { answerCalls } from "./tool-call.ts";
 import type { AskedCall, Turn } from "./turn.ts";
@@ -305,7 +303,7 @@ function count(run: PromptRun, turn: Turn, model: string): void {
 async function finishStep(run: PromptRun, { step, messageId, model, turn }: AskedStep): Promise<void> {
   await run.durable;
   const slash = model.indexOf("/");
-  run.durable = run.sender.sendAfter(commitSoon(run.session), {
+  run.durable = run.sender.sendAfter(run.session.commit(), {
     type: "step.finish",
     step,
     messageId,
@@ -320,12 +318,6 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
       ...(turn.respondedModelId !== undefined && { respondedModelId: turn.respondedModelId }),
     },
   });
-}
-
-/** Syncing blocks for about a millisecond: it is done while the provider works on the request that leaves in this turn of the event loop. */
-async function commitSoon(session: Session): Promise<void> {
-  await nextTurn();
-  await session.commit();
 }
 
 /** The model reads in the results that it repeats itself, before the run is stopped for it. */

@@ -33,7 +33,8 @@ export function toProviderError(error: unknown, asked: AskedModel, now: number):
   const inner = innermost(error);
   if (inner instanceof AgentError) return withModel(inner, asked);
   const status = statusOf(error);
-  const data = { ...asked, status, reason: reasonOf(error), ...retryAfter(error, now) };
+  const wait = retryAfter(error, now);
+  const data = { ...asked, status, reason: `${reasonOf(error)}${sayWait(wait)}`, ...wait };
   const code = status === undefined ? codeWithoutStatus(error) : codeOfStatus(status, `${data.reason} ${bodyOf(error)}`);
   return new AgentError(code, { ...data, source: asked.keySource }, { cause: error });
 }
@@ -75,9 +76,12 @@ function codeWithoutStatus(error: unknown): ErrorCode {
   const name = error instanceof Error ? error.name : "";
   if (/JSONParse|TypeValidation|InvalidResponseData|EmptyResponseBody/.test(name)) return "RESPONSE_INVALID";
   if (/LoadAPIKey/.test(name)) return "KEY_MISSING";
-  if (/InvalidPrompt|UnsupportedFunctionality|InvalidArgument/.test(name)) return "REQUEST_INVALID";
+  if (/InvalidPrompt|UnsupportedFunctionality|InvalidArgument/.test(name) || isRefusedByNode(error)) return "REQUEST_INVALID";
   return "STREAM_CUT";
 }
+
+/** What Node does not send at all: a header with a line break, a body of the wrong kind. */
+const isRefusedByNode = (error: unknown): boolean => error instanceof TypeError && String((error as NodeJS.ErrnoException).code).startsWith("ERR_");
 
 const MESSAGE_LIMIT = 500;
 
@@ -99,13 +103,15 @@ const bodyOf = (error: unknown): string => {
   return typeof responseBody === "string" ? responseBody.slice(0, 4000) : "";
 };
 
+const sayWait = ({ retryAfterMs = 0 }: { retryAfterMs?: number }): string => (retryAfterMs > 0 ? ` (it asks to wait ${Math.ceil(retryAfterMs / 1000)} s)` : "");
+
 /** `retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110, 10.2.3), in ms from now. */
 function retryAfter(error: unknown, now: number): { retryAfterMs?: number } {
   const headers = (error as CallError | undefined)?.responseHeaders ?? {};
   const ms = Number.parseFloat(headers["retry-after-ms"] ?? "");
   if (Number.isFinite(ms) && ms >= 0) return { retryAfterMs: Math.ceil(ms) };
-  const value = headers["retry-after"];
-  if (value === undefined) return {};
+  const value = headers["retry-after"]?.trim();
+  if (!value) return {};
   const seconds = Number(value);
   if (Number.isFinite(seconds)) return seconds >= 0 ? { retryAfterMs: Math.ceil(seconds * 1000) } : {};
   const date = Date.parse(value);

@@ -35,6 +35,8 @@ export interface RetryOptions {
 /** First wait in ms, doubled with each try, and its cap: exponential back-off with full jitter. */
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
+/** Retries of a model that gives empty answers: it did answer, and more of the same is all that is to be expected. */
+const EMPTY_RETRIES = 2;
 /** How long a failed model is passed over while another is available. */
 const REST_MS = 30_000;
 
@@ -103,13 +105,16 @@ async function askWithRetries(route: Route, { request, step, options, dependenci
       step.signal.throwIfAborted();
       if (watch.shown()) step.emit({ type: "text.void", messageId: step.messageId, reason: error instanceof AgentError ? error.code : "INTERNAL" });
       const delayMs = delayBefore(attempt, error, dependencies);
-      if (delayMs === undefined || attempt > options.maxRetries || dependencies.now() + delayMs > deadline) throw error;
+      if (delayMs === undefined || attempt > retriesFor(error, options) || dependencies.now() + delayMs > deadline) throw error;
       const { code, message } = error as AgentError;
       step.emit({ type: "retry", attempt, delayMs, error: { code, message }, model: route.model });
       await dependencies.wait(delayMs, step.signal);
     }
   }
 }
+
+const retriesFor = (error: unknown, { maxRetries }: RetryOptions): number =>
+  error instanceof AgentError && error.code === "ANSWER_EMPTY" ? Math.min(EMPTY_RETRIES, maxRetries) : maxRetries;
 
 /** Notes whether anything of an answer was shown. */
 function watchShown(emit: Emit): { emit: Emit; shown(): boolean } {

@@ -95,12 +95,12 @@ export async function openStore<T>(options: StoreOptions<T>): Promise<Store<T>> 
     },
     // The work is done when this returns; the promise is lowdb's.
     write: () => low.write(),
-    sync: async () => adapter.sync(low.data),
+    sync: () => adapter.sync(low.data),
     // Not `low.read()`: between its reading and its assignment another put could happen and be lost.
     refresh: async () => {
       low.data = adapter.reload(low.data);
     },
-    close: async () => adapter.close(low.data),
+    close: () => adapter.close(low.data),
     get persisted() {
       return !adapter.degraded;
     },
@@ -153,7 +153,8 @@ class JournalAdapter implements Adapter<Data> {
   readonly #place: { fs: StoreFs; dir: string; version: number };
   readonly #writer = randomLetters(8, randomBytes);
   readonly #changed = new Map<string, Change>();
-  readonly #unsynced = new Map<string, Omit<Change, "json">>();
+  #unsynced = new Map<string, Omit<Change, "json">>();
+  #syncing: Promise<void> = Promise.resolve();
   #reported: KnownDamage[] = [];
   #recordCount = 0;
   #journal: Journal | undefined;
@@ -206,26 +207,39 @@ class JournalAdapter implements Adapter<Data> {
     this.#flush(data);
   }
 
-  sync(data: Data): void {
+  /** One at a time: what is called meanwhile waits for its turn. */
+  sync(data: Data): Promise<void> {
+    this.#syncing = this.#syncing.then(() => this.#sync(data));
+    return this.#syncing;
+  }
+
+  async close(data: Data): Promise<void> {
+    await this.sync(data);
+    this.#closeJournal();
+  }
+
+  async #sync(data: Data): Promise<void> {
     this.#flush(data);
     if (this.degraded || this.#unsynced.size === 0) return;
+    const syncing = this.#unsynced;
+    this.#unsynced = new Map();
     try {
-      const { fs } = this.#place;
-      fs.fdatasyncSync(this.#openJournal(data).fd);
+      await this.#syncJournal(this.#openJournal(data).fd);
       this.#syncNames();
-      this.#unsynced.clear();
     } catch (error) {
       // After a sync that failed the system may have dropped the pages: only writing them again makes them safe.
-      for (const change of this.#unsynced.values()) this.#markAgain(data, change.collection, change.id);
+      for (const change of [...syncing.values(), ...this.#unsynced.values()]) this.#markAgain(data, change.collection, change.id);
       this.#fail(error);
       return;
     }
     if (this.#isCompactionDue(data)) this.#compact();
   }
 
-  close(data: Data): void {
-    this.sync(data);
-    this.#closeJournal();
+  /** A store of our own is synced aside. In a shared one another process may make us let go of the journal meanwhile, so that one is synced at once. */
+  async #syncJournal(fd: number): Promise<void> {
+    const { fs } = this.#place;
+    if (this.#options.access !== "exclusive") return fs.fdatasyncSync(fd);
+    await new Promise<void>((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve())));
   }
 
   #load(): Loaded {
@@ -293,7 +307,8 @@ class JournalAdapter implements Adapter<Data> {
   /** Asked after a write: before it, the answer could be out of date when the write happens. */
   #isCurrent(journal: Journal): boolean {
     const { fs, dir } = this.#place;
-    const next = fs.lstatSync(join(dir, `snapshot.${journal.generation + 1}`), { throwIfNoEntry: false });
+    const isAlone = this.#options.access === "exclusive";
+    const next = isAlone ? undefined : fs.lstatSync(join(dir, `snapshot.${journal.generation + 1}`), { throwIfNoEntry: false });
     const { nlink, size } = fs.fstatSync(journal.fd);
     journal.bytes = size;
     return next === undefined && nlink > 0;

@@ -102,7 +102,7 @@ function foldPart(fold: Fold, part: LanguageModelV3StreamPart, context: TurnCont
       closeCall(fold, part);
       return;
     case "response-metadata":
-      fold.respondedModelId = part.modelId ?? fold.respondedModelId;
+      fold.respondedModelId ??= part.modelId;
       return;
     case "finish":
       fold.finish = part;

@@ -27,8 +27,8 @@ const plainHeaders = (headers: Options["headers"]): Record<string, string> =>
 function baseOf(id: string, options: Options): string {
   if (!options.baseURL)
     throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: "it is not set, for example http://127.0.0.1:8080/v1." });
-  if (!URL.canParse(options.baseURL))
-    throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: `"${options.baseURL}" is not a URL.` });
+  if (!URL.canParse(options.baseURL) || !/^https?:/i.test(options.baseURL))
+    throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: `"${options.baseURL}" is not a URL of http or https.` });
   return options.baseURL.replace(/\/+$/, "");
 }
 

@@ -9,16 +9,30 @@ const BODY_OPTIONS = ["models", "provider", "plugins", "transforms", "reasoning"
 
 type Options = Record<string, unknown> & { apiKey?: string; baseURL?: string; headers?: Record<string, unknown> };
 
+/** Variables and the option that each one sets. */
+const VARIABLES = {
+  OPENROUTER_BASE_URL: "baseURL",
+  OPENROUTER_SITE_URL: "siteUrl",
+  OPENROUTER_APP_NAME: "appName",
+  OPENROUTER_MAX_TOKENS: "maxTokens",
+  OPENROUTER_TEMPERATURE: "temperature",
+  OPENROUTER_TIMEOUT: "timeoutSeconds",
+  OPENROUTER_DEFAULT_MODEL: "defaultModel",
+  OPENROUTER_MAX_CONTEXT_MESSAGES: "maxContextMessages",
+};
+
+function refuseOption(name: string, reason: string): never {
+  const variable = Object.entries(VARIABLES).find(([, option]) => option === name)?.[0];
+  throw new AgentError("OPTION_INVALID", { option: `provider.openrouter.options.${name} (${variable})`, reason });
+}
+
 /** A number of an option, which the environment gives as text; undefined where it is not set. */
-function readNumber(options: Options, name: string, least: number): number | undefined {
+function readNumber(options: Options, name: string, { least, isWhole = false }: { least: number; isWhole?: boolean }): number | undefined {
   const value = options[name];
   if (value === undefined || value === null || value === "" || value === false) return undefined;
   const number = Number(value);
-  if (Number.isFinite(number) && number >= least) return number;
-  throw new AgentError("OPTION_INVALID", {
-    option: `provider.openrouter.options.${name}`,
-    reason: `${JSON.stringify(value)} is not a number from ${least} up.`,
-  });
+  if (Number.isFinite(number) && number >= least && (!isWhole || Number.isInteger(number))) return number;
+  return refuseOption(name, `${JSON.stringify(value)} is not a ${isWhole ? "whole " : ""}number from ${least} up.`);
 }
 
 /** OpenRouter's attribution: who asks. `false` leaves a header out. */
@@ -32,7 +46,10 @@ function attribution({ siteUrl, appName, headers }: Options): Record<string, str
   return Object.fromEntries(Object.entries(all).filter(([key]) => !refused.includes(key.toLowerCase()))) as Record<string, string>;
 }
 
-const baseOf = (options: Options): string => String(options.baseURL || BASE_URL).replace(/\/+$/, "");
+function baseOf(options: Options): string {
+  const base = String(options.baseURL || BASE_URL).replace(/\/+$/, "");
+  return URL.canParse(base) && /^https?:/i.test(base) ? base : refuseOption("baseURL", `"${base}" is not a URL of http or https.`);
+}
 
 /** OpenRouter's own routers are ids of its vendor "openrouter": `openrouter/auto` names the model `openrouter/auto`. */
 const toApiId = (id: string): string => (id.includes("/") ? id : `openrouter/${id}`);
@@ -83,26 +100,17 @@ const openrouter = provider({
   id: "openrouter",
   name: "OpenRouter",
   env: ["OPENROUTER_API_KEY"],
-  envOptions: {
-    OPENROUTER_BASE_URL: "baseURL",
-    OPENROUTER_SITE_URL: "siteUrl",
-    OPENROUTER_APP_NAME: "appName",
-    OPENROUTER_MAX_TOKENS: "maxTokens",
-    OPENROUTER_TEMPERATURE: "temperature",
-    OPENROUTER_TIMEOUT: "timeoutSeconds",
-    OPENROUTER_DEFAULT_MODEL: "defaultModel",
-    OPENROUTER_MAX_CONTEXT_MESSAGES: "maxContextMessages",
-  },
+  envOptions: VARIABLES,
   // A free model with tools. The date says when it was chosen; free models come and go.
   defaultModel: { id: "meta-llama/llama-3.3-70b-instruct:free", date: "2026-11-20" },
 
   async create(options, { fetch }) {
-    const seconds = readNumber(options, "timeoutSeconds", 0.001);
+    const seconds = readNumber(options, "timeoutSeconds", { least: 0.001 });
     const limits = seconds === undefined ? {} : { headersTimeoutMs: seconds * 1000, chunkTimeoutMs: seconds * 1000 };
     const defaults: CallDefaults = {
-      maxOutputTokens: readNumber(options, "maxTokens", 1),
-      temperature: readNumber(options, "temperature", 0),
-      maxMessages: readNumber(options, "maxContextMessages", 1),
+      maxOutputTokens: readNumber(options, "maxTokens", { least: 1, isWhole: true }),
+      temperature: readNumber(options, "temperature", { least: 0 }),
+      maxMessages: readNumber(options, "maxContextMessages", { least: 1, isWhole: true }),
     };
     const body = Object.fromEntries(BODY_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
     // The package prints warnings on stderr unless it is told not to.

@@ -205,7 +205,7 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
 
   test("reports a connection that is lost in the answer", async () => {
     const parts = await ask(name, raw(chunk({ content: "Hel" }), { delayMs: 30 }, "DROP"));
-    expect(errorOf(parts)).toMatchObject({ code: "NETWORK_FAILED" });
+    expect(errorOf(parts)).toMatchObject({ code: "STREAM_CUT" });
   });
 
   test("reports an answer that stalls", async () => {

@@ -109,7 +109,7 @@ describe("the one HTTP client", () => {
 
   test("reports a compressed body that is damaged", async () => {
     const { origin } = await serve([{ body: Buffer.from("this is no gzip at all"), headers: { "content-encoding": "gzip" } }]);
-    expect((await failure((await createFetch()(origin)).text())).code).toBe("NETWORK_FAILED");
+    expect((await failure((await createFetch()(origin)).text())).code).toBe("STREAM_CUT");
   });
 
   test("says what kept it from connecting, with the host and without the path", async () => {
@@ -136,9 +136,9 @@ describe("the one HTTP client", () => {
   test("reports a body that is cut, also behind a Content-Length", async () => {
     const { origin } = await serve([{ raw: ["data: 1\n\n", { delayMs: 20 }, "DROP"] }]);
     const error = await failure((await createFetch()(origin)).text());
-    expect([error.code, error.data.cause]).toEqual(["NETWORK_FAILED", "ECONNRESET"]);
+    expect([error.code, error.data.cause]).toEqual(["STREAM_CUT", "ECONNRESET"]);
     const url = await serveSockets((socket) => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort"));
-    expect((await failure((await createFetch()(url)).text())).code).toBe("NETWORK_FAILED");
+    expect((await failure((await createFetch()(url)).text())).code).toBe("STREAM_CUT");
   });
 
   test("gives up when no connection stands in time", async () => {

@@ -14,7 +14,8 @@ async function resolve(wish: ModelWish, over: Partial<ChainDependencies> = {}) {
     providerIds: () => providers,
     findProvider: async (id) =>
       providers.includes(id) ? provider({ id, defaultModel: { id: "vendor/default", date: "2026-01-01" }, create: () => () => ({}) as never }) : undefined,
-    keyedDefaults: async () => [],
+    defaultModel: async () => ({ id: "vendor/default", source: "default" }),
+    keyedProviders: async () => [],
     ...over,
   });
   return { ...chain, ids: ids.map(formatModelId) };
@@ -49,21 +50,31 @@ describe("the model of a prompt", () => {
   });
 
   test("is the default of the only provider with a key where nobody says anything", async () => {
-    const keyedDefaults = async () => [{ provider: "openrouter", model: "vendor/free:free" }];
-    expect(await resolve({}, { keyedDefaults })).toMatchObject({ ids: ["openrouter/vendor/free:free"], source: "default", requested: null });
+    const keyedProviders = async () => ["openrouter"];
+    expect(await resolve({}, { keyedProviders })).toMatchObject({ ids: ["openrouter/vendor/default"], source: "default", requested: null });
+  });
+
+  test("is what a variable names, however many keys there are, and its short name is known", async () => {
+    const keyedProviders = async () => ["demo", "openrouter"];
+    const defaultModel: ChainDependencies["defaultModel"] = async (id) => (id === "openrouter" ? { id: "gpt-4o", source: "env" } : { id: "d", source: "config" });
+    expect(await resolve({}, { keyedProviders, defaultModel })).toMatchObject({ ids: ["openrouter/openai/gpt-4o"], source: "env" });
   });
 
   test("is nobody's guess: without a key, and with several, it says how to get going", async () => {
     expect(await codeOf({})).toBe("KEY_MISSING");
-    const two = async () => ["demo", "ollama"].map((provider) => ({ provider, model: "m" }));
-    await expect(resolve({}, { keyedDefaults: two })).rejects.toThrow("No model is set and several providers have a key: demo, ollama.");
+    await expect(resolve({}, { keyedProviders: async () => ["demo", "ollama"] })).rejects.toThrow("Providers with a key: demo, ollama.");
+    await expect(resolve({}, { keyedProviders: async () => ["demo"], defaultModel: async () => undefined })).rejects.toMatchObject({ code: "MODEL_UNSET" });
+  });
+
+  test("is never taken in the place of a name that was left empty", async () => {
+    for (const model of ["", " , "]) expect(await codeOf({ model }, { config })).toBe("MODEL_INVALID");
+    expect(await codeOf({}, { config: { model: "" } })).toBe("MODEL_INVALID");
   });
 
   test("of --provider alone is that provider's own default", async () => {
     expect(await resolve({}, { provider: "openrouter", config })).toMatchObject({ ids: ["openrouter/vendor/default"], source: "default" });
-    expect(await resolve({}, { provider: "openrouter", config: { provider: { openrouter: { default_model: "openrouter/my/own" } } } })).toMatchObject({
-      ids: ["openrouter/my/own"],
-    });
+    const defaultModel: ChainDependencies["defaultModel"] = async () => ({ id: "openrouter/my/own", source: "config" });
+    expect(await resolve({}, { provider: "openrouter", defaultModel })).toMatchObject({ ids: ["openrouter/my/own"], source: "config" });
     expect(await codeOf({}, { provider: "nobody" })).toBe("MODEL_NOT_FOUND");
   });
 
@@ -72,6 +83,12 @@ describe("the model of a prompt", () => {
     expect(await idsOf("vendor/m")).toBe("openrouter/vendor/m");
     expect(await idsOf("openrouter/vendor/m")).toBe("openrouter/vendor/m");
     expect(await idsOf("gpt-4o")).toBe("openrouter/openai/gpt-4o");
+  });
+
+  test("needs no default of --provider, and a short name that leads elsewhere is that provider's own", async () => {
+    const defaultModel = async () => undefined;
+    expect((await resolve({}, { provider: "ollama", config: { model: "llama3.2" }, configSource: "cli", defaultModel })).ids).toEqual(["ollama/llama3.2"]);
+    expect((await resolve({ model: "gpt-4o" }, { provider: "ollama", defaultModel })).ids).toEqual(["ollama/gpt-4o"]);
   });
 });
 
@@ -111,6 +128,11 @@ describe("an unknown provider", () => {
 
   test("that an untrusted workspace configures is a matter of trust", async () => {
     await expect(resolve({ model: "mine/x" }, { untrusted: ["provider.mine.options.baseURL"] })).rejects.toMatchObject({ code: "UNTRUSTED", exit: 6 });
+  });
+
+  test("that the configuration switches off is not guessed at", async () => {
+    const wish = resolve({ model: "nobody/x" }, { config: { disabled_providers: ["nobody"] } });
+    await expect(wish).rejects.toMatchObject({ hint: expect.stringContaining("switches it off") });
   });
 
   test("is refused, as is a name that is neither id nor alias", async () => {

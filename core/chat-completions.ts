@@ -293,7 +293,7 @@ function passFinish(
     emit({ type: "tool-input-end", id: call.id });
     emit({ type: "tool-call", toolCallId: call.id, toolName: call.name, input: call.input, ...(metadata && { providerMetadata: metadata }) });
   }
-  const { unified, raw } = wire.hasBadBill ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish } : part.finishReason;
+  const { unified, raw }: typeof part.finishReason = wire.hasBadBill ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish } : part.finishReason;
   const isCalling = calls.length > 0 && (unified === "stop" || unified === "other");
   const providerMetadata: SharedV3ProviderMetadata = { ...part.providerMetadata };
   if (wire.costUsd !== undefined) providerMetadata["agent-runtime"] = { costUsd: wire.costUsd };

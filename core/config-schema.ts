@@ -41,6 +41,7 @@ const providerOptions = z.looseObject({
     .describe("Headers of every request; false leaves out one that is sent by default."),
   timeout: waitMs.optional().describe("ms for a whole request; none by default."),
   headerTimeout: waitMs.optional().describe("ms until the headers of the answer have come; false: no limit."),
+  reasoningTag: text.optional().describe("A tag whose text in the answer is the model's reasoning, for example think."),
   chunkTimeout: waitMs.optional().describe("ms between two pieces of a streamed answer; false: no limit."),
 });
 
@@ -162,7 +163,7 @@ export const configSchema = z.object({
     .optional()
     .describe("When the conversation grows too long. Token counts."),
   tool_output: z.object({ max_lines: optionalCount, max_bytes: optionalCount }).optional().describe("How much of a tool's output the model gets."),
-  toolOutput: z.object({ ratio: ratio.optional() }).optional().describe("Share of the context window that one tool result may take."),
+  toolOutput: z.object({ ratio: z.number().min(1).optional() }).optional().describe("How much shorter long tool outputs are made; not used yet."),
   attachment: z
     .object({
       image: z.object({ auto_resize: optionalFlag, max_width: optionalCount, max_height: optionalCount, max_base64_bytes: optionalCount }).optional(),

@@ -4,10 +4,11 @@ import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { styleText } from "node:util";
 import { createTwoFilesPatch } from "diff";
-import colors from "picocolors";
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const paint = (style, text) => (process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text);
 const print = (text) => process.stdout.write(`${text}\n`);
 const keep = process.argv.includes("--keep");
 const file = "src/greeting.js";
@@ -21,13 +22,13 @@ const workspace = join(scratch, "greeting");
 try {
   await cp(here("examples/tour"), workspace, { recursive: true });
   const before = await readFile(join(workspace, file), "utf8");
-  print(`${colors.dim("$ cd")} ${workspace}`);
-  print(`${colors.dim("$ echo")} ${colors.cyan(`"${prompt}"`)} ${colors.dim("| agent --model demo/tour")}\n`);
+  print(`${paint("dim", "$ cd")} ${workspace}`);
+  print(`${paint("dim", "$ echo")} ${paint("cyan", `"${prompt}"`)} ${paint("dim", "| agent --model demo/tour")}\n`);
   process.exitCode = await runAgent();
   printChange(before, await readFile(join(workspace, file), "utf8"));
   if (process.exitCode === 0) printNext();
 } finally {
-  if (keep) print(colors.dim(`\nThe workspace is kept: ${workspace}`));
+  if (keep) print(paint("dim", `\nThe workspace is kept: ${workspace}`));
   else await rm(scratch, { recursive: true, force: true });
 }
 
@@ -42,19 +43,19 @@ function runAgent() {
 }
 
 function printChange(before, after) {
-  if (before === after) return print(`\n${colors.dim(`${file} is unchanged.`)}`);
+  if (before === after) return print(`\n${paint("dim", `${file} is unchanged.`)}`);
   const lines = createTwoFilesPatch(`a/${file}`, `b/${file}`, before, after).trimEnd().split("\n").slice(1);
-  print(`\n${colors.dim("What changed:")}`);
+  print(`\n${paint("dim", "What changed:")}`);
   for (const line of lines) print(colorLine(line));
 }
 
 function colorLine(line) {
-  if (/^(---|\+\+\+|@@)/.test(line)) return colors.dim(line);
-  return line.startsWith("+") ? colors.green(line) : line.startsWith("-") ? colors.red(line) : line;
+  if (/^(---|\+\+\+|@@)/.test(line)) return paint("dim", line);
+  return line.startsWith("+") ? paint("green", line) : line.startsWith("-") ? paint("red", line) : line;
 }
 
 function printNext() {
-  print(`\n${colors.dim("Next, with a real model:")}`);
+  print(`\n${paint("dim", "Next, with a real model:")}`);
   print('  OPENROUTER_API_KEY=… agent -p "What does this project do?"');
   print('  agent --model ollama/llama3.2 -p "What does this project do?"');
 }

@@ -3,6 +3,7 @@ import {
   type Config,
   definePlugin,
   type Fetch,
+  type LanguageModel,
   type ModelInfo,
   type Provider,
   provider,
@@ -62,7 +63,8 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
           headers: { ...plainHeaders(options.headers), ...model?.headers },
           transformRequestBody: (args) => ({ ...args, ...body }),
         });
-        return withExactToolCalls(sdk.chatModel(model?.id ?? modelId), { describeCall });
+        const exact = withExactToolCalls(sdk.chatModel(model?.id ?? modelId), { describeCall });
+        return typeof options.reasoningTag === "string" ? withReasoningTag(exact, options.reasoningTag) : exact;
       };
     },
 
@@ -72,6 +74,12 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
       return [...new Map([...listed, ...named].map((model) => [model.id, model])).values()];
     },
   });
+}
+
+/** A local server may leave a model's thoughts in its answer, between <think> tags: they are no part of it. */
+async function withReasoningTag(model: LanguageModel, tagName: string): Promise<LanguageModel> {
+  const { extractReasoningMiddleware, wrapLanguageModel } = await import("ai");
+  return wrapLanguageModel({ model, middleware: extractReasoningMiddleware({ tagName }) });
 }
 
 /** What the endpoint itself lists. */

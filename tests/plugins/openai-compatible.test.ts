@@ -209,3 +209,11 @@ describe("a provider from an AI SDK package", () => {
     await expect(ask("thing", { config: { npm: pathToFileURL(join(cwd, "none.mjs")).href }, cwd })).rejects.toMatchObject({ code: "PLUGIN_BROKEN" });
   });
 });
+
+test("thoughts between the tags of a local model are reasoning, not answer", async () => {
+  const { url } = await serve([{ text: "<think>hmm, easy</think>Four." }]);
+  const parts = await ask("local", { config: { options: { baseURL: url, reasoningTag: "think" } } });
+  const textOf = (type: string) => parts.flatMap((part) => (part.type === type ? [(part as { delta: string }).delta] : [])).join("");
+  expect(textOf("reasoning-delta")).toBe("hmm, easy");
+  expect(textOf("text-delta").trim()).toBe("Four.");
+});

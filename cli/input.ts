@@ -64,9 +64,12 @@ const textItem = (message: string): InputItem => (message.trim() === "" ? emptyI
 /** Reads until the first byte that is not blank tells what the input is. */
 async function findFormat(chunks: AsyncIterator<Uint8Array>, format: InputOptions["format"]): Promise<{ first: Uint8Array[]; kind: PromptFormat }> {
   const first: Uint8Array[] = [];
+  let size = 0;
   if (format !== "auto") return { first, kind: format };
-  for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+  // An input that is blank beyond the limit, /dev/zero for one, is too long as a text.
+  for (let next = await chunks.next(); !next.done && size <= INPUT_LIMIT; next = await chunks.next()) {
     first.push(next.value);
+    size += next.value.length;
     const byte = next.value.find((value) => value > 0x20);
     if (byte !== undefined) return { first, kind: byte === 0x7b ? "json" : "text" };
   }

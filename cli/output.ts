@@ -36,7 +36,10 @@ export function openStreams(out: Writable & { isTTY?: boolean }, err: Writable &
     if (closed) return;
     closed = true;
     release();
-    onClosed(new AgentError("OUTPUT_CLOSED", error.code === "EPIPE" ? {} : { reason: error.message }));
+    const failure = new AgentError("OUTPUT_CLOSED", error.code === "EPIPE" ? {} : { advice: `: ${error.message}` });
+    // Nobody is told that he went away himself, but a full disk is news.
+    if (error.code !== "EPIPE" && !errClosed) writeErr(formatError(failure));
+    onClosed(failure);
   });
   err.on("error", () => {
     errClosed = true;
@@ -99,8 +102,8 @@ export function createJsonOutput({ streams, stream, redact, log }: OutputOptions
 export function createTextOutput({ streams, stream, redact, log }: OutputOptions): Output {
   const project = createTextProjection({ deltas: stream || streams.isTerminal, terminal: streams.isTerminal });
   const paint = createPaint(streams.isErrorTerminal);
-  /** Nobody is told that he went away himself. */
-  const isSilent = (error: AgentError) => error.code === "OUTPUT_CLOSED" && error.data.reason === undefined;
+  /** The streams have told of it where there is anything to tell. */
+  const isSilent = (error: AgentError) => error.code === "OUTPUT_CLOSED";
   const show = (error: AgentError) => !isSilent(error) && streams.say(paint("error", redact(formatError(error, { stack: log.verbose }))));
   return {
     event(event) {

@@ -152,6 +152,8 @@ function drain(reader: ReadableStreamDefaultReader<Uint8Array>): void {
 export interface ExactToolCallsOptions {
   /** Provider metadata of a call: from what the wire said of it, its place, and the metadata of the SDK's finish part. */
   describeCall?(call: RawCall, place: number, finish: SharedV3ProviderMetadata | undefined): SharedV3ProviderMetadata | undefined;
+  /** USD that an answer costs where the wire says nothing of it. */
+  costUsd?: number;
 }
 
 /**
@@ -296,7 +298,8 @@ function passFinish(
   const { unified, raw }: typeof part.finishReason = wire.hasBadBill ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish } : part.finishReason;
   const isCalling = calls.length > 0 && (unified === "stop" || unified === "other");
   const providerMetadata: SharedV3ProviderMetadata = { ...part.providerMetadata };
-  if (wire.costUsd !== undefined) providerMetadata["agent-runtime"] = { costUsd: wire.costUsd };
+  const costUsd = wire.costUsd ?? context.options.costUsd;
+  if (costUsd !== undefined) providerMetadata["agent-runtime"] = { costUsd };
   emit({ ...part, finishReason: { unified: isCalling ? "tool-calls" : unified, raw }, providerMetadata });
 }
 

@@ -189,6 +189,11 @@ export const ERRORS = {
   },
   LIMIT_STEPS: { ...limit, message: "The limit of {limit} steps is reached.", hint: "Raise --max-steps, or go on with --continue." },
   LIMIT_COST: { ...limit, message: "The limit of {limit} USD is reached ({spent} spent).", hint: "Raise --max-cost, or go on with --continue." },
+  COST_UNKNOWN: {
+    ...limit,
+    message: "The limit of {limit} USD cannot be kept: the provider does not say what an answer costs.",
+    hint: "Limit the tokens instead (--max-tokens-total), or leave --max-cost out.",
+  },
   LIMIT_TOKENS: { ...limit, message: "The limit of {limit} tokens is reached ({spent} used).", hint: "Raise --max-tokens-total, or go on with --continue." },
   LIMIT_TIME: { ...limit, message: "The time limit of {limit} s is reached.", hint: "Raise --timeout, or go on with --continue." },
   LOOP_DETECTED: {
@@ -219,7 +224,7 @@ export const ERRORS = {
 
   // endings from outside, and our own faults
   INTERRUPTED: { recovery: "stop", exit: 130, name: "MessageAbortedError", message: "The run was interrupted.", hint: "Go on with --continue." },
-  OUTPUT_CLOSED: { recovery: "stop", exit: 141, message: "The reader of the output went away.", hint: "" },
+  OUTPUT_CLOSED: { recovery: "stop", exit: 141, message: "Nobody takes the output any more{advice}.", hint: "" },
   HOOK_FAILED: { ...failed, message: "The hook {hook} of the plugin {plugin} failed: {reason}", hint: "Mend the plugin, or run without it." },
   INTERNAL: { ...failed, message: "Something went wrong inside: {reason}", hint: "Run again with --verbose and report what it prints." },
 } as const satisfies Record<string, ErrorRow>;

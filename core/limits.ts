@@ -11,7 +11,7 @@ export interface Spending {
   readonly costUsd: number | undefined;
   readonly costSource: CostSource;
   add(step: { tokens: TokenCount; costUsd?: number }): void;
-  /** Throws LIMIT_STEPS, LIMIT_COST or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
+  /** Throws LIMIT_STEPS, LIMIT_COST, COST_UNKNOWN or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
   check(step: number): void;
 }
 
@@ -56,6 +56,7 @@ export function createSpending(limits: RunLimits): Spending {
     },
     check(step) {
       if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
+      if (limits.costUsd !== undefined && unknown > 0) throw new AgentError("COST_UNKNOWN", { limit: limits.costUsd });
       if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9)
         throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: known });
       const spent = totalTokens(tokens);

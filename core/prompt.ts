@@ -5,22 +5,19 @@ import type { Channel } from "./channel.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
-import type { RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
 import { type Message, textMessage } from "./message.ts";
-import { formatModelId } from "./model-id.ts";
-import { resolveChain } from "./models.ts";
+import { openRoutes } from "./open-routes.ts";
 import type { OpenedSession } from "./open-sessions.ts";
-import { checkOutputSchema, outputInstruction, readOutput } from "./output-schema.ts";
+import { checkOutputSchema, readOutput } from "./output-schema.ts";
+import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
 import { hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
-import type { ModelRequest } from "./request.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
-import { toJsonSchema } from "./schema.ts";
 import { selectTools } from "./select-tools.ts";
 import type { TaskOptions, TaskResult } from "./tool.ts";
 import { answerCalls } from "./tool-call.ts";
@@ -144,49 +141,6 @@ async function runGivenCalls(given: NonNullable<PromptRequest["tools"]>, run: Pr
   run.signal.throwIfAborted();
 }
 
-/** Opens the chain. Models without a key are passed over while another has one. */
-async function openRoutes(run: PromptRun): Promise<Route[]> {
-  const { environment, request, profile, config } = run;
-  const { opener, options, log } = environment;
-  const chain = await resolveChain(request, {
-    config,
-    configSource: options.modelSource,
-    profile,
-    provider: options.provider,
-    untrusted: environment.untrusted,
-    ...opener,
-  });
-  const routes: Route[] = [];
-  let missing: AgentError | undefined;
-  for (const id of chain.ids) {
-    try {
-      routes.push(await opener.open(id));
-    } catch (error) {
-      if (!(error instanceof AgentError) || error.code !== "KEY_MISSING") throw error;
-      missing ??= error;
-      if (chain.ids.length > 1) log.warn(`${formatModelId(id)} is passed over: ${error.message}`);
-    }
-  }
-  const first = routes[0];
-  if (first === undefined) throw missing ?? new AgentError("MODEL_UNSET", { providers: "none" });
-  announceModel(run, chain, first.model);
-  return routes;
-}
-
-function announceModel(run: PromptRun, { requested, source, ids }: Awaited<ReturnType<typeof resolveChain>>, model: string): void {
-  const slash = model.indexOf("/");
-  run.last.model = model;
-  run.emit({
-    type: "model.resolved",
-    requested,
-    selector: model,
-    providerId: model.slice(0, slash),
-    modelId: model.slice(slash + 1),
-    source,
-    matchesRequest: ids[0] !== undefined && formatModelId(ids[0]) === model,
-  });
-}
-
 /** Answers that do not satisfy the output schema are asked for again this often. */
 const OUTPUT_RETRIES = 2;
 
@@ -235,61 +189,6 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
 
 const DEFAULT_RETRIES = 5;
 const DEFAULT_RETRY_SECONDS = 600;
-
-/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds; hooks may change the rest. */
-async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelRequest>> {
-  const { environment, session } = run;
-  const { hooks } = environment;
-  const system = await hooks.transform("system", await systemOf(run), hookContext(run));
-  const tools = await Promise.all(
-    [...run.tools.values()].map(async ({ name, description, input }) => ({
-      type: "function" as const,
-      name,
-      description,
-      inputSchema: (await toJsonSchema(input)) as any,
-    })),
-  );
-  return async () => {
-    const context = hookContext(run);
-    const entries = session.entries();
-    const settings = await hooks.transform("request", settingsOf(run), context);
-    if (!hooks.has("messages")) return { system, entries, tools, settings };
-    return {
-      system,
-      entries,
-      tools,
-      settings,
-      messages: await hooks.transform(
-        "messages",
-        entries.map((entry) => entry.message),
-        context,
-      ),
-    };
-  };
-}
-
-async function systemOf({ request, config, profile, environment }: PromptRun): Promise<string> {
-  const text = await environment.systemPrompt(request.system ?? config.systemPrompt ?? profile?.prompt);
-  const schema = request.outputSchema === undefined ? undefined : outputInstruction(request.outputSchema);
-  return [text, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
-}
-
-function settingsOf({ request, config }: PromptRun): RequestSettings {
-  const temperature = request.temperature ?? config.temperature;
-  const topP = request.topP ?? config.topP;
-  const stop = request.stop ?? (typeof config.stop === "string" ? [config.stop] : config.stop);
-  const seed = request.seed ?? config.seed;
-  const maxOutputTokens = request.maxOutputTokens ?? config.maxOutputTokens;
-  return {
-    headers: {},
-    providerOptions: {},
-    ...(temperature !== undefined && { temperature }),
-    ...(topP !== undefined && { topP }),
-    ...(stop !== undefined && { stop }),
-    ...(seed !== undefined && { seed }),
-    ...(maxOutputTokens !== undefined && { maxOutputTokens }),
-  };
-}
 
 /** A task's use counts for those who started it, too. */
 function count(run: PromptRun, turn: Turn, model: string): void {

@@ -10,7 +10,15 @@ const at = (path) => join(root, path);
 
 // Built aside and put in place at the end, so that a command that runs meanwhile finds a whole dist/.
 const fresh = mkdtempSync(at("dist-"));
+/** zod's texts in fifty languages are a third of its size and are read at every start: only the English ones are kept. */
+const englishOnly = {
+  name: "english-only",
+  resolveId: { filter: { id: /locales\/index\.js$/ }, handler: () => "\0zod-locales" },
+  load: { filter: { id: /^\0zod-locales$/ }, handler: () => `export { default as en } from ${JSON.stringify(at("node_modules/zod/v4/locales/en.js"))};` },
+};
+
 const bundle = await rolldown({
+  plugins: [englishOnly],
   input: {
     index: at("core/index.ts"),
     host: at("core/host.ts"),

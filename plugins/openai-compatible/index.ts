@@ -55,6 +55,8 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
       const base = baseOf(id, options);
       const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
       const shared = { name: id, baseURL: base, fetch: withMergedDeltas(fetch), includeUsage: true, ...(options.apiKey && { apiKey: options.apiKey }) };
+      // Nobody says who asks, so nobody can be billed.
+      const isFree = !options.apiKey && options.headers === undefined;
       return (modelId) => {
         const model = own.models?.[modelId];
         const body = { ...(options.extraBody as object | undefined), ...model?.options };

@@ -31,6 +31,12 @@ test("a limit of cost that is met exactly allows no further request", () => {
   expect(() => spending.check(2)).toThrow(/LIMIT|limit of 0.1 USD/);
 });
 
+test("a limit of cost ends a run whose cost nobody says", () => {
+  const spending = createSpending({ costUsd: 1 });
+  spending.add(used(1));
+  expect(() => spending.check(2)).toThrow("The limit of 1 USD cannot be kept");
+});
+
 test("all tokens that passed count for the limit, cached ones too", () => {
   const spending = createSpending({ tokens: 100 });
   spending.add({ tokens: { input: 30, output: 20, reasoning: 20, cache: { read: 40, write: 9 } } });

@@ -1,0 +1,48 @@
+import { AgentError } from "./errors.ts";
+import { formatModelId } from "./model-id.ts";
+import { type ModelChain, resolveChain } from "./models.ts";
+import type { PromptRun } from "./prompt-run.ts";
+import type { Route } from "./route.ts";
+
+/** Opens the chain. Models without a key are passed over while another has one. */
+export async function openRoutes(run: PromptRun): Promise<Route[]> {
+  const { environment, request, profile, config } = run;
+  const { opener, options, log } = environment;
+  const chain = await resolveChain(request, {
+    config,
+    configSource: options.modelSource,
+    profile,
+    provider: options.provider,
+    untrusted: environment.untrusted,
+    ...opener,
+  });
+  const routes: Route[] = [];
+  let missing: AgentError | undefined;
+  for (const id of chain.ids) {
+    try {
+      routes.push(await opener.open(id));
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== "KEY_MISSING") throw error;
+      missing ??= error;
+      if (chain.ids.length > 1) log.warn(`${formatModelId(id)} is passed over: ${error.message}`);
+    }
+  }
+  const first = routes[0];
+  if (first === undefined) throw missing ?? new AgentError("MODEL_UNSET", { providers: "none" });
+  announceModel(run, chain, first.model);
+  return routes;
+}
+
+function announceModel(run: PromptRun, { requested, source, ids }: ModelChain, model: string): void {
+  const slash = model.indexOf("/");
+  run.last.model = model;
+  run.emit({
+    type: "model.resolved",
+    requested,
+    selector: model,
+    providerId: model.slice(0, slash),
+    modelId: model.slice(slash + 1),
+    source,
+    matchesRequest: ids[0] !== undefined && formatModelId(ids[0]) === model,
+  });
+}

@@ -1,0 +1,42 @@
+import type { Plugin, Provider } from "agent-runtime";
+import { builtins } from "agent-runtime/plugins";
+import { boot, pluginChecks, providerChecks, say } from "agent-runtime/testing";
+import { afterAll, describe, expect, test } from "vitest";
+import { createFetch } from "../../core/http.ts";
+import { startServer } from "../fixtures/server.ts";
+
+const server = await startServer([{ text: "Hello." }]);
+afterAll(() => server.close());
+
+/** What an option of a provider must be to work against the scripted server. */
+const options = { baseURL: server.url, apiKey: "key-of-the-test" };
+const providers: Record<string, string> = { openrouter: "acme/model-1", openai: "model-1", demo: "echo" };
+
+for (const builtin of builtins) {
+  const plugin: Plugin = (await builtin.load()).default;
+  const context = { options: {}, config: {} };
+
+  describe(`the built-in plugin ${builtin.name} keeps what is asked of a stranger`, async () => {
+    for (const { name, run } of await pluginChecks(plugin, context)) test(name, run);
+
+    test("brings what its entry promises", async () => {
+      const { providers = [], commands = [] } = await plugin.setup({ ...context, cwd: "/" } as never);
+      const promised = (builtin.provides?.providers ?? []).filter((id) => id !== "*");
+      expect(providers.map(({ id }: Provider) => id)).toEqual(expect.arrayContaining(promised));
+      expect(commands.map(({ name }) => name)).toEqual(builtin.provides?.commands ?? []);
+    });
+
+    const { providers: made = [] } = await plugin.setup({ ...context, cwd: "/" } as never);
+    for (const provider of made.filter(({ id }: Provider) => id in providers)) {
+      for (const { name, run } of providerChecks(provider, { options, model: providers[provider.id] as string, fetch: createFetch() })) test(name, run);
+    }
+  });
+}
+
+test("all built-in plugins together leave room: the first request has at most 2,500 tokens of four bytes", async () => {
+  await using agent = await boot({ plugins: builtins, script: [say("Hello.")] });
+  await agent.prompt("hello");
+  const { prompt, tools } = agent.requests[0]!;
+  expect(tools?.map(({ name }) => name)).toEqual(["read", "write", "edit", "list", "glob", "grep", "bash", "webfetch", "batch", "task", "todowrite", "todoread"]);
+  expect(JSON.stringify({ prompt, tools }).length / 4).toBeLessThanOrEqual(2_500);
+});

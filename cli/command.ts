@@ -36,6 +36,8 @@ export type CommandContext = ReturnType<typeof createCommandContext>;
 interface Command {
   name: string;
   description: string;
+  /** One line for each way to call it. */
+  usage: string[];
   run(words: string[], context: CommandContext): Promise<number>;
 }
 
@@ -49,5 +51,9 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
 export async function runCommand(invocation: CommandInvocation, host: RunHost): Promise<number> {
   const command = await COMMANDS[invocation.name]?.();
   if (command === undefined) throw new Error(`no command ${invocation.name}`);
+  if (invocation.words.some((word) => word === "--help" || word === "-h")) {
+    host.streams.write(`${command.usage.map((line, index) => `${index === 0 ? "Usage:" : "      "} agent ${line}`).join("\n")}\n\n${command.description}\n`);
+    return 0;
+  }
   return command.run(invocation.words, createCommandContext(invocation, host));
 }

@@ -50,7 +50,7 @@ class TextProjection {
       case "step.finish":
         return this.#flush();
       case "session.finish":
-        return [...(event.result.status === "limit" ? this.#flush() : this.#closeLine()), progress(describeResult(event.result))];
+        return [...(event.result.status === "limit" ? this.#flush() : this.#closeLine()), ...(event.result.steps > 0 ? [progress(describeResult(event.result))] : [])];
       case "error":
         return [...(this.#shown?.open ? this.#flush() : []), { to: "error", text: formatError(event.error) }];
       default:
@@ -156,11 +156,13 @@ function describeTool({ tool, state }: EventOf<"tool.finish">): string {
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
+const ENDINGS = { success: "done", error: "failed", limit: "stopped", interrupted: "interrupted" } as const;
+
 function describeResult({ status, model, steps, tokens, costUsd, durationMs }: RunResult): string {
   const all = tokens.input + tokens.output + tokens.cache.read + tokens.cache.write;
   const cost = costUsd === undefined ? "cost unknown" : `$${costUsd.toFixed(4)}`;
   const parts = [...(model ? [model] : []), `${steps} ${steps === 1 ? "step" : "steps"}`, `${all} tokens`, cost, seconds(durationMs)];
-  return `${status === "success" ? "done" : status}: ${parts.join(" · ")}`;
+  return `${ENDINGS[status]}: ${parts.join(" · ")}`;
 }
 
 /** `error: fact`, the way out, the code; with `stack` also where it happened. */

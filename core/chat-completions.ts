@@ -112,30 +112,38 @@ function readErrorBody(text: string): unknown {
 }
 
 const DRAIN_MS = 1000;
+/** Of a stream as it comes, envelopes included: many times what the longest answers take. */
+const STREAM_LIMIT = 256 * 1024 * 1024;
 
 function mergedBody(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Uint8Array): ReadableStream<Uint8Array> {
   const merger = createDeltaMerger();
   let first: Uint8Array | undefined = opening;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        for (;;) {
-          const { done, value } = first === undefined ? await reader.read() : { done: false, value: first };
-          first = undefined;
-          const events = done || value === undefined ? merger.end() : merger.push(value);
-          if (events.length > 0) controller.enqueue(events);
-          if (done || merger.isDone()) {
-            controller.close();
-            if (!done) drain(reader);
-            return;
-          }
-          if (events.length > 0) return;
-        }
-      },
-      cancel: (reason) => reader.cancel(reason),
-    },
-    { highWaterMark: 0 },
-  );
+  let size = 0;
+  const read = async (): Promise<{ events: Uint8Array; done: boolean }> => {
+    const { done, value } = first === undefined ? await reader.read() : { done: false, value: first };
+    first = undefined;
+    size += value?.length ?? 0;
+    if (size > STREAM_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${STREAM_LIMIT} bytes` });
+    return { events: done || value === undefined ? merger.end() : merger.push(value), done };
+  };
+  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    for (;;) {
+      const { events, done } = await read();
+      if (events.length > 0) controller.enqueue(events);
+      if (done || merger.isDone()) {
+        controller.close();
+        if (!done) drain(reader);
+        return;
+      }
+      if (events.length > 0) return;
+    }
+  };
+  const cancel = (reason: unknown) => reader.cancel(reason);
+  const letGo = (error: unknown) => {
+    cancel(error).catch(() => {});
+    throw error;
+  };
+  return new ReadableStream<Uint8Array>({ pull: (controller) => pull(controller).catch(letGo), cancel }, { highWaterMark: 0 });
 }
 
 /** After `[DONE]` only the end of the body comes; read to it, so that the connection can be used again. */
@@ -316,6 +324,7 @@ const FINISH_REASONS: Record<string, "stop" | "length" | "content-filter" | "too
 
 /** An answer that goes on for ever is stopped here: 32 Mi characters. */
 const ANSWER_LIMIT = 32 * 1024 * 1024;
+const CALLS_LIMIT = 1000;
 
 function readRaw(value: unknown, emit: Emit, wire: Wire): void {
   if (typeof value !== "object" || value === null) return;
@@ -334,6 +343,7 @@ function readRaw(value: unknown, emit: Emit, wire: Wire): void {
   wire.isBill = length === 0;
   const deltas = choice?.delta?.[RENAMED] ?? choice?.delta?.tool_calls;
   if (Array.isArray(deltas)) for (const delta of deltas) for (const part of wire.calls.push(delta)) wire.length += passDelta(part, emit);
+  if (wire.calls.all().length > CALLS_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${CALLS_LIMIT} tool calls` });
   if (wire.length > ANSWER_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${ANSWER_LIMIT} characters` });
 }
 

@@ -40,9 +40,11 @@ const providerOptions = z.looseObject({
     .optional()
     .describe("Headers of every request; false leaves out one that is sent by default."),
   timeout: waitMs.optional().describe("ms for a whole request; none by default."),
+  connectTimeout: waitMs.optional().describe("ms until the connection stands; false: no limit."),
   headerTimeout: waitMs.optional().describe("ms until the headers of the answer have come; false: no limit."),
   reasoningTag: text.optional().describe("A tag whose text in the answer is the model's reasoning, for example think."),
   chunkTimeout: waitMs.optional().describe("ms between two pieces of a streamed answer; false: no limit."),
+  contentTimeout: waitMs.optional().describe("ms between two pieces of an answer that are more than comments; false: no limit."),
 });
 
 const model = z.object({

@@ -142,7 +142,7 @@ export const ERRORS = {
   PROVIDER_TIMEOUT: {
     ...transient,
     message: "{model} did not answer in time: {reason}",
-    hint: "Raise headerTimeout or chunkTimeout of the provider, or name another model with --fallback.",
+    hint: "Raise the time limits of the provider (headerTimeout, chunkTimeout), or name another model with --fallback.",
   },
   NETWORK_FAILED: { ...transient, message: "{model} could not be reached: {reason}", hint: "Check the network, the proxy and the base URL of the provider." },
   TLS_FAILED: {

@@ -1,5 +1,6 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
+import { LONGEST_TIMER_MS } from "./abort.ts";
 
 /** Limits of one exchange, in ms; Infinity is none. The exchange as a whole has none. */
 export interface HttpLimits {
@@ -202,7 +203,7 @@ function startFlight(plan: Exchange): Flight {
     wait(stage, ms) {
       clearTimeout(timer);
       if (ms === Number.POSITIVE_INFINITY) return;
-      timer = setTimeout(() => flight.fail(plan.toError({ stage, reason: `${STAGES[stage]} within ${ms / 1000} s.` })), ms);
+      timer = setTimeout(() => flight.fail(plan.toError({ stage, reason: `${STAGES[stage]} within ${ms / 1000} s.` })), Math.min(ms, LONGEST_TIMER_MS));
     },
     rest: () => clearTimeout(timer),
     end() {

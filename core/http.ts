@@ -1,6 +1,6 @@
 import type { RequestOptions } from "node:http";
 import { AgentError } from "./errors.ts";
-import { exchange, type Failure, followRedirects, type HttpLimits, readRequest } from "./http-exchange.ts";
+import { exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, readRequest } from "./http-exchange.ts";
 
 export { createGuardedFetch, type GuardOptions, type GuardTarget } from "./guarded-fetch.ts";
 export { HeaderList, type HttpLimits, HttpResponse } from "./http-exchange.ts";
@@ -38,7 +38,7 @@ export function createFetch(limits: Partial<HttpLimits> = {}): Fetch {
   const send = async (input: unknown, init: RequestInit & { limits?: Partial<HttpLimits> } = {}) => {
     const first = readRequest(input, init);
     const refuse = (url: URL, reason: string) => new AgentError("NETWORK_FAILED", { model: url.host, reason });
-    return followRedirects(
+    const response = await followRedirects(
       first,
       async (request) => {
         const opened = await open(request.url);
@@ -54,8 +54,27 @@ export function createFetch(limits: Partial<HttpLimits> = {}): Fetch {
       },
       { max: MAX_REDIRECTS, mode: init.redirect, refuse },
     );
+    return response.ok ? response : shorten(response);
   };
   return send as unknown as Fetch;
+}
+
+/** What a server says of an error is read this far: whoever asks takes the whole of it into memory. */
+const ERROR_BYTES = 64 * 1024;
+
+function shorten({ status, statusText, url, redirected, headers, body }: HttpResponse): HttpResponse {
+  const reader = body?.getReader();
+  let left = ERROR_BYTES;
+  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    const { value } = (await reader?.read()) ?? {};
+    if (value !== undefined) controller.enqueue(value.subarray(0, left));
+    left -= value?.length ?? left;
+    if (left > 0) return;
+    controller.close();
+    reader?.cancel().catch(() => {});
+  };
+  const start = new ReadableStream<Uint8Array>({ pull, cancel: (reason) => reader?.cancel(reason) }, { highWaterMark: 0 });
+  return new HttpResponse({ status, statusText, url, redirected, headers, body: reader === undefined ? null : start });
 }
 
 /** The same client with other limits. Works on what `createFetch` made; other fetch functions ignore it. */

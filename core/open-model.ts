@@ -1,8 +1,8 @@
-import { orAborted } from "./abort.ts";
+import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
 import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
-import { createFetch } from "./http.ts";
+import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
@@ -37,6 +37,8 @@ export interface OpenerDependencies {
 interface ReadyProvider {
   provider: Provider;
   keySource: string;
+  /** ms for a whole answer. */
+  timeoutMs: number | undefined;
   factory(): Promise<ModelFactory>;
 }
 
@@ -95,34 +97,47 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     throw new AgentError("OPTION_INVALID", { option: `The key of ${provider.id} from ${keySource}`, reason: "it holds a character that no key has. Copy it again." });
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
-  return { provider, keySource: keySource ?? "no key", factory: () => (factory ??= make()) };
+  const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
+  return { provider, keySource: keySource ?? "no key", timeoutMs, factory: () => (factory ??= make()) };
 }
 
-/** `headerTimeout` and `chunkTimeout` in ms; false is none. */
-function timeoutsOf(options: Record<string, unknown>): { headersTimeoutMs?: number; chunkTimeoutMs?: number } {
+/** Options of a provider that limit one exchange, in ms; false is none. */
+const LIMITS: Record<string, keyof HttpLimits> = {
+  connectTimeout: "connectTimeoutMs",
+  headerTimeout: "headersTimeoutMs",
+  chunkTimeout: "chunkTimeoutMs",
+  contentTimeout: "contentTimeoutMs",
+};
+
+function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
   const read = (value: unknown) => (value === false ? Number.POSITIVE_INFINITY : typeof value === "number" ? value : undefined);
-  const [headersTimeoutMs, chunkTimeoutMs] = [read(options.headerTimeout), read(options.chunkTimeout)];
-  return { ...(headersTimeoutMs !== undefined && { headersTimeoutMs }), ...(chunkTimeoutMs !== undefined && { chunkTimeoutMs }) };
+  return Object.fromEntries(Object.entries(LIMITS).map(([option, limit]) => [limit, read(options[option])]));
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, { provider, factory, keySource }: ReadyProvider): Route {
+function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: ReadyProvider): Route {
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
   let made: LanguageModel | undefined;
   return {
     model,
     async ask(request, step) {
+      const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
         made ??= await (await factory())(id.model);
-        return await askModel(made, request, { ...step, model, provider });
+        return await askModel(made, request, { ...step, signal, model, provider });
       } catch (error) {
         step.signal.throwIfAborted();
         throw toProviderError(error, asked, step.now());
+      } finally {
+        release();
       }
     },
   };
 }
+
+const limitOf = (model: string, ms: number | undefined): TimeLimit | undefined =>
+  ms === undefined ? undefined : { ms, error: () => new AgentError("PROVIDER_TIMEOUT", { model, stage: "whole", reason: `no whole answer within ${ms / 1000} s.` }) };
 
 async function askModel(model: LanguageModel, request: ModelRequest, step: StepContext & { model: string; provider: Provider }): Promise<Turn> {
   const { provider, signal } = step;

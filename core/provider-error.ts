@@ -36,7 +36,8 @@ export function toProviderError(error: unknown, asked: AskedModel, now: number):
   const wait = retryAfter(error, now);
   const data = { ...asked, status, reason: `${reasonOf(error)}${sayWait(wait)}`, ...wait };
   const code = status === undefined ? codeWithoutStatus(error) : codeOfStatus(status, `${data.reason} ${bodyOf(error)}`);
-  return new AgentError(code, { ...data, source: asked.keySource }, { cause: error });
+  const sent = status === undefined && code === "REQUEST_INVALID" ? { status: "not sent" } : {};
+  return new AgentError(code, { ...data, ...sent, source: asked.keySource }, { cause: error });
 }
 
 /** An error that was thrown before the model's name was known gets it. */
@@ -88,14 +89,26 @@ const MESSAGE_LIMIT = 500;
 /** What the provider says of it, in one line without tags. */
 function reasonOf(error: unknown): string {
   const said = (error as CallError | undefined)?.data as { error?: { message?: unknown } } | undefined;
-  const text = typeof said?.error?.message === "string" ? said.error.message : errorMessage(error);
+  const text = typeof said?.error?.message === "string" ? said.error.message : (readBody(bodyOf(error)) ?? errorMessage(error));
   return (
     text
-      .replace(/<[^>]*>/g, " ")
+      .replace(/<(script|style)\b[\s\S]*?(<\/\1>|$)/gi, " ")
+      .replace(/<[^>]*(>|$)/g, " ")
       .replace(/\s+/g, " ")
       .trim()
       .slice(0, MESSAGE_LIMIT) || "no reason given."
   );
+}
+
+/** The reason in a body that is not in OpenAI's form: `{"error":"…"}`, `{"message":"…"}`, `{"detail":"…"}`, or a text. */
+function readBody(body: string): string | undefined {
+  if (!body.trimStart().startsWith("{")) return body.trim() === "" ? undefined : body;
+  try {
+    const { error, message, detail } = JSON.parse(body) as Record<string, unknown>;
+    return [error, (error as { message?: unknown } | undefined)?.message, message, detail].find((value): value is string => typeof value === "string");
+  } catch {
+    return undefined;
+  }
 }
 
 const bodyOf = (error: unknown): string => {

@@ -260,7 +260,9 @@ interface StartOptions extends PromptOptions {
 
 function startPrompt(request: PromptRequest, { environment, closing, ...options }: StartOptions): Run {
   const channel = createChannel<AgentEvent>();
-  const { signal, release } = joinSignals([options.signal, closing], limitsOf(environment.options.limits, environment.config).timeoutMs);
+  const { timeoutMs } = limitsOf(environment.options.limits, environment.config);
+  const limit = timeoutMs === undefined ? undefined : { ms: timeoutMs, error: () => new AgentError("LIMIT_TIME", { limit: timeoutMs / 1000 }) };
+  const { signal, release } = joinSignals([options.signal, closing], limit);
   const result = runPrompt({ request, options, signal, channel }, environment).finally(() => {
     release();
     channel.close();

@@ -22,7 +22,7 @@ const DATA_KEYS = new Set([
 ]);
 const MODEL_KEYS = new Set("id name family release_date status attachment reasoning temperature tool_call interleaved cost limit modalities".split(" "));
 const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist", "default_model"]);
-const OPTION_KEYS = new Set(["timeout", "headerTimeout", "chunkTimeout"]);
+const OPTION_KEYS = new Set(["timeout", "connectTimeout", "headerTimeout", "chunkTimeout", "contentTimeout"]);
 const AGENT_KEYS = new Set("model fallback variant temperature top_p prompt description mode steps maxSteps disable hidden color".split(" "));
 const DEFAULT_STEPS = 100;
 const MODES = ["readonly", "plan", "ask", "auto", "yolo"];

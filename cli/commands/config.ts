@@ -14,6 +14,7 @@ export interface ConfigContext {
 export const configCommand = {
   name: "config",
   description: "Show the configuration that is in force, and where each value came from.",
+  usage: ["config show [--origin] [--json]", "config path [--json]"],
   async run(words: string[], context: ConfigContext): Promise<number> {
     const [action = "show", ...options] = words;
     if (action === "set") throw new AgentError("NOT_AVAILABLE", { name: "agent config set" });

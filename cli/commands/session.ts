@@ -15,7 +15,8 @@ type Output = ToolResult["output"];
 /** `agent session list [--json] | show ID | delete ID | export ID`. Resolves to the exit code; throws AgentErrors. */
 export const sessionCommand = {
   name: "session",
-  description: "List, show, delete or export sessions: list [--json] | show ID | delete ID | export ID",
+  description: "List, show, delete or export sessions.",
+  usage: ["session list [--json]", "session show ID", "session delete ID", "session export ID"],
   async run(words: string[], context: SessionCommandContext): Promise<number> {
     const [action = "list", ...rest] = words;
     if (action === "list") return listSessions(rest, context);

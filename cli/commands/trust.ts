@@ -8,6 +8,7 @@ import type { ConfigContext } from "./config.ts";
 export const trustCommand = {
   name: "trust",
   description: "Trust the configuration and plugins of a workspace, as they are now.",
+  usage: ["trust [DIR]", "trust list [--json]", "trust remove [DIR]"],
   async run(words: string[], context: Pick<ConfigContext, "write" | "dataDir" | "cwd">): Promise<number> {
     const unknown = words.find((word) => word.startsWith("-") && !(word === "--json" && words[0] === "list"));
     if (unknown !== undefined) throw new AgentError("OPTION_UNKNOWN", { what: "option", name: unknown, suggestion: "Of agent trust. " });

@@ -35,10 +35,13 @@ function readNumber(options: Options, name: string, { least, isWhole = false }: 
   return refuseOption(name, `${JSON.stringify(value)} is not a ${isWhole ? "whole " : ""}number from ${least} up.`);
 }
 
+/** A header holds no line break and no letter beyond ASCII. */
+const toHeader = (text: string): string => text.replace(/[^\x20-\x7e]+/g, encodeURIComponent);
+
 /** OpenRouter's attribution: who asks. `false` leaves a header out. */
 function attribution({ siteUrl, appName, headers }: Options): Record<string, string> {
-  const site = siteUrl === false || siteUrl === "false" ? undefined : String(siteUrl || SITE_URL);
-  const name = appName === false || appName === "false" ? undefined : String(appName || APP_NAME);
+  const site = siteUrl === false || siteUrl === "false" ? undefined : toHeader(String(siteUrl || SITE_URL));
+  const name = appName === false || appName === "false" ? undefined : toHeader(String(appName || APP_NAME));
   const all = { ...(site && { "HTTP-Referer": site }), ...(name && { "X-Title": name, "X-OpenRouter-Title": name }), ...headers };
   const refused = Object.entries(headers ?? {})
     .filter(([, value]) => value === false)

@@ -1,16 +1,29 @@
-/** Characters of HTML that are converted; more would hold up the process, and the model sees 50 KB of it. */
+import { addTables } from "./tables.ts";
+
+/** Characters and tags of HTML that are converted; more would hold up the process, and the model sees 50 KB of it. */
 const CONVERTED_LENGTH = 1024 * 1024;
+const CONVERTED_TAGS = 50_000;
 /** Deeper nesting would overflow the stack of the parser. */
 const MOST_DEPTH = 400;
 
 const DROPPED = /<(script|style|noscript|template|svg|iframe)\b[\s\S]*?(?:<\/\1\s*>|$)/gi;
 
-/** Without what nobody reads: scripts, styles, comments. Each expression runs once over the text, whatever the text is. */
+const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+
+/** Without what nobody reads: scripts, styles, comments, control characters. Each expression runs once over the text, whatever the text is. */
 const readable = (html: string): string =>
-  html
-    .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
-    .replace(DROPPED, "")
-    .slice(0, CONVERTED_LENGTH);
+  cut(
+    html
+      .replace(CONTROLS, "")
+      .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
+      .replace(DROPPED, ""),
+  );
+
+function cut(html: string): string {
+  let [tags, end] = [0, 0];
+  while (tags++ < CONVERTED_TAGS && end >= 0) end = html.indexOf("<", end + 1);
+  return html.slice(0, Math.min(CONVERTED_LENGTH, end < 0 ? html.length : end));
+}
 
 /** The words of a page, one line a block. */
 export function htmlToText(html: string): string {
@@ -26,9 +39,13 @@ export function htmlToText(html: string): string {
 export async function htmlToMarkdown(html: string): Promise<string> {
   const source = readable(html);
   if (depthOf(source) > MOST_DEPTH) return htmlToText(source);
-  const [{ default: Turndown }, { gfm }] = await Promise.all([import("turndown"), import("@joplin/turndown-plugin-gfm")]);
+  const [{ default: Turndown }, { highlightedCodeBlock, strikethrough, taskListItems }] = await Promise.all([
+    import("turndown"),
+    import("@joplin/turndown-plugin-gfm"),
+  ]);
   const turndown = new Turndown({ headingStyle: "atx", codeBlockStyle: "fenced", bulletListMarker: "-", hr: "---", emDelimiter: "*" });
-  turndown.use(gfm);
+  turndown.use([highlightedCodeBlock, strikethrough, taskListItems]);
+  addTables(turndown);
   turndown.remove(["title", "script", "style", "noscript"]);
   // The page goes in as text: given a DOM of another parser, the plugin loses tables.
   return turndown.turndown(source).trim();

@@ -1,4 +1,6 @@
 declare module "@joplin/turndown-plugin-gfm" {
   import type Turndown from "turndown";
-  export const gfm: Turndown.Plugin;
+  export const highlightedCodeBlock: Turndown.Plugin;
+  export const strikethrough: Turndown.Plugin;
+  export const taskListItems: Turndown.Plugin;
 }

@@ -73,11 +73,16 @@ function decode(bytes: Uint8Array, type: string): string {
     /<meta\b[^>]{0,200}?charset=["']?([\w.:-]+)/i.exec(Buffer.from(bytes.subarray(0, 1024)).toString("latin1"))?.[1];
   const mark = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : undefined;
   try {
-    return new TextDecoder(mark ?? declared ?? "utf-8").decode(bytes);
+    const decoder = new TextDecoder(mark ?? declared ?? "utf-8");
+    const text = decoder.decode(bytes);
+    return decoder.encoding === "windows-1252" ? text.replace(/[\x80-\x9f]/g, (character) => WINDOWS_1252[character.charCodeAt(0) - 0x80]!) : text;
   } catch {
     return new TextDecoder().decode(bytes);
   }
 }
+
+/** 0x80 to 0x9f, which Node.js 20 decodes as if they were ISO 8859-1 (https://encoding.spec.whatwg.org/#legacy-single-byte-encodings). */
+const WINDOWS_1252 = [..."€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ"];
 
 async function toFormat(text: string, type: string, format: PageOptions["format"]): Promise<string> {
   if (format === "html" || !isHtml(text, type)) return text;

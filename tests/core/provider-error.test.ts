@@ -50,6 +50,25 @@ test("the text says model, status and what the provider said, in one line withou
   expect(read(http(500, { message: "x".repeat(9000) })).message.length).toBeLessThan(600);
 });
 
+test.each([
+  ['{"error":"model \'x\' not found"}', "model 'x' not found"],
+  ['{"object":"error","message":"no such model"}', "no such model"],
+  ['{"detail":"Not authenticated"}', "Not authenticated"],
+  ["<html><style>p{}</style><p>upstream <b>is down</b></p>", "upstream is down"],
+  ['{"cut', "status 500"],
+  ["", "status 500"],
+])("the reason is found in %j", (responseBody, reason) => expect(read(http(500, { responseBody })).data.reason).toBe(reason));
+
+test("the wait that a server asks for is told, and an empty one is none", () => {
+  expect(read(http(429, { responseHeaders: { "retry-after": "7200" } })).message).toContain("(it asks to wait 7200 s)");
+  expect(read(http(429, { responseHeaders: { "retry-after": "" } })).data).not.toHaveProperty("retryAfterMs");
+});
+
+test("a request that Node refuses to send is not tried again", () => {
+  const refused = Object.assign(new TypeError("Invalid character in header content"), { code: "ERR_INVALID_CHAR" });
+  expect(read(refused)).toMatchObject({ code: "REQUEST_INVALID", message: expect.stringContaining("(not sent)") });
+});
+
 describe("without a status", () => {
   test.each([
     ["AI_JSONParseError", "RESPONSE_INVALID"],

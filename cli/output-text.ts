@@ -13,6 +13,8 @@ export interface TextOptions {
   deltas: boolean;
   /** The answer goes to a terminal, which must not get control characters. */
   terminal: boolean;
+  /** The answer is a value that satisfies a schema: it is printed once it does, and nothing beside it. */
+  structured?: boolean;
 }
 
 /**
@@ -25,18 +27,27 @@ export function createTextProjection(options: TextOptions): (event: AgentEvent) 
 }
 
 class TextProjection {
+  readonly #structured: boolean;
   readonly #deltas: boolean;
   readonly #clean: (text: string) => string;
   #blocks: string[] = [];
   /** Part that was shown last, and whether its line is still open. */
   #shown: { partId: string; open: boolean } | undefined;
 
-  constructor({ deltas, terminal }: TextOptions) {
+  constructor({ deltas, terminal, structured = false }: TextOptions) {
+    this.#structured = structured;
     this.#deltas = deltas;
     this.#clean = terminal ? withoutControls : (text) => text;
   }
 
   project(event: AgentEvent): TextPiece[] {
+    if (!this.#structured) return this.#projectText(event);
+    if (event.type === "text" || event.type === "text.delta") return [];
+    const output = event.type === "session.finish" && event.result.output !== undefined ? [answer(`${JSON.stringify(event.result.output)}\n`)] : [];
+    return [...output, ...this.#projectText(event)];
+  }
+
+  #projectText(event: AgentEvent): TextPiece[] {
     switch (event.type) {
       case "text.delta":
         return this.#deltas ? this.#showDelta(event) : [];

@@ -76,6 +76,8 @@ export interface OutputOptions {
   streams: Streams;
   log: LogChoice;
   stream: boolean;
+  /** The answer is a value that satisfies a schema. */
+  structured?: boolean;
   redact(text: string): string;
 }
 
@@ -99,8 +101,8 @@ export function createJsonOutput({ streams, stream, redact, log }: OutputOptions
   };
 }
 
-export function createTextOutput({ streams, stream, redact, log }: OutputOptions): Output {
-  const project = createTextProjection({ deltas: stream || streams.isTerminal, terminal: streams.isTerminal });
+export function createTextOutput({ streams, stream, structured = false, redact, log }: OutputOptions): Output {
+  const project = createTextProjection({ deltas: stream || streams.isTerminal, terminal: streams.isTerminal, structured });
   const paint = createPaint(streams.isErrorTerminal);
   /** The streams have told of it where there is anything to tell. */
   const isSilent = (error: AgentError) => error.code === "OUTPUT_CLOSED";

@@ -4,7 +4,7 @@ import { NO_TOKENS, toAgentError } from "agent-runtime/host";
 import { builtins } from "../plugins/index.ts";
 import type { RunInvocation } from "./args.ts";
 import { watchClosedOutput } from "./closed-output.ts";
-import { type InputItem, type PromptFormat, readInput } from "./input.ts";
+import { type InputItem, readInput } from "./input.ts";
 import { createLog } from "./log.ts";
 import { createJsonOutput, createTextOutput, type Output, type Streams } from "./output.ts";
 import { openStdin, type Stdin } from "./stdin.ts";
@@ -135,10 +135,10 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
     if (runtime === undefined) throw session.host.signal.reason;
     const command = await findCommand(runtime, session);
     if (command) return await command();
-    return await answerPrompt(item.request, { output: await makeOutput(item.format, session), runtime, session });
+    return await answerPrompt(item.request, { output: await makeOutput(item, session), runtime, session });
   } catch (error) {
     const failure = toAgentError(error);
-    const output = await makeOutput(item.format, session);
+    const output = await makeOutput(item, session);
     await output.error(failure);
     if (item.kind === "request") await output.result(emptyResult(failure, startedAt));
     return failure.exit;
@@ -210,7 +210,7 @@ async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, ke
 }
 
 /** The answer has the format that was asked for, else that of the prompt. */
-async function makeOutput(prompt: PromptFormat, { host, invocation, redact, runtime }: Session): Promise<Output> {
+async function makeOutput(item: InputItem, { host, invocation, redact, runtime }: Session): Promise<Output> {
   const configured = () =>
     unlessAborted(
       runtime.then(
@@ -221,8 +221,9 @@ async function makeOutput(prompt: PromptFormat, { host, invocation, redact, runt
     );
   const stated = invocation.outputFormat ?? (await configured()) ?? "auto";
   if (stated === "stream-json") throw new AgentError("NOT_AVAILABLE", { name: "outputFormat stream-json" });
-  const options = { streams: host.streams, log: invocation.log, stream: invocation.stream, redact };
-  return (stated === "auto" ? prompt : stated) === "json" ? createJsonOutput(options) : createTextOutput(options);
+  const structured = invocation.request.outputSchema !== undefined || (item.kind === "request" && item.request.outputSchema !== undefined);
+  const options = { streams: host.streams, log: invocation.log, stream: invocation.stream, structured, redact };
+  return (stated === "auto" ? item.format : stated) === "json" ? createJsonOutput(options) : createTextOutput(options);
 }
 
 function emptyResult(error: AgentError, startedAt: number): RunResult {

@@ -2,8 +2,8 @@ import { fstatSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { isatty } from "node:tty";
 
-/** What stands behind the standard input: a person, a file, a stream that can be silent, or nothing at all. */
-export type StdinKind = "terminal" | "file" | "stream" | "nothing";
+/** What stands behind the standard input: a person, a file, a pipe or socket that can be silent, a device such as /dev/null, or nothing at all. */
+export type StdinKind = "terminal" | "file" | "stream" | "device" | "nothing";
 
 export interface Stdin {
   readonly kind: StdinKind;
@@ -25,7 +25,7 @@ function findKind(): StdinKind {
     const stat = fstatSync(0);
     if (stat.isFIFO() || stat.isSocket()) return "stream";
     if (stat.isFile()) return "file";
-    return isatty(0) ? "terminal" : stat.isCharacterDevice() ? "stream" : "nothing";
+    return isatty(0) ? "terminal" : stat.isCharacterDevice() ? "device" : "nothing";
   } catch {
     return "nothing";
   }

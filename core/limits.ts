@@ -43,7 +43,7 @@ export function createSpending(limits: RunLimits): Spending {
       return tokens;
     },
     get costUsd() {
-      return unknown === 0 ? known : undefined;
+      return unknown === 0 ? plain(known) : undefined;
     },
     get costSource() {
       return unknown === 0 ? "provider" : "unknown";
@@ -58,12 +58,15 @@ export function createSpending(limits: RunLimits): Spending {
       if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
       if (limits.costUsd !== undefined && unknown > 0) throw new AgentError("COST_UNKNOWN", { limit: limits.costUsd });
       if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9)
-        throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: known });
+        throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: plain(known) });
       const spent = totalTokens(tokens);
       if (limits.tokens !== undefined && spent >= limits.tokens) throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
     },
   };
 }
+
+/** Without what adding binary fractions leaves behind. */
+const plain = (amount: number): number => Number(amount.toPrecision(12));
 
 /** What the next request will likely cost: as much as the ones before it. */
 const averageCost = (known: number, steps: number): number => (steps === 0 ? 0 : known / steps);

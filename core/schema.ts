@@ -1,3 +1,4 @@
+import { fromJSONSchema, toJSONSchema } from "zod";
 import type { JsonSchema } from "./tool.ts";
 
 /** The Standard Schema interface (standardschema.dev, version 1), as far as it is used here; zod 4 schemas have it. */
@@ -36,7 +37,6 @@ export async function toJsonSchema(schema: StandardSchema | JsonSchema): Promise
 
 async function makeJsonSchema(schema: StandardSchema): Promise<JsonSchema> {
   if (schema["~standard"].vendor === "zod") {
-    const { toJSONSchema } = await import("zod/v4/core");
     return toJSONSchema(schema as never, { io: "input", target: "draft-7", unrepresentable: "any" }) as JsonSchema;
   }
   const { jsonSchema } = schema["~standard"];
@@ -58,7 +58,6 @@ export async function check(schema: StandardSchema | JsonSchema, value: unknown)
 async function fromJsonSchema(schema: JsonSchema): Promise<StandardSchema> {
   const known = standardOnce.get(schema);
   if (known !== undefined) return known;
-  const { fromJSONSchema } = await import("zod");
   const made = fromJSONSchema(schema as never) as StandardSchema;
   standardOnce.set(schema, made);
   return made;

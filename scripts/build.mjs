@@ -17,6 +17,12 @@ const englishOnly = {
   load: { filter: { id: /^\0zod-locales$/ }, handler: () => `export { default as en } from ${JSON.stringify(at("node_modules/zod/v4/locales/en.js"))};` },
 };
 
+/** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else. */
+const groups = [
+  { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
+  { name: "start", test: /[\\/](core[\\/](?!testing)|plugins[\\/](files|bash|web|batch|task|todo|permissions)[\\/])[^:]*\.ts$/, priority: 1 },
+];
+
 const bundle = await rolldown({
   plugins: [englishOnly],
   input: {
@@ -34,8 +40,16 @@ const bundle = await rolldown({
   transform: { target: "node20.19", inject: { Headers: [at("core/http-exchange.ts"), "HeaderList"] } },
   treeshake: { moduleSideEffects: [{ test: /node_modules/, sideEffects: false }] },
   logLevel: "warn",
+  checks: { ineffectiveDynamicImport: false },
 });
-await bundle.write({ dir: join(fresh, "new"), format: "esm", minify: true, entryFileNames: "[name].js", chunkFileNames: "chunks/[name]-[hash].js" });
+await bundle.write({
+  dir: join(fresh, "new"),
+  format: "esm",
+  minify: true,
+  entryFileNames: "[name].js",
+  chunkFileNames: "chunks/[name]-[hash].js",
+  codeSplitting: { groups },
+});
 await bundle.close();
 
 const tsc = at("node_modules/typescript/bin/tsc");

@@ -3,7 +3,7 @@ import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runti
 import { isInside, realPathOf } from "./reach.ts";
 import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
-import { programOf } from "./unwrap.ts";
+import { packageCommandsOf, programOf } from "./unwrap.ts";
 
 export type PermissionMode = "auto" | "ask" | "plan" | "readonly" | "yolo";
 
@@ -145,7 +145,10 @@ function judgeShell({ rules, policy }: Case, { commands, redirects, problem }: S
 function judgeCommand({ words, opaque }: ShellCommand, rules: Rule[], strictest: Rule | undefined): PermissionVerdict | undefined {
   const values = words.map(({ value }) => value).join(" ");
   const named = [programOf(words), ...words.slice(1).map(({ value }) => value)].join(" ");
-  const own = verdictOf(findRule(rules, { keys: BASH, texts: [values, words.map(({ text }) => text).join(" ")], strictTexts: [named] }), values);
+  const own = verdictOf(
+    findRule(rules, { keys: BASH, texts: [values, words.map(({ text }) => text).join(" ")], strictTexts: [named, ...packageCommandsOf(words)] }),
+    values,
+  );
   if (opaque === undefined || strictest === undefined) return own;
   const forOpaque = verdictOf(strictest, `"${shorten(values)}", because ${opaque}`);
   return strictness(forOpaque) > strictness(own) ? forOpaque : own;

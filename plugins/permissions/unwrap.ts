@@ -64,7 +64,9 @@ const WRAPPERS: Record<string, WrapperOptions> = {
 const RUNNERS = new Set(
   (
     "parallel ssh su runuser script expect screen tmux at batch crontab systemd-run unshare nsenter strace ltrace chroot fakeroot flock taskset chrt prlimit setarch " +
-    "linux32 linux64 start-stop-daemon catchsegv entr gdb vi vim nvim view ex ed emacs nano less more man fish pwsh osascript enable bind complete hash"
+    "linux32 linux64 start-stop-daemon catchsegv entr gdb vi vim nvim view ex ed emacs nano less more man fish pwsh osascript enable bind complete hash " +
+    "pkexec run-parts setpriv unbuffer rlwrap faketime valgrind perf xvfb-run dbus-run-session ssh-agent sshpass sg cpulimit numactl nix-shell direnv dotenv " +
+    "cross-env env-cmd concurrently nodemon watchexec hyperfine tini dumb-init gosu"
   ).split(" "),
 );
 const SHELLS = new Set(["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash"]);
@@ -114,6 +116,25 @@ const UNWRAP: Record<string, (words: ShellWord[]) => Unwrapped> = {
       ? opaque("tar is told to run a program")
       : nothing(),
 };
+
+/** Runners of packages, and the verb behind which the package stands. */
+const PACKAGE_RUNNERS: Record<string, RegExp> = {
+  ...Object.fromEntries(["npx", "pnpx", "bunx", "uvx"].map((name) => [name, /^/])),
+  ...Object.fromEntries(["npm", "pnpm", "yarn", "bun", "bundle"].map((name) => [name, /^(exec|x|dlx)$/])),
+  ...Object.fromEntries(["uv", "poetry", "pipenv", "pipx", "hatch", "pdm", "rye"].map((name) => [name, /^run$/])),
+};
+
+/**
+ * What a runner of packages may start, one text for each word that could be its program: `npx -y rm x` starts `rm x`
+ * where no package has that name. Only rules that deny or ask look at it: who allows `npx vitest` means just that.
+ */
+export function packageCommandsOf(words: readonly ShellWord[]): string[] {
+  const program = programOf(words);
+  if (!Object.hasOwn(PACKAGE_RUNNERS, program)) return [];
+  const values = valuesOf(words);
+  const verb = values.findIndex((value) => PACKAGE_RUNNERS[program]!.test(value));
+  return values.flatMap((value, index) => (verb < 0 || index <= verb || value.startsWith("-") ? [] : [values.slice(index).join(" ")]));
+}
 
 function unwrapWrapper(program: string, words: ShellWord[]): Unwrapped {
   const options = WRAPPERS[program] as WrapperOptions;

@@ -2,9 +2,11 @@ import { addTables } from "./tables.ts";
 
 /** Characters and tags of HTML that are converted; more would hold up the process, and the model sees 50 KB of it. */
 const CONVERTED_LENGTH = 1024 * 1024;
-const CONVERTED_TAGS = 50_000;
-/** Deeper nesting would overflow the stack of the parser. */
-const MOST_DEPTH = 400;
+const CONVERTED_TAGS = 30_000;
+/** Deeper nesting would overflow the stack of the parser; each indent makes every line within it longer. */
+const MOST_DEPTH = 200;
+const MOST_INDENTS = 30;
+const INDENTING = /^(?:ul|ol|blockquote)$/i;
 
 const DROPPED = /<(script|style|noscript|template|svg|iframe)\b[\s\S]*?(?:<\/\1\s*>|$)/gi;
 
@@ -38,7 +40,8 @@ export function htmlToText(html: string): string {
 /** Markdown with tables and fenced code; the plain text where the page is nested too deeply for that. */
 export async function htmlToMarkdown(html: string): Promise<string> {
   const source = readable(html);
-  if (depthOf(source) > MOST_DEPTH) return htmlToText(source);
+  if (depthOf(source, (tag) => !VOID.has(tag.toLowerCase())) > MOST_DEPTH) return htmlToText(source);
+  if (depthOf(source, (tag) => INDENTING.test(tag)) > MOST_INDENTS) return htmlToText(source);
   const [{ default: Turndown }, { highlightedCodeBlock, strikethrough, taskListItems }] = await Promise.all([
     import("turndown"),
     import("@joplin/turndown-plugin-gfm"),
@@ -51,6 +54,7 @@ export async function htmlToMarkdown(html: string): Promise<string> {
   return turndown.turndown(source).trim();
 }
 
+/** Tags that close by themselves. */
 const VOID = new Set([
   "area",
   "base",
@@ -76,11 +80,11 @@ const VOID = new Set([
   "option",
 ]);
 
-/** About how deep the tags of a page are nested; those that close by themselves are not counted. */
-function depthOf(html: string): number {
+/** About how deep the tags of a page that count are nested. */
+function depthOf(html: string, counts: (tag: string) => boolean): number {
   let [depth, most] = [0, 0];
   for (const [, close, name] of html.matchAll(/<(\/?)([a-z][a-z0-9]*)\b/gi)) {
-    if (VOID.has(name!.toLowerCase())) continue;
+    if (!counts(name!)) continue;
     depth = Math.max(0, depth + (close === "/" ? -1 : 1));
     most = Math.max(most, depth);
   }

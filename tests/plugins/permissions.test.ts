@@ -512,6 +512,12 @@ const spellings = [
   'node -e \'require("fs").rmSync("x")\'',
   "find . $X",
   "watch 'rm x'",
+  "npx -y rm x",
+  "npm exec -- rm x",
+  "npm x -c 'rm x'",
+  "pnpm --silent exec rm x",
+  "uv run rm x",
+  "setpriv --no-new-privs rm x",
 ];
 
 describe("a rule that denies rm", () => {
@@ -540,6 +546,8 @@ describe("a rule that denies rm", () => {
       "bash build.sh",
       "python3 build.py",
       "xargs -n1 ls < a.txt",
+      "npx vitest run tests/rm.test.ts",
+      "uv run pytest",
     ])
       expect([command, await decide(command, rules)]).toEqual([command, "allow"]);
   });

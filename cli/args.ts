@@ -223,9 +223,10 @@ const joinTexts = (option: string, text: string | undefined, path: string | unde
 
 /** A path is meant from where the command was typed, whatever --cwd says. */
 function readPlugin(spec: string): string | [string, Record<string, unknown>] {
-  if (!spec.startsWith("[")) return /^\.\.?\//.test(spec) ? resolve(spec) : spec;
+  const anchor = (name: string) => (/^\.\.?\//.test(name) ? resolve(name) : name);
+  if (!spec.startsWith("[")) return anchor(spec);
   const value = readJson("--plugin", spec);
-  if (Array.isArray(value) && typeof value[0] === "string" && value.length <= 2) return [value[0], (value[1] ?? {}) as Record<string, unknown>];
+  if (Array.isArray(value) && typeof value[0] === "string" && value.length <= 2) return [anchor(value[0]), (value[1] ?? {}) as Record<string, unknown>];
   throw new AgentError("OPTION_INVALID", { option: "--plugin", reason: 'write a path, a name, or ["name", {options}].' });
 }
 

@@ -26,6 +26,7 @@ export function openStreams(out: Writable & { isTTY?: boolean }, err: Writable &
   const writeErr = err.write.bind(err) as (text: string, done?: () => void) => boolean;
   let closed = false;
   let errClosed = false;
+  const say = (text: string) => void (errClosed || writeErr(text));
   const drained = new Set<() => void>();
   const release = () => {
     for (const resolve of drained) resolve();
@@ -36,9 +37,9 @@ export function openStreams(out: Writable & { isTTY?: boolean }, err: Writable &
     if (closed) return;
     closed = true;
     release();
-    const failure = new AgentError("OUTPUT_CLOSED", error.code === "EPIPE" ? {} : { advice: `: ${error.message}` });
     // Nobody is told that he went away himself, but a full disk is news.
-    if (error.code !== "EPIPE" && !errClosed) writeErr(formatError(failure));
+    const failure = new AgentError("OUTPUT_CLOSED", error.code === "EPIPE" ? {} : { advice: `: ${error.message}` });
+    if (error.code !== "EPIPE") say(formatError(failure));
     onClosed(failure);
   });
   err.on("error", () => {
@@ -52,9 +53,7 @@ export function openStreams(out: Writable & { isTTY?: boolean }, err: Writable &
       if (closed || writeOut(text)) return undefined;
       return new Promise((resolve) => drained.add(resolve));
     },
-    say(text) {
-      if (!errClosed) writeErr(text);
-    },
+    say,
     flush: async () => {
       await Promise.all([closed ? undefined : flushOne(writeOut), errClosed ? undefined : flushOne(writeErr)]);
     },

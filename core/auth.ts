@@ -18,7 +18,7 @@ export async function readStoredKeys(dataDir: string): Promise<StoredKeys> {
     const entries = Object.entries(value).filter(([, entry]) => isTree(entry) && entry.type === "api" && typeof entry.key === "string");
     return Object.fromEntries(entries) as StoredKeys;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return {};
     throw new AgentError("STORE_DAMAGED", { path, reason: errorMessage(error) });
   }
 }

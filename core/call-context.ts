@@ -2,7 +2,7 @@ import { AgentError } from "./errors.ts";
 import type { ToolCall } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { permit } from "./permission.ts";
-import { hookContext, type PromptRun } from "./prompt-run.ts";
+import { hookContext, type PromptRun, permissionCeilings } from "./prompt-run.ts";
 import { check } from "./schema.ts";
 import type { TaskOptions, TaskResult, ToolContext, ToolResult } from "./tool.ts";
 import { answerCall, type CallDependencies, type CallPlace } from "./tool-call.ts";
@@ -19,7 +19,16 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
     tools,
     before: (call) => hooks.transform("toolBefore", call, hookContext(run)),
     after: (result, call) => hooks.transform("toolAfter", result, call, hookContext(run)),
-    permit: (request) => permit(request, { hooks, ask: environment.options.ask, grants: environment.grants, emit, newId, context: hookContext(run) }),
+    permit: (request) =>
+      permit(request, {
+        hooks,
+        ask: environment.options.ask,
+        grants: environment.grants,
+        emit,
+        newId,
+        context: hookContext(run),
+        ceilings: permissionCeilings(run),
+      }),
     check: (tool, input) => check(tool.input, input),
     contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
     truncate: (text) =>

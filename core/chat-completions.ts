@@ -303,7 +303,9 @@ function passFinish(
     emit({ type: "tool-input-end", id: call.id });
     emit({ type: "tool-call", toolCallId: call.id, toolName: call.name, input: call.input, ...(metadata && { providerMetadata: metadata }) });
   }
-  const { unified, raw }: typeof part.finishReason = wire.hasBadBill ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish } : part.finishReason;
+  const { unified, raw }: typeof part.finishReason = wire.hasBadBill
+    ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish }
+    : part.finishReason;
   const isCalling = calls.length > 0 && (unified === "stop" || unified === "other");
   const providerMetadata: SharedV3ProviderMetadata = { ...part.providerMetadata };
   const costUsd = wire.costUsd ?? context.options.costUsd;

@@ -1,5 +1,4 @@
 import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { isTree, type Tree } from "./config-files.ts";
 import type { Config, PluginSpec } from "./config-schema.ts";
 
@@ -110,7 +109,6 @@ function joinPlugins(before: PluginOrigin[], added: PluginSpec[], layer: Layer):
 
 function pluginKey({ spec, from }: PluginOrigin): string {
   const name = typeof spec === "string" ? spec : spec[0];
-  if (name.startsWith("file:")) return fileURLToPath(name);
   return name.startsWith(".") || name.startsWith("/") ? resolve(from, name) : name;
 }
 

@@ -165,7 +165,10 @@ export const configSchema = z.object({
     .optional()
     .describe("When the conversation grows too long. Token counts."),
   tool_output: z.object({ max_lines: optionalCount, max_bytes: optionalCount }).optional().describe("How much of a tool's output the model gets."),
-  toolOutput: z.object({ ratio: z.number().min(1).optional() }).optional().describe("How much shorter long tool outputs are made; not used yet."),
+  toolOutput: z
+    .object({ ratio: z.number().min(1).optional() })
+    .optional()
+    .describe("How much shorter long tool outputs are made; not used yet."),
   attachment: z
     .object({
       image: z.object({ auto_resize: optionalFlag, max_width: optionalCount, max_height: optionalCount, max_base64_bytes: optionalCount }).optional(),

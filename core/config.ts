@@ -21,7 +21,7 @@ import { listFolderFiles, readMarkdown } from "./config-folders.ts";
 import { freeze, type Layer, mergeLayers, type PluginOrigin } from "./config-merge.ts";
 import { renewNames } from "./config-names.ts";
 import { expandReferences, isReference } from "./config-references.ts";
-import type { Config } from "./config-schema.ts";
+import type { Config, PermissionConfig } from "./config-schema.ts";
 import { AgentError } from "./errors.ts";
 import { trustState } from "./trust.ts";
 import { dropReferences, isBelow, keepData } from "./untrusted.ts";
@@ -60,6 +60,8 @@ export interface LoadedConfig {
   /** Plugins of the configuration and of trusted plugin folders, weakest first. */
   pluginSpecs: PluginOrigin[];
   modelSource: "cli" | "env" | "config" | undefined;
+  /** Rules of the command line and of `AGENT_PERMISSION`, which no profile passes. */
+  permissionCeiling: PermissionConfig | undefined;
   /** Values that must never be printed. */
   secrets: string[];
   /** Files that were read, weakest first. */
@@ -127,6 +129,7 @@ function finish(layers: Layer[], loading: Loading): LoadedConfig {
     directories,
     pluginSpecs,
     modelSource: modelSourceOf(origins.get("model")),
+    permissionCeiling: mergeLayers(layers.filter(({ isFinal }) => isFinal)).config.permission,
     secrets: [...new Set([...secrets, ...keysIn(config)])].filter(isSecret),
     files,
   };

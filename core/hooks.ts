@@ -167,7 +167,7 @@ export function createHookRunner(
     },
     async permission(request, context) {
       const verdicts = list.map(({ plugin, hooks }) => judge(plugin, () => withinLimit(async () => hooks.permission?.(request, context))));
-      return strictest((await Promise.all(verdicts)).filter((verdict) => verdict !== undefined));
+      return strictest(await Promise.all(verdicts));
     },
     async compact(entries, context) {
       for (const { plugin, hooks } of list) {
@@ -213,9 +213,10 @@ async function judge(plugin: string, ask: () => Promise<Decision | PermissionVer
 
 const STRICTNESS: Record<Decision, number> = { allow: 0, ask: 1, deny: 2 };
 
-function strictest(verdicts: PermissionVerdict[]): PermissionVerdict | undefined {
-  return verdicts.reduce<PermissionVerdict | undefined>(
-    (worst, verdict) => (worst === undefined || STRICTNESS[verdict.decision] > STRICTNESS[worst.decision] ? verdict : worst),
+/** Undefined where none of them says anything. */
+export function strictest(verdicts: (PermissionVerdict | undefined)[]): PermissionVerdict | undefined {
+  return verdicts.reduce(
+    (worst, verdict) => (worst === undefined || (verdict !== undefined && STRICTNESS[verdict.decision] > STRICTNESS[worst.decision]) ? verdict : worst),
     undefined,
   );
 }

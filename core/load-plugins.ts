@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Jiti } from "jiti";
@@ -25,9 +25,10 @@ export interface PluginPlace {
  */
 export async function loadPlugin(spec: string, place: PluginPlace): Promise<Plugin> {
   const jiti = await createLoader(place);
-  const file = isPath(spec) ? findFile(spec, place) : findPackage(spec, place, jiti);
+  const file = isPath(spec) ? findFile(spec, place, jiti) : findPackage(spec, place, jiti);
   const loaded = await within(place.limitMs ?? LOAD_LIMIT_MS, jiti.import<{ default?: unknown; setup?: unknown } | undefined>(file)).catch((error: unknown) => {
-    throw new AgentError("PLUGIN_BROKEN", { spec, reason: errorMessage(error) }, { cause: error });
+    // Node.js adds to a missing module the files that asked for it: ours among them, which help nobody.
+    throw new AgentError("PLUGIN_BROKEN", { spec, reason: errorMessage(error).replace(/\nRequire stack:[\s\S]*/, "") }, { cause: error });
   });
   // What CommonJS exports is the plugin itself.
   return checkPlugin(typeof loaded?.setup === "function" ? loaded : loaded?.default, spec);
@@ -48,12 +49,33 @@ async function createLoader({ cacheDir }: PluginPlace): Promise<Jiti> {
   });
 }
 
-const resolveSpec = (spec: string, from: string): string => (spec.startsWith("file:") ? fileURLToPath(spec) : resolve(from, spec));
+function resolveSpec(spec: string, from: string): string {
+  if (!spec.startsWith("file:")) return resolve(from, spec);
+  try {
+    return fileURLToPath(spec);
+  } catch (error) {
+    throw new AgentError("PLUGIN_NOT_FOUND", { spec }, { cause: error });
+  }
+}
 
-function findFile(spec: string, { from }: PluginPlace): string {
+/** A file, or a folder with an index or a package in it. */
+function findFile(spec: string, { from }: PluginPlace, jiti: Jiti): string {
   const path = resolveSpec(spec, from);
-  if (!existsSync(path)) throw new AgentError("PLUGIN_NOT_FOUND", { spec });
-  return path;
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile()) return path;
+  const found = stat?.isDirectory() ? (findOwnPackage(path, jiti) ?? jiti.esmResolve(path, { try: true })) : undefined;
+  if (found === undefined) throw new AgentError("PLUGIN_NOT_FOUND", { spec });
+  return found;
+}
+
+/** What a package gives to those who import it by name: it may do so itself. */
+function findOwnPackage(directory: string, jiti: Jiti): string | undefined {
+  const manifest = join(directory, "package.json");
+  try {
+    return jiti.esmResolve(JSON.parse(readFileSync(manifest, "utf8")).name, { parentURL: pathToFileURL(manifest), try: true });
+  } catch {
+    return undefined;
+  }
 }
 
 function findPackage(spec: string, { from, packageDirs }: PluginPlace, jiti: Jiti): string {

@@ -8,9 +8,9 @@ export interface Notices {
   left(): EventFacts[];
 }
 
-/** What happens outside of any step: told to the prompts that run, or kept for the next one. */
-export function createNotices(): Notices {
-  const waiting: EventFacts[] = [];
+/** What happens outside of any step: told to the prompt that runs, or kept for the next one. `first` is known from the start. */
+export function createNotices(first: EventFacts[]): Notices {
+  const waiting = [...first];
   const listeners = new Set<(facts: EventFacts) => void>();
   return {
     tell(facts) {

@@ -94,7 +94,10 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   if (options.apiKey === undefined && !provider.keyless)
     throw new AgentError("KEY_MISSING", { provider: provider.id, variable: provider.env?.[0] ?? `provider.${provider.id}.options.apiKey` });
   if (options.apiKey !== undefined && !/^[\x20-\x7e]*$/.test(options.apiKey))
-    throw new AgentError("OPTION_INVALID", { option: `The key of ${provider.id} from ${keySource}`, reason: "it holds a character that no key has. Copy it again." });
+    throw new AgentError("OPTION_INVALID", {
+      option: `The key of ${provider.id} from ${keySource}`,
+      reason: "it holds a character that no key has. Copy it again.",
+    });
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
@@ -137,7 +140,9 @@ function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: Ready
 }
 
 const limitOf = (model: string, ms: number | undefined): TimeLimit | undefined =>
-  ms === undefined ? undefined : { ms, error: () => new AgentError("PROVIDER_TIMEOUT", { model, stage: "whole", reason: `no whole answer within ${ms / 1000} s.` }) };
+  ms === undefined
+    ? undefined
+    : { ms, error: () => new AgentError("PROVIDER_TIMEOUT", { model, stage: "whole", reason: `no whole answer within ${ms / 1000} s.` }) };
 
 async function askModel(model: LanguageModel, request: ModelRequest, step: StepContext & { model: string; provider: Provider }): Promise<Turn> {
   const { provider, signal } = step;

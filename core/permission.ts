@@ -1,7 +1,7 @@
 import { orAborted } from "./abort.ts";
 import { errorMessage } from "./errors.ts";
 import type { Emit } from "./events.ts";
-import type { HookContext, HookRunner, PermissionRequest, PermissionVerdict } from "./hooks.ts";
+import { type HookContext, type HookRunner, type PermissionRequest, type PermissionVerdict, strictest } from "./hooks.ts";
 import type { PermissionAnswer, RuntimeOptions } from "./runtime.ts";
 
 export interface PermitDependencies {
@@ -12,11 +12,15 @@ export interface PermitDependencies {
   emit: Emit;
   newId(prefix: "per"): string;
   context: HookContext;
+  /** The same call as others would judge it, who set bounds to this run. */
+  ceilings: HookContext[];
 }
 
 /** The hooks' strictest verdict; where it is *ask*, the answer of a person, and deny when nobody can answer. */
 export async function permit(request: PermissionRequest, dependencies: PermitDependencies): Promise<PermissionVerdict> {
-  const verdict = (await dependencies.hooks.permission(request, dependencies.context)) ?? { decision: "allow" };
+  const { hooks, context, ceilings } = dependencies;
+  const verdicts = await Promise.all([context, ...ceilings].map((at) => hooks.permission(request, at)));
+  const verdict = strictest(verdicts) ?? { decision: "allow" };
   if (verdict.decision !== "ask" || isGranted(request, dependencies.grants)) return verdict.decision === "deny" ? verdict : { decision: "allow" };
   if (dependencies.ask === undefined)
     return { decision: "deny", reason: `${verdict.reason ?? `${request.tool} needs the permission of a person`} and nobody can be asked.` };

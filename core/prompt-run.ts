@@ -1,5 +1,5 @@
 import type { Channel } from "./channel.ts";
-import type { AgentProfile, Config } from "./config.ts";
+import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
 import type { EventSender } from "./event-sender.ts";
 import type { AgentEvent, Emit } from "./events.ts";
 import type { Exec } from "./exec.ts";
@@ -24,6 +24,8 @@ export interface PromptEnvironment {
   config: Readonly<Config>;
   /** Keys of the configuration that an untrusted workspace sets; they are not in `config`. */
   untrusted: readonly string[];
+  /** Rules that no profile passes. */
+  permissionCeiling: PermissionConfig | undefined;
   options: RuntimeOptions;
   hooks: HookRunner;
   registry: Registry;
@@ -38,7 +40,7 @@ export interface PromptEnvironment {
   systemPrompt(base?: string): Promise<string>;
   /** A new file outside the workspace that the tools can read; `spill` also fills it. Both return its path. */
   spillPath(sessionId: string): Promise<string>;
-  spill(sessionId: string, text: string): Promise<string>;
+  spill(sessionId: string, text: string): Promise<string | undefined>;
   openSession(request: PromptRequest, options: PromptOptions): Promise<OpenedSession>;
   openChild(parentId: string, options: TaskOptions): Promise<OpenedSession>;
   /** Models that rest after a failure, and what a person allowed for good: both live as long as the runtime. */
@@ -78,3 +80,20 @@ export const hookContext = (run: PromptRun): HookContext => ({
   config: run.config,
   signal: run.signal,
 });
+
+/** The runs whose task this is, from the nearest up. */
+export const ancestorsOf = ({ parent }: PromptRun): PromptRun[] => (parent === undefined ? [] : [parent, ...ancestorsOf(parent)]);
+
+/**
+ * What a profile cannot pass: the rules of the command line, and those of the runs whose task this is, which may have
+ * another profile. Without them a model could leave its own profile by giving a task to another one.
+ */
+export function permissionCeilings(run: PromptRun): HookContext[] {
+  const own = hookContext(run);
+  const others = ancestorsOf(run).filter(({ request }) => request.agent !== run.request.agent);
+  const ceilings = others.map(({ config }): HookContext => ({ ...own, config }));
+  const { permissionCeiling: permission } = run.environment;
+  if (permission !== undefined && run.profile?.permission !== undefined)
+    ceilings.push({ ...own, config: { ...run.config, permission, permissionMode: "yolo" } });
+  return ceilings;
+}

@@ -15,7 +15,7 @@ import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
-import { hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
+import { ancestorsOf, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
@@ -103,6 +103,7 @@ async function beginPrompt(
     config: run.config,
     profile,
     withheld: parent?.task.disableTools ?? [],
+    above: ancestorsOf(run).map((above) => above.profile),
   });
   const tools = await environment.hooks.transform("tools", [...chosen.values()], hookContext(run));
   return Object.assign(run, { tools: new Map(tools.map((tool) => [tool.name, tool])) });
@@ -176,7 +177,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
     checkLimits(step) {
       guard.check();
       spending.check(step);
-      for (let at = run.parent; at !== undefined; at = at.parent) at.spending.check(0);
+      for (const above of ancestorsOf(run)) above.spending.check(0);
     },
     emit: run.emit,
     newId,
@@ -193,7 +194,7 @@ const DEFAULT_RETRY_SECONDS = 600;
 /** A task's use counts for those who started it, too. */
 function count(run: PromptRun, turn: Turn, model: string): void {
   const used = { tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
-  for (let at: PromptRun | undefined = run; at !== undefined; at = at.parent) at.spending.add(used);
+  for (const at of [run, ...ancestorsOf(run)]) at.spending.add(used);
   run.session.count(used);
   run.last = { text: turn.text, model, steps: run.last.steps + 1 };
 }
@@ -242,8 +243,7 @@ async function compact(run: PromptRun): Promise<boolean> {
 
 /** A task is a prompt like any other, in a session of its own, with this one as its parent. */
 async function runTask(task: TaskOptions, run: PromptRun): Promise<TaskResult> {
-  let depth = 1;
-  for (let at = run.parent; at !== undefined; at = at.parent) depth++;
+  const depth = ancestorsOf(run).length + 1;
   const limit = run.config.subagent_depth ?? DEEPEST_NESTING;
   if (depth > limit) throw new AgentError("NESTING_TOO_DEEP", { tool: "task", limit });
   const model = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model) ?? run.last.model;

@@ -19,7 +19,7 @@ export interface ModelRequest {
 export function toCallOptions(request: ModelRequest, model: { providerId: string; cachePolicy: CachePolicy; signal: AbortSignal }): LanguageModelV3CallOptions {
   const { system, tools, settings } = request;
   const messages = request.messages ?? request.entries.map((entry) => messageFor(entry, model.providerId));
-  const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages];
+  const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages.map(withUsableCalls)];
   return {
     prompt: markForCache(prompt, model.cachePolicy),
     ...(tools.length > 0 && { tools, toolChoice: { type: "auto" as const } }),
@@ -33,6 +33,25 @@ export function toCallOptions(request: ModelRequest, model: { providerId: string
     abortSignal: model.signal,
   };
 }
+
+/**
+ * A model calls what it likes, but providers refuse a conversation in which a call has a name or an input that no tool
+ * can have. The result has told the model what was wrong with it.
+ */
+function withUsableCalls(message: Message): Message {
+  if (message.role === "assistant" && message.content.some((part) => part.type === "tool-call" && !(isName(part.toolName) && isObject(part.input))))
+    return {
+      ...message,
+      content: message.content.map((part) => (part.type === "tool-call" ? { ...usable(part), input: isObject(part.input) ? part.input : {} } : part)),
+    };
+  if (message.role === "tool" && message.content.some((part) => part.type === "tool-result" && !isName(part.toolName)))
+    return { ...message, content: message.content.map((part) => (part.type === "tool-result" ? usable(part) : part)) };
+  return message;
+}
+
+const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
+const isName = (name: string): boolean => /^[\w-]{1,64}$/.test(name);
+const usable = <T extends { toolName: string }>(part: T): T => ({ ...part, toolName: part.toolName.replace(/[^\w-]+/g, "_").slice(0, 64) || "_" });
 
 /** Marks the system message and the last two others: the prefix that the next request of the session repeats. */
 function markForCache(prompt: Message[], policy: CachePolicy): Message[] {

@@ -142,8 +142,10 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const env = options.env ?? hostEnvironment();
   const cwd = await realpath(options.cwd ?? process.cwd());
   const dataDir = options.dataDir ?? dataDirectory(env);
+  const log = options.log ?? silentLog;
   const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
-  return assemble({ options, env, cwd, dataDir, loaded, log: options.log ?? silentLog });
+  for (const warning of loaded.warnings) log.warn(warning);
+  return assemble({ options, env, cwd, dataDir, loaded, log });
 }
 
 /** What the parts are made of. */
@@ -158,9 +160,7 @@ interface Ground {
 
 async function assemble(ground: Ground): Promise<Runtime> {
   const { options, env, cwd, dataDir, loaded, log } = ground;
-  for (const warning of loaded.warnings) log.warn(warning);
-  const notices = createNotices();
-  if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
+  const notices = createNotices(loaded.untrusted === undefined ? [] : [{ type: "config.untrusted", ...loaded.untrusted }]);
   const redactor = createRedactor(loaded.secrets);
   const fetch = createGuardedFetch();
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
@@ -175,6 +175,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
     cwd,
     config,
     untrusted: loaded.untrusted?.keys ?? [],
+    permissionCeiling: loaded.permissionCeiling,
     options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
     hooks,
     registry,
@@ -310,7 +311,8 @@ function createSpill(spillDir: string, redactor: Redactor): Pick<PromptEnvironme
   const made = new Map<string, Promise<unknown>>();
   const spillPath = async (sessionId: string) => {
     const directory = join(spillDir, sessionId);
-    const ready = made.get(sessionId) ?? mkdir(directory, { recursive: true, mode: 0o700 });
+    // Where nothing can be made, nothing can be written either: whoever writes finds out and goes on without.
+    const ready = made.get(sessionId) ?? mkdir(directory, { recursive: true, mode: 0o700 }).catch(() => {});
     made.set(sessionId, ready);
     await ready;
     return join(directory, `${newId("call")}.txt`);
@@ -319,8 +321,10 @@ function createSpill(spillDir: string, redactor: Redactor): Pick<PromptEnvironme
     spillPath,
     async spill(sessionId, text) {
       const path = await spillPath(sessionId);
-      await writeFile(path, redactor.redact(text), { mode: 0o600, flag: "wx" });
-      return path;
+      return writeFile(path, redactor.redact(text), { mode: 0o600, flag: "wx" }).then(
+        () => path,
+        () => undefined,
+      );
     },
   };
 }

@@ -58,6 +58,8 @@ export class SessionLog implements Session {
   #keys = new WeakMap<Entry, string>();
   #epoch = 0;
   #nextKey = 0;
+  /** Entries that damage has taken. */
+  #lost = 0;
   #begun: boolean;
   #closing: Promise<void> | undefined;
 
@@ -115,7 +117,7 @@ export class SessionLog implements Session {
   async commit(): Promise<void> {
     if (!this.#begun) return;
     await this.#parts.store.sync();
-    await this.#parts.touch(this.#meta, this.#nextKey);
+    await this.#parts.touch(this.#meta, this.#nextKey - this.#lost);
   }
 
   close(): Promise<void> {
@@ -148,10 +150,11 @@ export class SessionLog implements Session {
 
   #load(): void {
     const { store } = this.#parts;
-    const { entries, keys, epoch, nextKey } = loadConversation(store);
+    const { entries, keys, epoch, nextKey, lost } = loadConversation(store);
     this.#entries = entries;
     this.#epoch = epoch;
     this.#nextKey = nextKey;
+    this.#lost = lost;
     for (const [index, entry] of entries.entries()) this.#keys.set(entry, keys[index] as string);
   }
 
@@ -188,8 +191,18 @@ export class SessionLog implements Session {
   }
 }
 
-/** The conversation in force. `epoch` and `nextKey` are where the log goes on. */
-export function loadConversation(store: Store<SessionData>): { entries: Entry[]; keys: string[]; epoch: number; nextKey: number } {
+interface Conversation {
+  entries: Entry[];
+  keys: string[];
+  /** Where the log goes on. */
+  epoch: number;
+  nextKey: number;
+  /** Numbers below `nextKey` that are not there any more. */
+  lost: number;
+}
+
+/** The conversation in force. */
+export function loadConversation(store: Store<SessionData>): Conversation {
   const log = store.all("log");
   const view = store.get("view", "current") ?? { epoch: 0, keys: [] };
   const listed = new Set(view.keys);
@@ -204,7 +217,8 @@ export function loadConversation(store: Store<SessionData>): { entries: Entry[];
     keys.push(key);
   }
   const epoch = all.reduce((highest, key) => Math.max(highest, (log[key] as LogItem).epoch), view.epoch);
-  return { entries, keys, epoch, nextKey: all.reduce((next, key) => Math.max(next, Number(key) + 1), 0) };
+  const nextKey = all.reduce((next, key) => Math.max(next, Number(key) + 1), 0);
+  return { entries, keys, epoch, nextKey, lost: nextKey - all.length };
 }
 
 /**

@@ -269,7 +269,7 @@ class DiskSessions implements Sessions {
       version: VERSION,
       defaults: { session: {} },
       fs: this.#fs,
-      ...this.#reports(),
+      // It can be made again from the sessions: only what happens to those is worth telling.
     });
     return this.#index;
   }
@@ -313,7 +313,7 @@ class DiskSessions implements Sessions {
     try {
       return this.#fs.readdirSync(this.#options.dir).filter((name) => ID.test(name));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return [];
       throw error;
     }
   }

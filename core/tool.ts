@@ -81,8 +81,8 @@ export interface ToolContext {
   call(tool: string, input: unknown): Promise<ToolResult>;
   /** Runs a prompt in a child session. Its events carry this session as parent. */
   runTask(options: TaskOptions): Promise<TaskResult>;
-  /** Keeps text outside the context and returns the path at which the `read` and `grep` tools find it. */
-  spill(text: string): Promise<string>;
+  /** Keeps text outside the context and returns the path at which the `read` and `grep` tools find it; undefined where the disk takes nothing. */
+  spill(text: string): Promise<string | undefined>;
   /** A path there at which nothing exists yet, for output that is too long to hold: `exec` writes to it. */
   spillPath(): Promise<string>;
 }

@@ -10,7 +10,7 @@ export interface OutputLimit {
 /** The head of a long output and how to read on; `spill` keeps the whole and returns the path of it. */
 export async function truncateOutput(
   text: string,
-  spill: (text: string) => Promise<string>,
+  spill: (text: string) => Promise<string | undefined>,
   { lines = OUTPUT_LINES, bytes = OUTPUT_BYTES }: OutputLimit = {},
 ): Promise<string> {
   const size = Buffer.byteLength(text);
@@ -19,7 +19,8 @@ export async function truncateOutput(
   const head = headOf(text, lines, bytes);
   const shown = countLines(head);
   const path = await spill(text);
-  return `${head}\n\n(Lines 1-${shown} of ${allLines}, ${size} bytes in all. The whole is in ${path}: use read with offset ${shown + 1}, or grep.)`;
+  const whole = path === undefined ? "The rest could not be kept." : `The whole is in ${path}: use read with offset ${shown + 1}, or grep.`;
+  return `${head}\n\n(Lines 1-${shown} of ${allLines}, ${size} bytes in all. ${whole})`;
 }
 
 function countLines(text: string): number {

@@ -70,15 +70,14 @@ function isOutsidePath(path: string, roots: readonly string[]): boolean {
 let folders: Set<string> | undefined;
 const rootFolders = (): Set<string> => (folders ??= new Set(readdirSync("/")));
 
-/** Goes along a path as the system does, links included; false once it has left the roots. */
+/** Goes along a path as the system does, links included; true where it ends in the roots. */
 function follow(directory: string, path: string, roots: readonly string[]): boolean {
   let current = directory;
   for (const segment of path.split("/")) {
     if (segment === "" || segment === ".") continue;
     current = segment === ".." ? dirname(current) : (realPath(join(current, segment)) ?? join(current, segment));
-    if (!isInside(current, roots)) return false;
   }
-  return true;
+  return isInside(current, roots);
 }
 
 function realPath(path: string): string | undefined {

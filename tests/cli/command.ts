@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Reply, type Script, startServer, type TestServer } from "../fixtures/server.ts";
 
 /** AGENT_BIN names another launcher than this package's. */
-const LAUNCHER = process.env.AGENT_BIN ?? fileURLToPath(new URL("../../bin/agent.js", import.meta.url));
+export const LAUNCHER = process.env.AGENT_BIN ?? fileURLToPath(new URL("../../bin/agent.js", import.meta.url));
 
 /** The real command needs the build. */
 export const isBuilt = existsSync(fileURLToPath(new URL("../dist/cli.js", `file://${LAUNCHER}`)));
@@ -48,6 +48,40 @@ export function makeHome(): string {
   homes.push(home);
   return home;
 }
+
+/** A home with these files; paths are relative to it. */
+export function makeHomeWith(files: Record<string, string | object>): string {
+  const home = makeHome();
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(home, path)), { recursive: true });
+    writeFileSync(join(home, path), typeof content === "string" ? content : JSON.stringify(content));
+  }
+  return home;
+}
+
+/** A home whose user has this configuration. */
+export const makeConfiguredHome = (config: object): string => makeHomeWith({ ".config/agent/agent.json": config });
+
+/** Every byte of the regular files under a folder. */
+export function readAll(folder: string): string {
+  return readdirSync(folder)
+    .map((name) => join(folder, name))
+    .map((path) => (lstatSync(path).isDirectory() ? readAll(path) : lstatSync(path).isFile() ? readFileSync(path, "latin1") : ""))
+    .join("");
+}
+
+export const ofType = (run: CommandResult, type: string): any[] => run.events.filter((event) => event.type === type);
+export const typesOf = (run: CommandResult): string[] => run.events.map(({ type }) => type);
+export const errorOf = (run: CommandResult): any => ofType(run, "error")[0]?.error;
+export const resultOf = (run: CommandResult): any => ofType(run, "result").at(-1);
+/** Messages of a request but the system's, as `role:text`. */
+export const talkOf = (run: CommandResult, request = 0): string[] =>
+  (run.requests[request]?.body.messages ?? [])
+    .filter(({ role }: any) => role !== "system")
+    .map(
+      ({ role, content }: any) =>
+        `${role}:${typeof content === "string" ? content : content === null ? "" : content.map((part: any) => part.text ?? part.type).join("")}`,
+    );
 
 export const removeHomes = (): void => {
   for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true });

@@ -56,7 +56,8 @@ describe("the model of a prompt", () => {
 
   test("is what a variable names, however many keys there are, and its short name is known", async () => {
     const keyedProviders = async () => ["demo", "openrouter"];
-    const defaultModel: ChainDependencies["defaultModel"] = async (id) => (id === "openrouter" ? { id: "gpt-4o", source: "env" } : { id: "d", source: "config" });
+    const defaultModel: ChainDependencies["defaultModel"] = async (id) =>
+      id === "openrouter" ? { id: "gpt-4o", source: "env" } : { id: "d", source: "config" };
     expect(await resolve({}, { keyedProviders, defaultModel })).toMatchObject({ ids: ["openrouter/openai/gpt-4o"], source: "env" });
   });
 

@@ -1,0 +1,137 @@
+import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { chunk, type Reply, type TestServer } from "../fixtures/server.ts";
+import { type CommandRun, errorOf, isBuilt, JSON_OUT, MODEL, makeHome, ofType, removeHomes, resultOf, runCommand, talkOf, until } from "./command.ts";
+
+afterAll(removeHomes);
+
+const PROMPT = [...MODEL, ...JSON_OUT, "-p", "hi"];
+const ONE_REQUEST = (_: ChildProcess, server: TestServer) => server.requests.length > 0;
+const bash = (command: string): Reply => ({ text: "I run it.", tools: [{ name: "bash", args: { command, description: "x" } }] });
+
+interface Interruption extends CommandRun {
+  signal: NodeJS.Signals;
+  /** When the signal is sent. */
+  when(child: ChildProcess, server: TestServer): boolean;
+  afterMs?: number;
+  /** What stdin gets before it is left open. */
+  firstLine?: string;
+}
+
+/** Runs the command and interrupts it. `tookMs` is from the signal to the end. */
+async function interrupt({ signal, when, afterMs = 100, firstLine, ...options }: Interruption) {
+  let sentAt = 0;
+  const run = await runCommand({
+    ...options,
+    onSpawn(child, server) {
+      if (firstLine !== undefined) child.stdin?.write(firstLine);
+      const send = () => {
+        sentAt = performance.now();
+        child.kill(signal);
+      };
+      void until(() => when(child, server)).then(() => setTimeout(send, afterMs));
+    },
+  });
+  return { ...run, tookMs: performance.now() - sentAt };
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+};
+
+describe.skipIf(!isBuilt).concurrent("a signal", () => {
+  test.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const)("%s ends the wait for an answer, for a retry and for a tool with %i, one result and a session that goes on", async (signal, code) => {
+    const stages: Reply[] = [{ delayMs: 20_000, text: "late" }, { status: 429, headers: { "retry-after": "60" } }, bash("trap '' INT TERM HUP; sleep 30")];
+    const check = async (reply: Reply) => {
+      const home = makeHome();
+      const run = await interrupt({ home, args: PROMPT, script: [reply], signal, when: ONE_REQUEST, afterMs: 400 });
+      expect([run.code, ofType(run, "result").length, resultOf(run).status, resultOf(run).exitCode, errorOf(run).code]).toEqual([
+        code,
+        1,
+        "interrupted",
+        code,
+        "INTERRUPTED",
+      ]);
+      expect(run.tookMs).toBeLessThan(3000);
+      expect(run.stdout + run.stderr).not.toMatch(/\n\s+at /);
+      if (reply.tools === undefined) return;
+      const more = await runCommand({ home, args: [...MODEL, ...JSON_OUT, "-c", "-p", "go on"] });
+      expect([more.code, talkOf(more)[0], talkOf(more).at(-1)]).toEqual([0, "user:hi", "user:go on"]);
+    };
+    await Promise.all(stages.map(check));
+  });
+
+  test("kills what a tool has started, whatever that ignores or has left", async () => {
+    const home = makeHome();
+    const command = "trap '' INT TERM; setsid sleep 60 & echo $! > a; sleep 61 & echo $! > b; echo $$ > c; wait";
+    const pids = () => ["a", "b", "c"].map((name) => Number(readFileSync(join(home, "work", name), "utf8")));
+    const isStarted = () => {
+      try {
+        return pids().every((pid) => pid > 0);
+      } catch {
+        return false;
+      }
+    };
+    const run = await interrupt({ home, args: PROMPT, script: [bash(command)], signal: "SIGTERM", when: isStarted });
+    expect(run.code).toBe(143);
+    expect(run.tookMs).toBeLessThan(3000);
+    await until(() => !pids().some(isAlive));
+  });
+
+  test("ends the wait for a connection", async () => {
+    const sockets: { destroy(): void }[] = [];
+    const silent = createServer((socket) => sockets.push(socket.on("error", () => {})));
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    const env = { OPENROUTER_BASE_URL: `https://127.0.0.1:${(silent.address() as AddressInfo).port}/v1` };
+    const run = await interrupt({ args: PROMPT, env, signal: "SIGINT", when: () => sockets.length > 0 });
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+    expect([run.code, resultOf(run).status]).toEqual([130, "interrupted"]);
+    expect(run.tookMs).toBeLessThan(1000);
+  });
+
+  test("ends the wait for stdin, before a request and between two", async () => {
+    const before = await interrupt({ args: MODEL, stdin: "OPEN", signal: "SIGINT", when: () => true, afterMs: 700 });
+    expect(before).toMatchObject({ code: 130, requests: [] });
+    const between = await interrupt({ args: MODEL, stdin: "OPEN", firstLine: '{"message":"a"}\n', signal: "SIGTERM", when: ONE_REQUEST, afterMs: 500 });
+    expect([between.code, ofType(between, "result").at(-1)?.status]).toEqual([143, "success"]);
+  });
+
+  test("between the requests of one stdin ends the one at hand and takes no other", async () => {
+    const script = (_: unknown, n: number): Reply => (n === 1 ? { raw: [chunk({ content: "half" }), "HANG"] } : { text: "ok" });
+    const stdin = '{"message":"a"}\n{"message":"b"}\n{"message":"c"}\n';
+    const run = await interrupt({ args: MODEL, stdin, script, signal: "SIGINT", when: (_, { requests }) => requests.length > 1 });
+    expect([run.code, ofType(run, "result").map(({ status }) => status), run.requests.length]).toEqual([130, ["success", "interrupted"], 2]);
+  });
+
+  test("that comes while nobody reads stdout still ends the command", async () => {
+    const text = "0123456789".repeat(100_000);
+    const run = await interrupt({
+      args: [...PROMPT, "--stream"],
+      script: [{ raw: [chunk({ content: text }), chunk({ content: text }), "HANG"] }],
+      ownStdout: true,
+      signal: "SIGTERM",
+      when: ONE_REQUEST,
+      afterMs: 600,
+    });
+    expect(run.code).toBe(143);
+    expect(run.tookMs).toBeLessThan(3500);
+  });
+
+  test("in text mode leaves nothing of a half answer on stdout and says how to go on", async () => {
+    const run = await interrupt({ args: [...MODEL, "-p", "hi"], script: [{ raw: [chunk({ content: "half" }), "HANG"] }], signal: "SIGINT", when: ONE_REQUEST });
+    expect([run.code, run.stdout, run.stderr]).toEqual([130, "", expect.stringContaining("Go on with --continue.")]);
+  });
+});

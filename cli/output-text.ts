@@ -61,7 +61,10 @@ class TextProjection {
       case "step.finish":
         return this.#flush();
       case "session.finish":
-        return [...(event.result.status === "limit" ? this.#flush() : this.#closeLine()), ...(event.result.steps > 0 ? [progress(describeResult(event.result))] : [])];
+        return [
+          ...(event.result.status === "limit" ? this.#flush() : this.#closeLine()),
+          ...(event.result.steps > 0 ? [progress(describeResult(event.result))] : []),
+        ];
       case "error":
         return [...(this.#shown?.open ? this.#flush() : []), { to: "error", text: formatError(event.error) }];
       default:

@@ -103,13 +103,18 @@ function keepProvider(provider: Tree, drop: Drop): Tree | undefined {
   });
 }
 
+/** A profile of which nothing is left is still a profile: it may be asked for by name. */
 function keepAgent(agent: Tree, side: TrustedSide, drop: Drop): Tree | undefined {
-  return mapTree(agent, (value, key) => {
-    if (AGENT_KEYS.has(key)) return value;
-    if (key === "permission") return keepPermission(value, side, (rule) => drop(rule === "" ? key : `${key}.${rule}`));
-    if (key === "tools") return mapTree(value, (on, name) => (on === false ? on : drop(`tools.${name}`)));
-    return drop(key);
-  });
+  return mapTree(
+    agent,
+    (value, key) => {
+      if (AGENT_KEYS.has(key)) return value;
+      if (key === "permission") return keepPermission(value, side, (rule) => drop(rule === "" ? key : `${key}.${rule}`));
+      if (key === "tools") return mapTree(value, (on, name) => (on === false ? on : drop(`tools.${name}`)));
+      return drop(key);
+    },
+    true,
+  );
 }
 
 /**

@@ -448,7 +448,7 @@ describe.skipIf(!isBuilt).concurrent("a model that calls what no tool can be", (
     ["write", '"a.txt"', "expected object"],
   ])("reads what was wrong, in a conversation that every provider takes: %.20s %s", async (name, args, said) => {
     const run = await ask(MODEL, [{ tools: [{ id: "c1", name, args }] }, { text: "ok" }]);
-    const [call, result] = run.requests[1]?.body.messages.slice(-2);
+    const [call, result] = (run.requests[1]?.body.messages ?? []).slice(-2);
     expect([run.code, result.tool_call_id, result.content]).toEqual([0, "c1", expect.stringContaining(said)]);
     expect(result.content.length).toBeLessThan(2048);
     expect(call.tool_calls[0].function.name).toMatch(/^[\w-]{1,64}$/);

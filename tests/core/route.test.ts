@@ -108,15 +108,19 @@ describe("retries on one model", () => {
     expect(none.waits).toEqual([]);
   });
 
-  test.each(["REQUEST_INVALID", "AUTH_REFUSED", "QUOTA_EXCEEDED", "MODEL_UNAVAILABLE", "CONTENT_REFUSED", "CONTEXT_OVERFLOW"] as const)(
-    "are not made on %s",
-    async (code) => {
-      const broken = always("p/a", failure(code));
-      const { ask, waits } = world();
-      expect(await ask([broken])).toBe(code);
-      expect([broken.asked, waits.length]).toEqual([1, 0]);
-    },
-  );
+  test.each([
+    "REQUEST_INVALID",
+    "AUTH_REFUSED",
+    "QUOTA_EXCEEDED",
+    "MODEL_UNAVAILABLE",
+    "CONTENT_REFUSED",
+    "CONTEXT_OVERFLOW",
+  ] as const)("are not made on %s", async (code) => {
+    const broken = always("p/a", failure(code));
+    const { ask, waits } = world();
+    expect(await ask([broken])).toBe(code);
+    expect([broken.asked, waits.length]).toEqual([1, 0]);
+  });
 
   test("an abort during a wait ends it at once", async () => {
     const abort = new AbortController();

@@ -256,29 +256,29 @@ async function runScenario(fake: StoreFs): Promise<string[]> {
   return acknowledged;
 }
 
-test.each(["once", "from then on"])(
-  "whichever call to the disk fails %s, nothing is thrown, nothing acknowledged is lost, no temporary file stays",
-  async (mode) => {
-    let calls = 0;
-    await runScenario(watchedFs(() => calls++));
-    expect(calls).toBeGreaterThan(100);
-    for (let failing = 0; failing < calls; failing += failing < 60 || failing > calls - 60 ? 1 : 7) {
-      fs.rmSync(join(root, "a"), { recursive: true, force: true });
-      let call = 0;
-      const acknowledged = await runScenario(
-        watchedFs(() => {
-          if (call++ === failing || (mode !== "once" && call > failing)) throw failure("EIO");
-        }),
-      );
-      const items = (await open()).all("item");
-      expect(acknowledged.filter((id) => !(id in items))).toEqual([]);
-      if (fs.existsSync(dir)) {
-        if (mode === "once") expect(Object.keys(items)).toEqual(["r0", "r1", "r2", "r3"]);
-        expect(namesIn(dir, /tmp$/).filter((name) => !name.includes(`.${process.pid}.`))).toEqual([]);
-      }
+test.each([
+  "once",
+  "from then on",
+])("whichever call to the disk fails %s, nothing is thrown, nothing acknowledged is lost, no temporary file stays", async (mode) => {
+  let calls = 0;
+  await runScenario(watchedFs(() => calls++));
+  expect(calls).toBeGreaterThan(100);
+  for (let failing = 0; failing < calls; failing += failing < 60 || failing > calls - 60 ? 1 : 7) {
+    fs.rmSync(join(root, "a"), { recursive: true, force: true });
+    let call = 0;
+    const acknowledged = await runScenario(
+      watchedFs(() => {
+        if (call++ === failing || (mode !== "once" && call > failing)) throw failure("EIO");
+      }),
+    );
+    const items = (await open()).all("item");
+    expect(acknowledged.filter((id) => !(id in items))).toEqual([]);
+    if (fs.existsSync(dir)) {
+      if (mode === "once") expect(Object.keys(items)).toEqual(["r0", "r1", "r2", "r3"]);
+      expect(namesIn(dir, /tmp$/).filter((name) => !name.includes(`.${process.pid}.`))).toEqual([]);
     }
-  },
-);
+  }
+});
 
 test("a full disk is said once, the store goes on in memory, and writes what is missing as soon as it can", async () => {
   let isFull = false;

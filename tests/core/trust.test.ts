@@ -270,16 +270,22 @@ describe("trust", () => {
     expect((await load()).pluginSpecs).toHaveLength(1);
   });
 
-  test.each(["agent.json", "plugins/one.mjs", "plugins/two.mjs", "plugins/three.ts", "lib/four.ts", "server.js", "plugins/deep/index.js", "plugins/later.mjs"])(
-    "ends when one byte of %s changes",
-    async (file) => {
-      const { grant, state, at, load, write } = world(files);
-      await grant();
-      write(`work/${file}`, `${existsSync(at(`work/${file}`)) ? readFileSync(at(`work/${file}`), "utf8") : ""} `);
-      expect(await state()).toBe("changed");
-      expect((await load()).untrusted!.keys).toEqual(["plugin", "mcp"]);
-    },
-  );
+  test.each([
+    "agent.json",
+    "plugins/one.mjs",
+    "plugins/two.mjs",
+    "plugins/three.ts",
+    "lib/four.ts",
+    "server.js",
+    "plugins/deep/index.js",
+    "plugins/later.mjs",
+  ])("ends when one byte of %s changes", async (file) => {
+    const { grant, state, at, load, write } = world(files);
+    await grant();
+    write(`work/${file}`, `${existsSync(at(`work/${file}`)) ? readFileSync(at(`work/${file}`), "utf8") : ""} `);
+    expect(await state()).toBe("changed");
+    expect((await load()).untrusted!.keys).toEqual(["plugin", "mcp"]);
+  });
 
   test("ends when a file appears that configures, or that an import would mean instead", async () => {
     for (const path of ["work/opencode.json", "work/.agent/plugin/new.ts", "work/.agent/command/new.md", "work/plugins/three.js", "work/.agent/tool/new.ts"]) {

@@ -37,6 +37,19 @@ test("all built-in plugins together leave room: the first request has at most 2,
   await using agent = await boot({ plugins: builtins, script: [say("Hello.")] });
   await agent.prompt("hello");
   const { prompt, tools } = agent.requests[0]!;
-  expect(tools?.map(({ name }) => name)).toEqual(["read", "write", "edit", "list", "glob", "grep", "bash", "webfetch", "batch", "task", "todowrite", "todoread"]);
+  expect(tools?.map(({ name }) => name)).toEqual([
+    "read",
+    "write",
+    "edit",
+    "list",
+    "glob",
+    "grep",
+    "bash",
+    "webfetch",
+    "batch",
+    "task",
+    "todowrite",
+    "todoread",
+  ]);
   expect(JSON.stringify({ prompt, tools }).length / 4).toBeLessThanOrEqual(2_500);
 });

@@ -65,13 +65,16 @@ describe("webfetch", () => {
     expect((await read(reply)).output).toBe("café");
   });
 
-  test.each(["application/pdf", "image/png", "application/zip", "application/x-sh", "video/mp4"])(
-    "says that %s is no text and does not read it",
-    async (type) => {
-      const { output } = await read(page(Buffer.from("PK\u0000"), type));
-      expect(output).toMatch(new RegExp(`/page is ${type.replace(/[./+]/g, "\\$&")}( \\(\\d+ bytes\\))?, not text`));
-    },
-  );
+  test.each([
+    "application/pdf",
+    "image/png",
+    "application/zip",
+    "application/x-sh",
+    "video/mp4",
+  ])("says that %s is no text and does not read it", async (type) => {
+    const { output } = await read(page(Buffer.from("PK\u0000"), type));
+    expect(output).toMatch(new RegExp(`/page is ${type.replace(/[./+]/g, "\\$&")}( \\(\\d+ bytes\\))?, not text`));
+  });
 
   test("reports the status of a page that is not there", async () => {
     const { origin } = await serve([{ status: 404, body: "nothing here" }]);

@@ -57,7 +57,10 @@ export class EventSender {
 
   #deliver(event: AgentEvent): void {
     const { parent, hooks, channel, deltas } = this.#options;
-    if (parent !== undefined) return parent.#pass(event);
+    if (parent !== undefined) {
+      parent.#pass(event);
+      return;
+    }
     hooks.observe(event);
     if (deltas || !DELTAS.has(event.type)) channel.send(event);
   }

@@ -26,6 +26,8 @@ export interface ChainDependencies {
   profile: AgentProfile | undefined;
   /** `--provider`: the provider of an id that is given without it. */
   provider?: string | undefined;
+  /** Whether `config.fallback` comes from the host itself, and so goes with its `provider`. */
+  ownFallback?: boolean | undefined;
   /** Dotted keys of the configuration that an untrusted workspace sets. */
   untrusted: readonly string[];
   providerIds(): string[];
@@ -48,11 +50,14 @@ export interface DefaultModel {
  * no model is ever put in the place of the one that was asked for.
  */
 export async function resolveChain(wish: ModelWish, dependencies: ChainDependencies): Promise<ModelChain> {
-  const { config, profile } = dependencies;
+  const { config, profile, ownFallback = false } = dependencies;
   const { wanted, source } = await firstWish(wish, dependencies);
   const following = splitModelList(wish.fallback ?? profile?.fallback ?? config.fallback);
+  // What files name as the next model is a whole id; the provider of the command line is not meant for it.
+  const isOwn = wish.fallback !== undefined || (profile?.fallback === undefined && ownFallback);
   const ids = [];
-  for (const id of [...wanted, ...following]) ids.push(await resolveId(id, dependencies));
+  for (const id of wanted) ids.push(await resolveId(id, dependencies));
+  for (const id of following) ids.push(await resolveId(id, isOwn ? dependencies : { ...dependencies, provider: undefined }));
   const unique = [...new Map(ids.map((id) => [formatModelId(id), id])).values()];
   return { requested: source === "default" ? null : (wanted[0] ?? null), source, ids: unique };
 }

@@ -13,6 +13,7 @@ export async function openRoutes(run: PromptRun): Promise<Route[]> {
     configSource: options.modelSource,
     profile,
     provider: options.provider,
+    ownFallback: options.config?.fallback !== undefined,
     untrusted: environment.untrusted,
     ...opener,
   });

@@ -269,14 +269,16 @@ interface Ending {
 
 function makeResult(run: PromptRun | undefined, { failure, output, sessionId, durationMs }: Ending): RunResult {
   const spending = run?.spending ?? createSpending({});
+  // Nobody says what a request cost that failed.
+  const isKnown = spending.costUsd !== undefined && (failure === undefined || (run?.last.steps ?? 0) > 0);
   return {
     sessionId,
     status: statusOf(failure),
     text: run?.last.text ?? "",
     ...(run?.last.model !== undefined && run.last.steps > 0 && { model: run.last.model }),
     steps: run?.last.steps ?? 0,
-    ...(spending.costUsd !== undefined && { costUsd: spending.costUsd }),
-    costSource: spending.costSource,
+    ...(isKnown && { costUsd: spending.costUsd as number }),
+    costSource: isKnown ? spending.costSource : "unknown",
     tokens: spending.tokens,
     durationMs: Math.round(durationMs),
     exitCode: failure?.exit ?? 0,

@@ -66,7 +66,8 @@ describe.skipIf(!isBuilt)("a run that is killed", () => {
       expect(messages.filter(({ role }) => role === "tool").map((message) => message.tool_call_id)).toEqual(calls);
       expect(talkOf(resumed).filter((line) => line.startsWith("user:"))).toEqual(["user:go", "user:and now?"]);
       const after = existsSync(join(home, "work/log.txt")) ? readFileSync(join(home, "work/log.txt"), "utf8") : "";
-      expect(after).toBe(log);
+      // The command that ran when the agent was killed may have come to its end.
+      expect(after.startsWith(log)).toBe(true);
       expect(new Set(after.split("\n")).size).toBe(after.split("\n").length);
       if (existsSync(join(home, "work/made.txt"))) expect(readFileSync(join(home, "work/made.txt"), "utf8")).toMatch(/^\d{1000}$/);
       expect(ofType(resumed, "store_recovered")).toEqual([]);

@@ -154,3 +154,12 @@ describe("aliases", () => {
     expect(await codeOf({ model: "constructor" })).toBe("MODEL_INVALID");
   });
 });
+
+test("a provider of the command line is put before its own ids, never before the fallbacks of a file", async () => {
+  const given = { provider: "openrouter", config: { fallback: "ollama/b" } };
+  expect((await resolve({ model: "acme/a" }, given)).ids).toEqual(["openrouter/acme/a", "ollama/b"]);
+  expect((await resolve({ model: "acme/a" }, { ...given, config: { fallback: "acme/b" }, ownFallback: true })).ids).toEqual([
+    "openrouter/acme/a",
+    "openrouter/acme/b",
+  ]);
+});

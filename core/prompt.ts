@@ -56,7 +56,7 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
     sender.send({ type: "error", error: failure });
   }
   await run?.durable;
-  await opened?.session.commit().catch(() => {});
+  await opened?.session.settle().catch(() => {});
   opened?.release();
   const result = makeResult(run, { failure, output, sessionId: sender.sessionId, durationMs: performance.now() - startedAt });
   // What observers did wrong is told before the last event.

@@ -49,6 +49,9 @@ const INTERRUPTED = "Interrupted: the run ended before this call did. It may hav
 const PIECE_LENGTH = 1024 * 1024;
 const TITLE_LENGTH = 50;
 
+/** How long the list of sessions may lag behind a run that goes on. */
+const LIST_EVERY_MS = 1_000;
+
 /** A session over a store: appending costs the same however long the conversation is. */
 export class SessionLog implements Session {
   readonly state: SessionState;
@@ -60,6 +63,7 @@ export class SessionLog implements Session {
   #nextKey = 0;
   /** Entries that damage has taken. */
   #lost = 0;
+  #listedAt = Number.NEGATIVE_INFINITY;
   #begun: boolean;
   #closing: Promise<void> | undefined;
 
@@ -117,6 +121,16 @@ export class SessionLog implements Session {
   async commit(): Promise<void> {
     if (!this.#begun) return;
     await this.#parts.store.sync();
+    if (performance.now() - this.#listedAt >= LIST_EVERY_MS) await this.#list();
+  }
+
+  async settle(): Promise<void> {
+    await this.commit();
+    if (this.#begun) await this.#list();
+  }
+
+  async #list(): Promise<void> {
+    this.#listedAt = performance.now();
     await this.#parts.touch(this.#meta, this.#nextKey - this.#lost);
   }
 
@@ -142,7 +156,7 @@ export class SessionLog implements Session {
 
   async #close(): Promise<void> {
     if (this.#begun) {
-      await this.commit();
+      await this.settle();
       await this.#parts.store.close();
     }
     this.#parts.release();

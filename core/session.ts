@@ -41,11 +41,13 @@ export interface Session {
   replace(entries: Entry[]): void;
   /** Adds a step to the meta; written with the next append or commit. */
   count(step: { costUsd?: number; tokens: TokenCount }): void;
-  /** Makes everything so far survive a loss of power: the step is acknowledged. */
+  /** Makes everything so far survive a loss of power: the step is acknowledged. `list` shows it within a second. */
   commit(): Promise<void>;
+  /** Commits, and brings what `list` shows up to date. */
+  settle(): Promise<void>;
   /** False from a write that failed until it has been made good; always false where nothing is kept on disk. */
   readonly persisted: boolean;
-  /** Commits and lets go. Idempotent. */
+  /** Settles and lets go. Idempotent. */
   close(): Promise<void>;
 }
 

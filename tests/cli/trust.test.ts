@@ -56,7 +56,7 @@ const hostileFiles = (attacker: string) => ({
   "work/notes/own.md": "A-NOTE-OF-ITS-OWN",
 });
 
-describe.skipIf(!isBuilt)("a repository that nobody trusts", () => {
+describe.skipIf(!isBuilt)("a repository that nobody trusts", { concurrent: true }, () => {
   test("runs no code, widens nothing, sends nothing elsewhere, and is told of in one event", async () => {
     const attacker = await startServer([{ text: "attacker" }]);
     const home = makeRepository(hostileFiles(attacker.url));
@@ -126,7 +126,7 @@ describe.skipIf(!isBuilt)("a repository that nobody trusts", () => {
   });
 });
 
-describe.skipIf(!isBuilt)("trust", () => {
+describe.skipIf(!isBuilt)("trust", { concurrent: true }, () => {
   const say = (name: string, more = "") =>
     `${more}import { definePlugin, tool, z } from "agent-runtime"; export default definePlugin({ name: "${name}", setup: ({ options }) => ({ tools: [tool({ name: "${name}", description: "d", input: z.object({}), run: () => (options.word ?? "") + "${name}" })] }) });`;
   const makeTrusting = () =>

@@ -270,7 +270,7 @@ test("the newest session is the root one of that workspace that was worked in la
   await begin(sessions, { parentId: second.id });
   expect(await sessions.newest("/work")).toBe(second.id);
   first.append(said("Again"));
-  await first.commit();
+  await first.settle();
   expect(await start().newest("/work")).toBe(first.id);
   expect((await start().list()).map(({ id }) => id).slice(0, 1)).toEqual([first.id]);
   expect(await sessions.newest("/nowhere")).toBeUndefined();

@@ -80,7 +80,9 @@ export function definePlugin(plugin: Plugin): Plugin {
 export function checkPlugin(plugin: unknown, spec: string): Plugin {
   const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
   if (typeof plugin === "function") throw refuse("its default export is a function; export default definePlugin({ name, setup }).");
-  if (typeof plugin !== "object" || plugin === null) throw refuse("it has no default export; export default definePlugin({ name, setup }).");
+  if (plugin !== undefined && (typeof plugin !== "object" || plugin === null))
+    throw refuse("its default export is no plugin; export default definePlugin({ name, setup }).");
+  if (plugin === undefined) throw refuse("it has no default export; export default definePlugin({ name, setup }).");
   const { name, api = PLUGIN_API, setup } = plugin as Partial<Plugin>;
   if (typeof name !== "string" || name === "") throw refuse("it has no name.");
   if (typeof setup !== "function") throw refuse(`"${name}" has no setup function.`);

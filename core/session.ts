@@ -138,11 +138,7 @@ class DiskSessions implements Sessions {
   async fork(id: string): Promise<Session> {
     const { meta, entries, state } = await this.read(id);
     const session = await this.#createLog(forkMeta(meta, this.#now()));
-    session.adopt(
-      closeToolCalls(entries, (message) => ({ id: newId("msg"), at: this.#now(), message })),
-      state,
-    );
-    return session;
+    return adoptCopy(session, { entries, state, now: this.#now() });
   }
 
   async newest(cwd: string): Promise<string | undefined> {
@@ -378,11 +374,7 @@ class MemorySessions implements Sessions {
   async fork(id: string): Promise<Session> {
     const { meta, entries, state } = await this.read(id);
     const session = this.#start(createMemoryStore(emptySession()), forkMeta(meta, this.#now()));
-    session.adopt(
-      closeToolCalls(entries, (message) => ({ id: newId("msg"), at: this.#now(), message })),
-      state,
-    );
-    return session;
+    return adoptCopy(session, { entries, state, now: this.#now() });
   }
 
   async newest(cwd: string): Promise<string | undefined> {
@@ -459,3 +451,12 @@ function checkNewId(id: string): string {
 
 const takenId = (id: string): AgentError =>
   new AgentError("OPTION_INVALID", { option: "--session-id", reason: `there is a session ${id} already; go on with it with --session ${id}.` });
+
+/** Fills a fork. Calls that the original still waits for get a result, so that a provider accepts the copy. */
+function adoptCopy(session: SessionLog, { entries, state, now }: { entries: readonly Entry[]; state: Record<string, unknown>; now: number }): SessionLog {
+  session.adopt(
+    closeToolCalls(entries, (message) => ({ id: newId("msg"), at: now, message })),
+    state,
+  );
+  return session;
+}

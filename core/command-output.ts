@@ -22,8 +22,8 @@ export interface CapturedOutput {
 }
 
 export interface CommandOutput {
-  /** Takes a chunk of one of the command's streams. False: the limit is reached, or `onOutput` threw; end the command. */
-  push(stream: "stdout" | "stderr", chunk: Buffer): boolean;
+  /** Takes a chunk. False: the limit is reached, or `onOutput` threw; end the command. */
+  push(chunk: Buffer): boolean;
   /** Closes the spill file; nothing is taken afterwards. Throws what `onOutput` threw. */
   finish(): CapturedOutput;
 }
@@ -33,7 +33,7 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
   const kept = createHeadAndTail(options.keepBytes ?? DEFAULT_KEEP_BYTES);
   const spill = options.spillPath === undefined ? undefined : createSpill(options.spillPath);
   const progress = options.onProgress === undefined ? undefined : createProgress(options.onProgress);
-  const unfinished = { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
+  let unfinished = Buffer.alloc(0);
   let finished = false;
   let failure: { error: unknown } | undefined;
 
@@ -48,18 +48,17 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
     }
   };
   return {
-    push(stream, chunk) {
+    push(chunk) {
       if (finished || failure !== undefined) return false;
-      const bytes = unfinished[stream].length === 0 ? chunk : Buffer.concat([unfinished[stream], chunk]);
+      const bytes = unfinished.length === 0 ? chunk : Buffer.concat([unfinished, chunk]);
       const room = OUTPUT_LIMIT_BYTES - kept.totalBytes;
-      // Characters stay whole, so that the other stream's bytes never get in between.
       const length = Math.min(completeLength(bytes), room);
-      unfinished[stream] = Buffer.from(bytes.subarray(length, length + 3));
+      unfinished = Buffer.from(bytes.subarray(length, length + 3));
       take(bytes.subarray(0, length));
       return bytes.length <= room && failure === undefined;
     },
     finish() {
-      if (failure === undefined && kept.totalBytes < OUTPUT_LIMIT_BYTES) for (const rest of Object.values(unfinished)) take(rest);
+      if (failure === undefined && kept.totalBytes < OUTPUT_LIMIT_BYTES) take(unfinished);
       finished = true;
       progress?.finish();
       const spillPath = spill?.finish();

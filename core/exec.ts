@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { type EventEmitter, once, setMaxListeners } from "node:events";
-import { statSync } from "node:fs";
-import type { Readable } from "node:stream";
+import { setMaxListeners } from "node:events";
+import { accessSync, constants, statSync } from "node:fs";
+import { delimiter, resolve as resolvePath } from "node:path";
 import { type CommandOutput, createCommandOutput } from "./command-output.ts";
-import { AgentError, errorMessage } from "./errors.ts";
-import { createRunMark, createWatch, endGroup, killMarked, MARK } from "./processes.ts";
+import { AgentError } from "./errors.ts";
+import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
+import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, readLastPid } from "./processes.ts";
 
 export interface ExecOptions {
   /** Working directory, absolute. */
@@ -30,11 +30,13 @@ export interface ExecOptions {
 
 export type ExecEnd = "exit" | "timeout" | "abort" | "output-limit";
 
-export interface ExecResult {
+interface Ending {
   end: ExecEnd;
-  /** Exit status; null when a signal ended it. */
+  /** Exit status, 128 + n when signal n ended it; null when it was ended from here. */
   exitCode: number | null;
-  signal: string | null;
+}
+
+export interface ExecResult extends Ending {
   /** The whole output, or head and tail of it. */
   head: string;
   /** "" when the head holds everything. */
@@ -45,7 +47,7 @@ export interface ExecResult {
 }
 
 /**
- * The one process runner. Runs `file` with `args` in a process group of its own, stdin closed, allow-listed environment.
+ * The one process runner. Runs `file` with `args` in a process group apart, without a terminal, stdin closed, allow-listed environment.
  * Resolves when the command itself has ended and its descendants are gone; a command that writes more than 64 MiB is ended.
  * Rejects when it cannot be started: TOOL_FAILED, with the system's code in `data.systemCode` (ENOENT: no such program);
  * and with the error of `onOutput`.
@@ -84,6 +86,9 @@ export const CHILD_SETTINGS: Readonly<Record<string, string>> = { GIT_TERMINAL_P
 
 const DRAIN_MS = 500;
 const REAP_MS = 500;
+/** Of one argument, as Linux has it (MAX_ARG_STRLEN, 32 pages), and of all together, as macOS has it (ARG_MAX). */
+const ARGUMENT_BYTES = 131_071;
+const ARGUMENTS_BYTES = 1_000_000;
 
 export interface ExecSetup {
   /** The environment of the host. */
@@ -99,39 +104,34 @@ export interface ExecSetup {
 export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<void> } {
   const runMark = createRunMark(setup.env[MARK]);
   const watch = createWatch(runMark, setup.env.PATH);
-  const running = new Map<number, { abort(): void; done: Promise<void> }>();
+  const launchers = createLaunchers((groups) => watch.changed(groups));
+  /** What was found once is not looked for again. */
+  const programs = new Set<string>();
+  const running = new Map<AbortController, Promise<unknown>>();
   let closed = false;
   let count = 0;
 
   const exec: Exec = async (file, args, options) => {
-    const mark = `${runMark}.${++count}`;
-    const env = { ...pickEnvironment(setup.env, options.inherit ?? []), ...CHILD_SETTINGS, PWD: options.cwd, ...options.env, [MARK]: mark };
-    if (closed || options.signal.aborted) return { end: "abort", exitCode: null, signal: null, head: "", tail: "", totalBytes: 0 };
+    const env: Environment = { ...pickEnvironment(setup.env, options.inherit ?? []), ...CHILD_SETTINGS, ...options.env, [MARK]: runMark };
+    if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
 
+    checkStart(file, args, options.cwd);
+    const program = JSON.stringify([file, file.includes("/") ? options.cwd : env.PATH]);
+    if (!programs.has(program)) checkProgram(file, options.cwd, env.PATH);
+    programs.add(program);
+    const launch = { file, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
     watch.start();
-    const child = startCommand(file, args, options, env);
-    const group = child.pid;
-    if (group === undefined) throw describeStartFailure(file, options.cwd, (await once(child, "error"))[0]);
-    const output = createCommandOutput(options);
     const closing = new AbortController();
-    const ended = waitForEnd(child, output, options, closing.signal);
-    const result = endCommand(child, mark, ended).then((ending): ExecResult => ({ ...ending, ...output.finish() }));
-    const forget = () => {
-      running.delete(group);
-      watch.changed(() => running.keys());
-    };
-    const done = result.then(forget, forget);
-    running.set(group, { abort: () => closing.abort(), done });
-    watch.changed(() => running.keys());
-    await done;
-    return result;
+    const done = runCommand(launchers, env, launch, options, closing.signal).finally(() => running.delete(closing));
+    running.set(closing, done);
+    return done;
   };
 
   const close = async () => {
     closed = true;
-    const commands = [...running.values()];
-    for (const command of commands) command.abort();
-    await Promise.all(commands.map((command) => command.done));
+    for (const closing of running.keys()) closing.abort();
+    await Promise.allSettled(running.values());
+    launchers.close();
     watch.end();
   };
   return { exec, close };
@@ -145,76 +145,86 @@ function pickEnvironment(host: Record<string, string | undefined>, allow: string
   return Object.fromEntries(Object.entries(host).filter((entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0], entry[1])));
 }
 
-type Command = ChildProcess & { stdout: Readable; stderr: Readable };
+function checkStart(file: string, args: string[], cwd: string): void {
+  if ([file, ...args].some((word) => word.includes("\0"))) throw cannotStart(file, "an argument has a NUL character");
+  const lengths = args.map((arg) => Buffer.byteLength(arg));
+  if (Math.max(0, ...lengths) > ARGUMENT_BYTES || lengths.reduce((sum, length) => sum + length, 0) > ARGUMENTS_BYTES)
+    throw cannotStart(file, "the command is too long for the system; put its text into a file", "E2BIG");
+  if (!isOfKind(cwd, "isDirectory")) throw cannotStart(file, `there is no directory ${cwd}`);
+}
 
-/** Without a pid it could not be started, and its `error` event says why. */
-function startCommand(file: string, args: string[], { cwd, input }: ExecOptions, env: Record<string, string>): Command {
+/** Looks for it as execvp(3) does. */
+function checkProgram(file: string, cwd: string, path = "/usr/bin:/bin"): void {
+  const places = file.includes("/") ? [resolvePath(cwd, file)] : path.split(delimiter).map((folder) => resolvePath(cwd, folder, file));
+  const found = places.filter((place) => isOfKind(place, "isFile"));
+  if (found.length === 0) throw cannotStart(file, `there is no program "${file}"`, "ENOENT");
+  if (!found.some(isExecutable)) throw cannotStart(file, `"${file}" may not be executed`, "EACCES");
+}
+
+function isOfKind(path: string, kind: "isFile" | "isDirectory"): boolean {
   try {
-    const child = spawn(file, args, { cwd, env, detached: true, stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"] });
-    // Later errors are those of pipes (it ended without reading its input); the ending says what came of it.
-    for (const emitter of [child, child.stdin, child.stdout, child.stderr]) emitter?.on("error", () => {});
-    child.stdin?.end(input);
-    return child as Command;
-  } catch (error) {
-    throw describeStartFailure(file, cwd, error);
+    return statSync(path)[kind]();
+  } catch {
+    return false;
   }
 }
 
-function describeStartFailure(file: string, cwd: string, error: unknown): AgentError {
-  const code = (error as NodeJS.ErrnoException).code;
-  const isDirectory = statSync(cwd, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  const reasons: Record<string, string> = {
-    ENOENT: `there is no program "${file}"`,
-    EACCES: `"${file}" may not be executed`,
-    E2BIG: "the command is too long for the system; put its text into a file",
-  };
-  const reason = isDirectory ? (reasons[code ?? ""] ?? errorMessage(error)) : `there is no directory ${cwd}`;
-  return new AgentError("TOOL_FAILED", { tool: file, reason, ...(isDirectory && { systemCode: code }) }, { cause: error });
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const cannotStart = (tool: string, reason: string, systemCode?: string) => new AgentError("TOOL_FAILED", { tool, reason, systemCode });
+
+/** Runs one command. What it started has ended when this resolves. */
+async function runCommand(launchers: Launchers, env: Environment, launch: Launch, options: ExecOptions, closing: AbortSignal): Promise<ExecResult> {
+  const launcher = launchers.take(env);
+  const output = createCommandOutput(options);
+  const birth = { pid: readLastPid(), at: performance.now() };
+  const ending = await waitForEnd(launcher, launch, output, options, closing);
+  // Only the command itself has been started since, so nobody else can hold the output, and nobody is left.
+  if (ending.end === "exit" && readLastPid() === birth.pid + 1) launchers.giveBack(launcher);
+  else {
+    await endLauncher(launcher, ending.end, launch.mark, birth);
+    launchers.prepare(env);
+  }
+  return { ...ending, ...output.finish() };
 }
 
 /** Resolves with the first reason to end; from then on the others count no more. */
-function waitForEnd(child: Command, output: CommandOutput, options: ExecOptions, closing: AbortSignal): Promise<ExecEnd> {
-  return new Promise((resolve) => {
-    const settle = (end: ExecEnd) => {
+function waitForEnd(launcher: Launcher, launch: Launch, output: CommandOutput, options: ExecOptions, closing: AbortSignal): Promise<Ending> {
+  return new Promise((resolve, reject) => {
+    const settle = (end: ExecEnd, exitCode: number | null = null) => {
       clearTimeout(timer);
       options.signal.removeEventListener("abort", abort);
-      resolve(end);
+      resolve({ end, exitCode });
     };
     const abort = () => settle("abort");
     const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => settle("timeout"), options.timeoutMs);
     setMaxListeners(0, options.signal); // Many commands at once may wait for one signal.
     options.signal.addEventListener("abort", abort);
     closing.addEventListener("abort", abort);
-    child.once("exit", () => settle("exit"));
-    for (const stream of ["stdout", "stderr"] as const) {
-      child[stream].on("data", (chunk: Buffer) => {
-        if (output.push(stream, chunk)) return;
-        settle("output-limit");
-        closeStreams(child);
-      });
-    }
+    const take = (chunk: Buffer) => {
+      if (output.push(chunk)) return;
+      settle("output-limit");
+      launcher.stopReading();
+    };
+    launcher.start(launch, take).then((status) => settle("exit", status), reject);
   });
 }
 
-/** Ends what is left of the command. A grandchild that holds the pipes is waited for 500 ms at most. */
-async function endCommand(child: Command, mark: string, ended: Promise<ExecEnd>): Promise<Pick<ExecResult, "end" | "exitCode" | "signal">> {
-  const birth = { pid: child.pid as number, at: performance.now() };
-  const exited = waitForEvent(child, "exit");
-  const drained = Promise.all([waitForEvent(child.stdout, "close"), waitForEvent(child.stderr, "close")]);
-  const end = await ended;
-  if (end === "exit") await waitAtMost(drained, DRAIN_MS);
-  await endGroup(child.pid as number);
+/** Ends what is left of the command, and its launcher. A grandchild that holds the output is waited for 500 ms at most. */
+async function endLauncher(launcher: Launcher, end: ExecEnd, mark: string, birth: Birth): Promise<void> {
+  launcher.close();
+  if (end === "exit") await waitAtMost(launcher.closed, DRAIN_MS);
+  await endGroup(launcher.group);
   await killMarked(mark, birth);
-  await waitAtMost(Promise.all([exited, drained]), REAP_MS);
-  closeStreams(child);
-  return { end, exitCode: child.exitCode, signal: child.signalCode };
-}
-
-const waitForEvent = (emitter: EventEmitter, event: string) => new Promise((resolve) => emitter.once(event, resolve));
-
-function closeStreams(child: Command): void {
-  child.stdout.destroy();
-  child.stderr.destroy();
+  await waitAtMost(launcher.closed, REAP_MS);
+  launcher.stopReading();
 }
 
 function waitAtMost(promise: Promise<unknown>, ms: number): Promise<void> {

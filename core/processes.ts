@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import type { Socket } from "node:net";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
@@ -78,8 +78,9 @@ function readProcessFile(pid: number, name: "stat" | "environ"): Buffer {
   }
 }
 
-/** Where in the order of process ids a command was started; what it started itself comes after it. */
+/** Where in the order of process ids a command was started: it and what it started itself come after it. */
 export interface Birth {
+  /** The last id that was given before. */
   pid: number;
   /** `performance.now()` */
   at: number;
@@ -123,10 +124,16 @@ function listYounger(birth: Birth | undefined): number[] {
   return Array.from({ length: count }, (_, index) => birth.pid + 1 + index).filter((pid) => existsSync(`/proc/${pid}`));
 }
 
-/** NaN where there is no /proc. */
-function readLastPid(): number {
+/** Stays open: it is read twice for each command. */
+let loadAverage: number | undefined;
+const loadAverageText = Buffer.alloc(128);
+
+/** The last process id that was given. NaN where there is no /proc. */
+export function readLastPid(): number {
   try {
-    return Number(readFileSync("/proc/loadavg", "latin1").trim().split(" ").at(-1));
+    loadAverage ??= openSync("/proc/loadavg", "r");
+    const length = readSync(loadAverage, loadAverageText, 0, loadAverageText.length, 0);
+    return Number(loadAverageText.toString("latin1", 0, length).trim().split(" ").at(-1));
   } catch {
     return Number.NaN;
   }

@@ -44,13 +44,12 @@ function checkTimeout(timeout = DEFAULT_TIMEOUT_MS): number {
   throw new AgentError("TOOL_INPUT_INVALID", { tool: "bash", reason: `timeout is ${timeout}; give milliseconds from 1 to ${MAX_TIMEOUT_MS}.` });
 }
 
-/** One stream for both outputs keeps their order; it is opened on the command's own line, so line numbers stay right. */
 async function runShell(
   command: string,
   context: ToolContext,
   place: { cwd: string; timeoutMs: number; spillPath: string; inherit: string[] },
 ): Promise<Ending> {
-  const args = ["-c", `exec 2>&1; ${command}`];
+  const args = ["-c", command];
   const options = { ...place, signal: context.signal, keepBytes: KEEP_BYTES, onProgress: (output: string) => context.progress({ output }) };
   try {
     return await context.exec("bash", args, options);
@@ -82,7 +81,7 @@ function describeEnding(ending: Ending, timeoutMs: number): string[] {
     case "output-limit":
       return ["(Command was ended: it wrote more than 64 MiB. Write to a file, or filter with head or grep.)"];
     case "exit":
-      return ending.signal !== null ? [`(Ended by ${ending.signal})`] : ending.exitCode === 0 ? [] : [`(Exit code: ${ending.exitCode})`];
+      return ending.exitCode === 0 ? [] : [`(Exit code: ${ending.exitCode})`];
   }
 }
 

@@ -76,7 +76,7 @@ describe("the bash tool", () => {
     expect(result.output).toBe("x\n\n(Exit code: 3)");
     expect(result.metadata?.exit).toBe(3);
     expect((await run({ command: "if then" })).output).toMatch(/syntax error.*\(Exit code: 2\)$/s);
-    expect((await run({ command: "kill -KILL $$" })).output).toBe("(no output)\n(Ended by SIGKILL)");
+    expect((await run({ command: "kill -KILL $$" })).output).toBe("(no output)\n(Exit code: 137)");
   });
 
   test("waits for nobody", async () => {

@@ -1,0 +1,169 @@
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
+import { constants } from "node:os";
+import { isDeepStrictEqual } from "node:util";
+import { AgentError, errorMessage } from "./errors.ts";
+import { MARK } from "./processes.ts";
+
+export type Environment = Record<string, string>;
+
+export interface Launch {
+  /** Path or name of a program. */
+  file: string;
+  args: string[];
+  /** Absolute. */
+  cwd: string;
+  /** Value of `AGENT_RUN_MARK` for the command. */
+  mark: string;
+  /** Written to its standard input; nothing by default. */
+  input?: string;
+}
+
+/**
+ * A small `sh` that starts commands, one after the other, in a session and a process group of its own. To copy this
+ * process for each command (fork) takes milliseconds, which grow with its memory; the shell is copied in a fraction of one.
+ */
+export interface Launcher {
+  /** Its process group, which is also that of its commands; NaN when it could not be started. */
+  group: number;
+  env: Environment;
+  /** Resolves when it and whoever else holds its output have ended. */
+  closed: Promise<void>;
+  /**
+   * Starts a command, whose output (stdout and stderr are one) goes to `take`. Resolves with its exit status: 128 + n
+   * when signal n ended it. Rejects with TOOL_FAILED when the launcher itself could not be started.
+   */
+  start(launch: Launch, take: (chunk: Buffer) => void): Promise<number>;
+  /** While it is idle it does not keep this process alive. */
+  setIdle(isIdle: boolean): void;
+  /** It ends as soon as its command has ended. */
+  close(): void;
+  /** No more of the output is read. */
+  stopReading(): void;
+}
+
+export interface Launchers {
+  /** One that is ready, or a new one. `env` is what its commands get beside `PWD` and their mark. */
+  take(env: Environment): Launcher;
+  /** It can serve again: its command has ended, and nobody else holds its output. */
+  giveBack(launcher: Launcher): void;
+  /** Starts one for the next command as soon as there is nothing else to do. */
+  prepare(env: Environment): void;
+  close(): void;
+}
+
+/** `onChange` is called with the process groups when they have changed. At most one launcher is kept for the next command. */
+export function createLaunchers(onChange: (groups: () => Iterable<number>) => void): Launchers {
+  const alive = new Set<Launcher>();
+  let spare: Launcher | undefined;
+  let isClosed = false;
+
+  const tell = () => onChange(() => [...alive].map(({ group }) => group));
+  const start = (env: Environment) => {
+    const launcher = startLauncher(env);
+    if (Number.isNaN(launcher.group)) return launcher;
+    alive.add(launcher);
+    void launcher.closed.then(() => {
+      alive.delete(launcher);
+      if (spare === launcher) spare = undefined;
+      tell();
+    });
+    tell();
+    return launcher;
+  };
+  const keep = (launcher: Launcher) => {
+    if (isClosed || spare !== undefined) return launcher.close();
+    spare = launcher;
+    launcher.setIdle(true);
+  };
+  return {
+    take: (env) => {
+      const launcher = spare ?? start(env);
+      spare = undefined;
+      if (isDeepStrictEqual(launcher.env, env)) return launcher;
+      launcher.close();
+      return start(env);
+    },
+    giveBack: keep,
+    prepare: (env) => void setImmediate(() => isClosed || spare !== undefined || keep(start(env))),
+    close: () => {
+      isClosed = true;
+      spare?.close();
+    },
+  };
+}
+
+function startLauncher(env: Environment): Launcher {
+  const child = spawn("sh", ["-s", "agent-launcher"], { cwd: "/", env, detached: true, stdio: ["pipe", "pipe", "ignore"] });
+  // Without a pid it was not started, and where files have run out it has no pipes either.
+  const [stdin, stdout] = [child.stdin as Socket | undefined, child.stdout as Socket | undefined];
+  const end = createEnd();
+  let take = (_output: Buffer) => {};
+  let finish = (_status: number) => {};
+  let fail = (_error: Error) => {};
+
+  child.once("exit", (code, signal) => finish(signal === null ? (code ?? 0) : 128 + constants.signals[signal]));
+  child.on("error", (error) => fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
+  stdin?.on("error", () => {}); // It was killed, and its exit says so.
+  stdout?.on("data", (chunk: Buffer) => {
+    const { output, status } = end.find(chunk);
+    if (output.length > 0) take(output);
+    if (status !== undefined) finish(status);
+  });
+  stdout?.on("error", () => {}).once("end", () => take(end.rest()));
+  // A signal to the whole group is meant for the command. Unlike an ignored signal, a handler does not pass on to it.
+  stdin?.write("trap : HUP INT QUIT TERM\n");
+  const setIdle = (isIdle: boolean) => {
+    for (const part of [child, stdin, stdout]) isIdle ? part?.unref() : part?.ref();
+  };
+  return {
+    group: child.pid ?? Number.NaN,
+    env,
+    closed: new Promise((resolve) => child.once("close", () => resolve())),
+    start: (launch, onOutput) => {
+      setIdle(false);
+      take = onOutput;
+      stdin?.write(`${describeCommand(launch)}\n${end.command}\n`);
+      return new Promise((resolve, reject) => {
+        finish = resolve;
+        fail = reject;
+      });
+    },
+    setIdle,
+    close: () => stdin?.end(),
+    stopReading: () => stdout?.destroy(),
+  };
+}
+
+function describeCommand({ file, args, cwd, mark, input }: Launch): string {
+  const command = `(cd ${quote(cwd)} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${[file, ...args].map(quote).join(" ")})`;
+  return input === undefined ? `${command} </dev/null 2>&1` : `printf %s ${quote(input)} | ${command} 2>&1`;
+}
+
+const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** What stands behind the output of a command: a NUL, 128 random bits that the command is not told, its exit status in three digits. */
+function createEnd() {
+  const token = randomBytes(16).toString("hex");
+  const beginning = Buffer.from(`\0${token}`);
+  const length = beginning.length + 3;
+  let held: Buffer = Buffer.alloc(0);
+  return {
+    command: `printf '\\000%s%03d' ${token} $?`,
+    /** Takes the end out of the output. Holds back what may be the beginning of it. */
+    find(chunk: Buffer): { output: Buffer; status?: number } {
+      const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      const at = bytes.indexOf(beginning);
+      const isWhole = at !== -1 && at + length <= bytes.length;
+      const nul = isWhole ? at : bytes.indexOf(0, Math.max(0, bytes.length - length + 1));
+      const cut = nul === -1 ? bytes.length : nul;
+      held = isWhole ? Buffer.alloc(0) : Buffer.from(bytes.subarray(cut));
+      if (!isWhole) return { output: bytes.subarray(0, cut) };
+      const status = Number(bytes.toString("latin1", at + beginning.length, at + length));
+      return { output: Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]), status };
+    },
+    /** What was held back, when the output ends without its end. */
+    rest: () => held,
+  };
+}

@@ -48,7 +48,7 @@ function measure(script, args) {
   });
 }
 
-const agent = (model) => measure(join(here, "../bin/agent.js"), ["--model", `openrouter/bench/${model}`, "--max-steps", "1000", "-q", "-p", "hello"]);
+const agent = (model, ...options) => measure(join(here, "../bin/agent.js"), ["--model", `openrouter/bench/${model}`, "-q", "-p", "hello", ...options]);
 const floor = (model) => measure(join(here, "floor.mjs"), [`bench/${model}`, "hello"]);
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -83,7 +83,7 @@ try {
   await agent("hello");
   const [first] = await readLog();
   row("first request, default tools", { ours: first.bytes / 4 }, "tokens", "≤ 2,500 tokens (bytes/4)");
-  await agent("todo-200");
+  await agent("todo-200", "--max-steps", "1000");
   const steps = await readLog();
   const gaps = steps.slice(1).map(({ at }, i) => at - steps[i].answeredAt);
   rows.push([

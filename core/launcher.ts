@@ -1,10 +1,9 @@
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import { constants } from "node:os";
 import { isDeepStrictEqual } from "node:util";
 import { AgentError, errorMessage } from "./errors.ts";
-import { MARK } from "./processes.ts";
+import { MARK, spawnShell } from "./processes.ts";
 
 export type Environment = Record<string, string>;
 
@@ -73,7 +72,7 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
     return launcher;
   };
   const keep = (launcher: Launcher) => {
-    if (isClosed || spare !== undefined) return launcher.close();
+    if (isClosed || spare !== undefined || Number.isNaN(launcher.group)) return launcher.close();
     spare = launcher;
     launcher.setIdle(true);
   };
@@ -94,24 +93,29 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
   };
 }
 
+/** Who waits for the command that runs. */
+interface Waiting {
+  take(output: Buffer): void;
+  finish(status: number): void;
+  fail(error: AgentError): void;
+}
+
 function startLauncher(env: Environment): Launcher {
-  const child = spawn("sh", ["-s", "agent-launcher"], { cwd: "/", env, detached: true, stdio: ["pipe", "pipe", "ignore"] });
+  const child = spawnShell(["-s", "agent-launcher"], { env, stdio: ["pipe", "pipe", "ignore"] });
   // Without a pid it was not started, and where files have run out it has no pipes either.
   const [stdin, stdout] = [child.stdin as Socket | undefined, child.stdout as Socket | undefined];
+  let waiting: Waiting = { take: () => {}, finish: () => {}, fail: () => {} };
   const end = createEnd();
-  let take = (_output: Buffer) => {};
-  let finish = (_status: number) => {};
-  let fail = (_error: Error) => {};
 
-  child.once("exit", (code, signal) => finish(signal === null ? (code ?? 0) : 128 + constants.signals[signal]));
-  child.on("error", (error) => fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
+  child.once("exit", (code, signal) => waiting.finish(signal === null ? (code ?? 0) : 128 + constants.signals[signal]));
+  child.on("error", (error) => waiting.fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
   stdin?.on("error", () => {}); // It was killed, and its exit says so.
+  stdout?.on("error", () => {}).once("end", () => waiting.take(end.rest()));
   stdout?.on("data", (chunk: Buffer) => {
     const { output, status } = end.find(chunk);
-    if (output.length > 0) take(output);
-    if (status !== undefined) finish(status);
+    if (output.length > 0) waiting.take(output);
+    if (status !== undefined) waiting.finish(status);
   });
-  stdout?.on("error", () => {}).once("end", () => take(end.rest()));
   // A signal to the whole group is meant for the command. Unlike an ignored signal, a handler does not pass on to it.
   stdin?.write("trap : HUP INT QUIT TERM\n");
   const setIdle = (isIdle: boolean) => {
@@ -121,14 +125,10 @@ function startLauncher(env: Environment): Launcher {
     group: child.pid ?? Number.NaN,
     env,
     closed: new Promise((resolve) => child.once("close", () => resolve())),
-    start: (launch, onOutput) => {
+    start: (launch, take) => {
       setIdle(false);
-      take = onOutput;
       stdin?.write(`${describeCommand(launch)}\n${end.command}\n`);
-      return new Promise((resolve, reject) => {
-        finish = resolve;
-        fail = reject;
-      });
+      return new Promise((finish, fail) => (waiting = { take, finish, fail }));
     },
     setIdle,
     close: () => stdin?.end(),

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import type { Socket } from "node:net";
@@ -6,6 +6,10 @@ import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promi
 
 /** Variable that marks every process that a run started, however it has detached itself. */
 export const MARK = "AGENT_RUN_MARK";
+
+/** Starts a small `sh` in a session of its own, without a terminal. The module that starts processes is loaded with the first one. */
+export const spawnShell = (args: string[], options: Pick<SpawnOptions, "env" | "stdio">): ChildProcess =>
+  process.getBuiltinModule("node:child_process").spawn("sh", args, { ...options, cwd: "/", detached: true });
 
 const TERM_GRACE_MS = 500;
 const KILL_WAIT_MS = 500;
@@ -213,9 +217,7 @@ export function createWatch(runMark: string, path: string | undefined): Watch {
 
 function spawnWatcher(runMark: string, path: string | undefined): ChildProcess {
   const beginning = `${MARK}=${runMark}.`;
-  const watcher = spawn("sh", ["-c", WATCH_SCRIPT, "agent-watch", beginning, beginning.replaceAll(".", "[.]")], {
-    cwd: "/",
-    detached: true,
+  const watcher = spawnShell(["-c", WATCH_SCRIPT, "agent-watch", beginning, beginning.replaceAll(".", "[.]")], {
     env: path === undefined ? {} : { PATH: path },
     stdio: ["pipe", "ignore", "ignore"],
   });

@@ -33,6 +33,21 @@ const codeUnitOrder = {
   },
 };
 
+/**
+ * For `import { readFile } from "node:fs"` Node reads every export of the module, and some are getters that load further
+ * modules: some 5 ms a start. What is asked for directly is not read through.
+ */
+const directBuiltins = {
+  name: "direct-builtins",
+  renderChunk: (code) =>
+    code
+      .replace(
+        /^import \{([^}]*)\} from "(node:[^"]+)";$/gm,
+        (_, names, id) => `const {${names.replaceAll(" as ", ": ")}} = process.getBuiltinModule("${id}");`,
+      )
+      .replace(/^import (?:\* as )?(\w+) from "(node:[^"]+)";$/gm, (_, name, id) => `const ${name} = process.getBuiltinModule("${id}");`),
+};
+
 /** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else. */
 const groups = [
   { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
@@ -40,7 +55,7 @@ const groups = [
 ];
 
 const bundle = await rolldown({
-  plugins: [englishOnly, codeUnitOrder],
+  plugins: [englishOnly, codeUnitOrder, directBuiltins],
   input: {
     index: at("core/index.ts"),
     host: at("core/host.ts"),

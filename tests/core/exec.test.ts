@@ -76,6 +76,29 @@ describe("a command", () => {
     expect((await run("exit 0", { input: "x".repeat(1_000_000) })).exitCode).toBe(0);
   });
 
+  test("gets its arguments as they are", async () => {
+    const words = ["", "-n", "a 'b' \"c\"", "two\nlines\n", "$HOME \\ `id`", "āĈ😀…\u0081\u0088", "*", "x".repeat(100_000)];
+    const { head } = await makeExec().exec("printf", ["%s\\n", ...words], { cwd: folder, signal: never() });
+    expect(head).toBe(words.map((word) => `${word}\n`).join(""));
+    await expect(makeExec().exec("printf", ["a\0b"], { cwd: folder, signal: never() })).rejects.toThrow("an argument has a NUL character");
+  });
+
+  test("may end its parent or its whole group, and is still ended properly", async () => {
+    const duration = uniqueDuration();
+    expect((await run(`sleep ${duration} & kill -KILL $PPID; sleep ${duration}`)).exitCode).toBe(137);
+    expect((await run(`sleep ${duration} & kill -TERM 0; sleep ${duration}`)).exitCode).toBe(143);
+    expect((await run(`sleep ${duration} & kill -KILL 0; sleep ${duration}`)).exitCode).toBe(137);
+    expect(survivors(duration)).toEqual([]);
+  });
+
+  test("needs a shell to be started", async () => {
+    const { exec } = makeExec({ env: { PATH: folder } });
+    await expect(exec("/bin/true", [], { cwd: folder, signal: never() })).rejects.toMatchObject({
+      code: "TOOL_FAILED",
+      message: expect.stringContaining("sh failed"),
+    });
+  });
+
   test("that does not exist is refused with the fact", async () => {
     const failure = makeExec().exec("no-such-program-here", [], { cwd: folder, signal: never() });
     await expect(failure).rejects.toThrow('no-such-program-here failed: there is no program "no-such-program-here"');
@@ -347,6 +370,27 @@ describe("the output", () => {
       throw new Error("screen is gone");
     };
     expect((await run("echo x", { onProgress })).head).toBe("x\n");
+  });
+
+  test("is each command's own, whatever the one before left behind", async () => {
+    const { exec } = makeExec();
+    const bash = (command: string, options: Partial<ExecOptions> = {}) => exec("bash", ["-c", command], { cwd: folder, signal: never(), ...options });
+    expect((await bash("echo one")).head).toBe("one\n");
+    expect((await bash("printf 'no end of line\\0'")).head).toBe("no end of line\0");
+    expect((await bash("(sleep 0.1; echo late) & echo soon")).head).toBe("soon\nlate\n");
+    expect((await bash("echo $A; cd /; A=2", { env: { A: "1" } })).head).toBe("1\n");
+    expect((await bash("echo ${A-none} $PWD; exit 4")).head).toBe(`none ${folder}\n`);
+    expect((await bash("yes | head -c 300000")).totalBytes).toBe(300_000);
+    expect((await bash("true")).head).toBe("");
+  });
+
+  test("is the next command's also when the shell that waited for it was killed", async () => {
+    const { exec } = makeExec();
+    const bash = (command: string) => exec("bash", ["-c", command], { cwd: folder, signal: never() });
+    const launcher = Number((await bash("echo $PPID")).head);
+    process.kill(launcher, "SIGKILL");
+    expect(await until(() => !listProcesses("pid=").some((pid) => Number(pid) === launcher), 2000)).toBe(true);
+    expect((await bash("echo again")).head).toBe("again\n");
   });
 
   test("comes to the caller piece by piece, nothing left out", async () => {

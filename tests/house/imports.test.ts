@@ -51,7 +51,7 @@ describe("one of each", () => {
     files.filter((file) => importsOf(file, { types: false }).some((specifier) => name.test(specifier))).map(({ path }) => path);
 
   test("processes are started by the one runner", () => {
-    expect(importers(/^(node:)?child_process$/, [...core, ...plugins])).toEqual(["core/exec.ts", "core/processes.ts"]);
+    expect(importers(/^(node:)?child_process$/, [...core, ...plugins])).toEqual(["core/processes.ts"]);
   });
 
   test("HTTP is spoken by the one client", () => {

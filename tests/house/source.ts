@@ -42,13 +42,16 @@ export function* walk(node: SyntaxNode): Generator<SyntaxNode> {
   }
 }
 
-/** What a file imports, dynamic imports included; without `import type` when only what runs matters. */
+/** What a file imports, dynamic imports and `process.getBuiltinModule` included; without `import type` when only what runs matters. */
 export function importsOf({ tree }: SourceFile, { types = true } = {}): string[] {
   const specifiers: string[] = [];
   for (const node of walk(tree)) {
     const source = node.source as { value?: unknown } | null | undefined;
     const isImport = ["ImportDeclaration", "ExportNamedDeclaration", "ExportAllDeclaration", "ImportExpression"].includes(node.type);
     const isType = node.importKind === "type" || node.exportKind === "type";
+    const asked = node.type === "CallExpression" && (node.callee as SyntaxNode & { property?: { name?: string } }).property?.name === "getBuiltinModule";
+    const [argument] = asked ? (node.arguments as { value?: unknown }[]) : [];
+    if (typeof argument?.value === "string") specifiers.push(argument.value);
     if (isImport && (types || !isType) && typeof source?.value === "string") specifiers.push(source.value);
   }
   return specifiers;

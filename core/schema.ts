@@ -1,4 +1,6 @@
-import { fromJSONSchema, toJSONSchema } from "zod";
+import type { ErrorObject, ValidateFunction } from "ajv";
+import { toJSONSchema } from "zod";
+import { errorMessage } from "./errors.ts";
 import type { JsonSchema } from "./tool.ts";
 
 /** The Standard Schema interface (standardschema.dev, version 1), as far as it is used here; zod 4 schemas have it. */
@@ -45,25 +47,65 @@ async function makeJsonSchema(schema: StandardSchema): Promise<JsonSchema> {
   return jsonSchema.input({ target: "draft-07" });
 }
 
-const standardOnce = new WeakMap<object, StandardSchema>();
-
-/** Checks a value against a schema of any kind. JSON Schema is checked by zod's reading of it. */
+/**
+ * Checks a value against a schema of any kind. A JSON Schema (2020-12, or draft 7 where it says so or is none of 2020-12)
+ * fills in and converts nothing. Throws a TypeError when it is no schema, or refers to something that is not in it.
+ */
 export async function check(schema: StandardSchema | JsonSchema, value: unknown): Promise<Checked> {
-  const standard = isStandardSchema(schema) ? schema : await fromJsonSchema(schema);
-  const result = await standard["~standard"].validate(value);
+  if (!isStandardSchema(schema)) return checkJson(await compileOnce(schema), value);
+  const result = await schema["~standard"].validate(value);
   if (result.issues === undefined) return { value: result.value };
   return { reason: result.issues.map(describeIssue).join("; ") };
-}
-
-async function fromJsonSchema(schema: JsonSchema): Promise<StandardSchema> {
-  const known = standardOnce.get(schema);
-  if (known !== undefined) return known;
-  const made = fromJSONSchema(schema as never) as StandardSchema;
-  standardOnce.set(schema, made);
-  return made;
 }
 
 function describeIssue(issue: { message: string; path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined }): string {
   const path = (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join(".");
   return path === "" ? issue.message : `${path}: ${issue.message}`;
 }
+
+const compiled = new WeakMap<object, ValidateFunction>();
+
+async function compileOnce(schema: JsonSchema): Promise<ValidateFunction> {
+  const known = compiled.get(schema) ?? (await compile(schema));
+  compiled.set(schema, known);
+  return known;
+}
+
+/** Unknown keywords and formats are left out of account, as the specification has it. */
+const LENIENT = { strict: false, allErrors: true, validateFormats: false, logger: false } as const;
+
+async function compile(schema: JsonSchema): Promise<ValidateFunction> {
+  // Without `$async`, which would make every answer a promise, and so true.
+  const { $schema, $async, ...rest } = schema;
+  const drafts = /draft-0\d/.test(String($schema)) ? [loadDraft7] : [loadDraft2020, loadDraft7];
+  let fault: unknown;
+  for (const load of drafts) {
+    const Draft = await load();
+    try {
+      return new Draft(LENIENT).compile(rest);
+    } catch (error) {
+      fault ??= error;
+    }
+  }
+  throw new TypeError(`This JSON Schema cannot be used: ${errorMessage(fault)}`);
+}
+
+const loadDraft7 = async () => (await import("ajv")).Ajv;
+const loadDraft2020 = async () => (await import("ajv/dist/2020.js")).Ajv2020;
+
+function checkJson(validate: ValidateFunction, value: unknown): Checked {
+  try {
+    return validate(value) ? { value } : { reason: (validate.errors ?? []).map(describeError).join("; ") };
+  } catch {
+    throw new TypeError("This JSON Schema cannot be used: it refers to itself without end.");
+  }
+}
+
+function describeError({ instancePath, message, params }: ErrorObject): string {
+  const path = instancePath.split("/").slice(1).map(decodePointer).join(".");
+  const detail = params.additionalProperty ?? params.allowedValues?.map((allowed: unknown) => JSON.stringify(allowed)).join(", ");
+  return `${path === "" ? "" : `${path}: `}${message}${detail === undefined ? "" : ` (${detail})`}`;
+}
+
+/** RFC 6901. */
+const decodePointer = (part: string): string => part.replaceAll("~1", "/").replaceAll("~0", "~");

@@ -30,7 +30,7 @@ export interface CommandOutput {
 
 /** Collects the output of a command in bounded memory: head, tail, and the whole of it in a file once they overflow. */
 export function createCommandOutput(options: CommandOutputOptions): CommandOutput {
-  const kept = createHeadAndTail(options.keepBytes ?? DEFAULT_KEEP_BYTES);
+  const kept = createHeadAndTail(Math.max(1, options.keepBytes ?? DEFAULT_KEEP_BYTES));
   const spill = options.spillPath === undefined ? undefined : createSpill(options.spillPath);
   const progress = options.onProgress === undefined ? undefined : createProgress(options.onProgress);
   let unfinished = Buffer.alloc(0);

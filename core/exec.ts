@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, resolve as resolvePath } from "node:path";
+import { LONGEST_TIMER_MS } from "./abort.ts";
 import { type CommandOutput, createCommandOutput } from "./command-output.ts";
 import { AgentError } from "./errors.ts";
 import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
@@ -115,7 +116,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     const env: Environment = { ...pickEnvironment(setup.env, options.inherit ?? []), ...CHILD_SETTINGS, ...options.env, [MARK]: runMark };
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
 
-    checkStart(file, args, options.cwd);
+    checkStart(file, args, options);
     const program = JSON.stringify([file, file.includes("/") ? options.cwd : env.PATH]);
     if (!programs.has(program)) checkProgram(file, options.cwd, env.PATH);
     programs.add(program);
@@ -145,8 +146,8 @@ function pickEnvironment(host: Record<string, string | undefined>, allow: string
   return Object.fromEntries(Object.entries(host).filter((entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0], entry[1])));
 }
 
-function checkStart(file: string, args: string[], cwd: string): void {
-  if ([file, ...args].some((word) => word.includes("\0"))) throw cannotStart(file, "an argument has a NUL character");
+function checkStart(file: string, args: string[], { cwd, input = "" }: ExecOptions): void {
+  if ([file, ...args, input].some((text) => text.includes("\0"))) throw cannotStart(file, "an argument or the input has a NUL character");
   const lengths = args.map((arg) => Buffer.byteLength(arg));
   if (Math.max(0, ...lengths) > ARGUMENT_BYTES || lengths.reduce((sum, length) => sum + length, 0) > ARGUMENTS_BYTES)
     throw cannotStart(file, "the command is too long for the system; put its text into a file", "E2BIG");
@@ -185,36 +186,43 @@ async function runCommand(launchers: Launchers, env: Environment, launch: Launch
   const launcher = launchers.take(env);
   const output = createCommandOutput(options);
   const birth = { pid: readLastPid(), at: performance.now() };
-  const ending = await waitForEnd(launcher, launch, output, options, closing);
+  const { end, exitCode, canServe } = await waitForEnd(launcher, launch, output, options, closing);
   // Only the command itself has been started since, so nobody else can hold the output, and nobody is left.
-  if (ending.end === "exit" && readLastPid() === birth.pid + 1) launchers.giveBack(launcher);
+  if (canServe && readLastPid() === birth.pid + 1) launchers.giveBack(launcher);
   else {
-    await endLauncher(launcher, ending.end, launch.mark, birth);
+    await endLauncher(launcher, end, launch.mark, birth);
     launchers.prepare(env);
   }
-  return { ...ending, ...output.finish() };
+  return { end, exitCode, ...output.finish() };
 }
 
 /** Resolves with the first reason to end; from then on the others count no more. */
-function waitForEnd(launcher: Launcher, launch: Launch, output: CommandOutput, options: ExecOptions, closing: AbortSignal): Promise<Ending> {
-  return new Promise((resolve, reject) => {
-    const settle = (end: ExecEnd, exitCode: number | null = null) => {
-      clearTimeout(timer);
-      options.signal.removeEventListener("abort", abort);
-      resolve({ end, exitCode });
-    };
-    const abort = () => settle("abort");
-    const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => settle("timeout"), options.timeoutMs);
-    setMaxListeners(0, options.signal); // Many commands at once may wait for one signal.
-    options.signal.addEventListener("abort", abort);
-    closing.addEventListener("abort", abort);
-    const take = (chunk: Buffer) => {
-      if (output.push(chunk)) return;
-      settle("output-limit");
-      launcher.stopReading();
-    };
-    launcher.start(launch, take).then((status) => settle("exit", status), reject);
-  });
+async function waitForEnd(
+  launcher: Launcher,
+  launch: Launch,
+  output: CommandOutput,
+  { signal, timeoutMs = Number.POSITIVE_INFINITY }: ExecOptions,
+  closing: AbortSignal,
+): Promise<Ending & { canServe: boolean }> {
+  let finish = (_: Ending & { canServe: boolean }) => {};
+  const ended = new Promise<Ending & { canServe: boolean }>((resolve) => (finish = resolve));
+  const settle = (end: ExecEnd) => finish({ end, exitCode: null, canServe: false });
+  const abort = () => settle("abort");
+  const timer = timeoutMs < LONGEST_TIMER_MS ? setTimeout(() => settle("timeout"), timeoutMs) : undefined;
+  setMaxListeners(0, signal); // Many commands at once may wait for one signal.
+  for (const each of [signal, closing]) each.addEventListener("abort", abort);
+  const take = (chunk: Buffer) => {
+    if (output.push(chunk)) return;
+    settle("output-limit");
+    launcher.stopReading();
+  };
+  try {
+    const exited = launcher.start(launch, take).then(({ status, canServe }) => ({ end: "exit" as const, exitCode: status, canServe }));
+    return await Promise.race([ended, exited]);
+  } finally {
+    clearTimeout(timer);
+    for (const each of [signal, closing]) each.removeEventListener("abort", abort);
+  }
 }
 
 /** Ends what is left of the command, and its launcher. A grandchild that holds the output is waited for 500 ms at most. */

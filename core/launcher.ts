@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { constants as fileConstants, readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { constants } from "node:os";
 import { isDeepStrictEqual } from "node:util";
@@ -19,6 +20,13 @@ export interface Launch {
   input?: string;
 }
 
+export interface CommandEnd {
+  /** Exit status of the command; 128 + n when signal n ended it. */
+  status: number;
+  /** False when it was the launcher that ended, by whose hand ever: its command may still run. */
+  canServe: boolean;
+}
+
 /**
  * A small `sh` that starts commands, one after the other, in a session and a process group of its own. To copy this
  * process for each command (fork) takes milliseconds, which grow with its memory; the shell is copied in a fraction of one.
@@ -27,13 +35,14 @@ export interface Launcher {
   /** Its process group, which is also that of its commands; NaN when it could not be started. */
   group: number;
   env: Environment;
+  isAlive(): boolean;
   /** Resolves when it and whoever else holds its output have ended. */
   closed: Promise<void>;
   /**
-   * Starts a command, whose output (stdout and stderr are one) goes to `take`. Resolves with its exit status: 128 + n
-   * when signal n ended it. Rejects with TOOL_FAILED when the launcher itself could not be started.
+   * Starts a command, whose output (stdout and stderr are one) goes to `take`. Rejects with TOOL_FAILED when the launcher
+   * itself could not be started.
    */
-  start(launch: Launch, take: (chunk: Buffer) => void): Promise<number>;
+  start(launch: Launch, take: (chunk: Buffer) => void): Promise<CommandEnd>;
   /** While it is idle it does not keep this process alive. */
   setIdle(isIdle: boolean): void;
   /** It ends as soon as its command has ended. */
@@ -65,27 +74,26 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
     alive.add(launcher);
     void launcher.closed.then(() => {
       alive.delete(launcher);
-      if (spare === launcher) spare = undefined;
       tell();
     });
     tell();
     return launcher;
   };
   const keep = (launcher: Launcher) => {
-    if (isClosed || spare !== undefined || Number.isNaN(launcher.group)) return launcher.close();
+    if (isClosed || spare?.isAlive()) return launcher.close();
     spare = launcher;
     launcher.setIdle(true);
   };
   return {
     take: (env) => {
-      const launcher = spare ?? start(env);
+      const ready = spare;
       spare = undefined;
-      if (isDeepStrictEqual(launcher.env, env)) return launcher;
-      launcher.close();
+      if (ready?.isAlive() && isDeepStrictEqual(ready.env, env)) return ready;
+      ready?.close();
       return start(env);
     },
     giveBack: keep,
-    prepare: (env) => void setImmediate(() => isClosed || spare !== undefined || keep(start(env))),
+    prepare: (env) => void setImmediate(() => isClosed || spare?.isAlive() || keep(start(env))),
     close: () => {
       isClosed = true;
       spare?.close();
@@ -96,7 +104,7 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
 /** Who waits for the command that runs. */
 interface Waiting {
   take(output: Buffer): void;
-  finish(status: number): void;
+  finish(end: CommandEnd): void;
   fail(error: AgentError): void;
 }
 
@@ -107,27 +115,31 @@ function startLauncher(env: Environment): Launcher {
   let waiting: Waiting = { take: () => {}, finish: () => {}, fail: () => {} };
   const end = createEnd();
 
-  child.once("exit", (code, signal) => waiting.finish(signal === null ? (code ?? 0) : 128 + constants.signals[signal]));
+  child.once("exit", (code, signal) => {
+    const status = signal === null ? (code ?? 0) : 128 + constants.signals[signal];
+    waiting.finish({ status, canServe: false });
+  });
   child.on("error", (error) => waiting.fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
   stdin?.on("error", () => {}); // It was killed, and its exit says so.
   stdout?.on("error", () => {}).once("end", () => waiting.take(end.rest()));
   stdout?.on("data", (chunk: Buffer) => {
     const { output, status } = end.find(chunk);
     if (output.length > 0) waiting.take(output);
-    if (status !== undefined) waiting.finish(status);
+    if (status !== undefined) waiting.finish({ status, canServe: !isNonBlocking(child.pid) });
   });
   // A signal to the whole group is meant for the command. Unlike an ignored signal, a handler does not pass on to it.
-  stdin?.write("trap : HUP INT QUIT TERM\n");
+  stdin?.write("trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE\n");
   const setIdle = (isIdle: boolean) => {
     for (const part of [child, stdin, stdout]) isIdle ? part?.unref() : part?.ref();
   };
   return {
     group: child.pid ?? Number.NaN,
     env,
+    isAlive: () => child.pid !== undefined && child.exitCode === null && child.signalCode === null,
     closed: new Promise((resolve) => child.once("close", () => resolve())),
     start: (launch, take) => {
       setIdle(false);
-      stdin?.write(`${describeCommand(launch)}\n${end.command}\n`);
+      stdin?.write(`${describeCommand(launch, env)}\n${end.command}\n`);
       return new Promise((finish, fail) => (waiting = { take, finish, fail }));
     },
     setIdle,
@@ -136,8 +148,21 @@ function startLauncher(env: Environment): Launcher {
   };
 }
 
-function describeCommand({ file, args, cwd, mark, input }: Launch): string {
-  const command = `(cd ${quote(cwd)} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${[file, ...args].map(quote).join(" ")})`;
+/** A command that ended may have left the output in this mode, in which the next one would lose some of its own. */
+function isNonBlocking(pid: number | undefined): boolean {
+  try {
+    const [, flags = ""] = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/1`, "latin1")) ?? [];
+    return (Number.parseInt(flags, 8) & fileConstants.O_NONBLOCK) !== 0;
+  } catch {
+    return true;
+  }
+}
+
+function describeCommand({ file, args, cwd, mark, input }: Launch, env: Environment): string {
+  // A shell drops variables whose names are no words of its own.
+  const others = Object.entries(env).flatMap(([name, value]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${name}=${value}`]));
+  const words = [...(others.length > 0 ? ["env", ...others] : []), file, ...args];
+  const command = `(cd ${quote(cwd)} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${words.map(quote).join(" ")})`;
   return input === undefined ? `${command} </dev/null 2>&1` : `printf %s ${quote(input)} | ${command} 2>&1`;
 }
 
@@ -150,7 +175,8 @@ function createEnd() {
   const length = beginning.length + 3;
   let held: Buffer = Buffer.alloc(0);
   return {
-    command: `printf '\\000%s%03d' ${token} $?`,
+    // Where that cannot be written, the exit says it.
+    command: `status=$?; printf '\\000%s%03d' ${token} $status || exit $status`,
     /** Takes the end out of the output. Holds back what may be the beginning of it. */
     find(chunk: Buffer): { output: Buffer; status?: number } {
       const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);

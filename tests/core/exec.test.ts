@@ -80,7 +80,18 @@ describe("a command", () => {
     const words = ["", "-n", "a 'b' \"c\"", "two\nlines\n", "$HOME \\ `id`", "āĈ😀…\u0081\u0088", "*", "x".repeat(100_000)];
     const { head } = await makeExec().exec("printf", ["%s\\n", ...words], { cwd: folder, signal: never() });
     expect(head).toBe(words.map((word) => `${word}\n`).join(""));
-    await expect(makeExec().exec("printf", ["a\0b"], { cwd: folder, signal: never() })).rejects.toThrow("an argument has a NUL character");
+    await expect(makeExec().exec("printf", ["a\0b"], { cwd: folder, signal: never() })).rejects.toThrow("has a NUL character");
+  });
+
+  test("that ends its parent does not run on alone", async () => {
+    const proof = join(folder, "ran-on");
+    const { exec } = makeExec();
+    const bash = (command: string) => exec("bash", ["-c", command], { cwd: folder, signal: never(), timeoutMs: 20_000 });
+    expect((await bash(`kill -9 $PPID; end=$((SECONDS + 3)); while ((SECONDS < end)); do :; done; : > ${proof}`)).exitCode).toBe(137);
+    expect(listProcesses("args").filter((line) => line.includes(proof))).toEqual([]);
+    expect((await bash("echo next")).head).toBe("next\n");
+    expect(existsSync(proof)).toBe(false);
+    expect((await bash("trap 'echo got' USR1; kill -USR1 0; echo done")).head).toBe("got\ndone\n");
   });
 
   test("may end its parent or its whole group, and is still ended properly", async () => {
@@ -157,6 +168,12 @@ describe("the environment of a child", () => {
     const given = await names({ env: hostile }, ["MY_*"]);
     expect(given).toEqual(expect.arrayContaining(["MY_ONE", "MY_TWO"]));
     expect(given).not.toContain("MINE");
+  });
+
+  test("holds names that a shell does not know, too", async () => {
+    const odd = await run("env", { inherit: ["npm_config_*"], env: { "A.B": "1 2" } }, { env: { PATH, "npm_config_@acme:registry": "https://x" } });
+    expect(odd.head).toContain("npm_config_@acme:registry=https://x\n");
+    expect(odd.head).toContain("A.B=1 2\n");
   });
 
   test("holds no proxy address with a password in it", async () => {
@@ -325,6 +342,11 @@ describe("the output", () => {
     expect(statSync(spillPath).mode & 0o777).toBe(0o600);
   });
 
+  test("may be kept in nothing, or for as long as it takes", async () => {
+    expect(await run("seq 1 100", { keepBytes: 0 })).toMatchObject({ end: "exit", totalBytes: 292 });
+    for (const timeoutMs of [Number.POSITIVE_INFINITY, 2 ** 31]) expect((await run("sleep 0.05; echo x", { timeoutMs })).head).toBe("x\n");
+  });
+
   test("that fits makes no file", async () => {
     const spillPath = join(folder, "small.txt");
     const result = await run("head -c 2000 /dev/zero | tr '\\0' x", { keepBytes: 1000, spillPath });
@@ -382,6 +404,16 @@ describe("the output", () => {
     expect((await bash("echo ${A-none} $PWD; exit 4")).head).toBe(`none ${folder}\n`);
     expect((await bash("yes | head -c 300000")).totalBytes).toBe(300_000);
     expect((await bash("true")).head).toBe("");
+  });
+
+  test("is whole though the command before left the pipe in non-blocking mode", async () => {
+    const { exec } = makeExec();
+    const leave = [process.execPath, ["-e", 'process.stdout.write("x"); process.kill(process.pid, "SIGKILL")']] as const;
+    const fill = [process.execPath, ["-e", 'process.stdout.write("x".repeat(1e6), () => process.kill(process.pid, "SIGKILL"))']] as const;
+    for (const [file, args] of [leave, fill, leave]) {
+      expect((await exec(file, [...args], { cwd: folder, signal: never(), timeoutMs: 20_000 })).exitCode).toBe(137);
+      expect((await exec("head", ["-c", "3000000", "/dev/zero"], { cwd: folder, signal: never() })).totalBytes).toBe(3_000_000);
+    }
   });
 
   test("is the next command's also when the shell that waited for it was killed", async () => {

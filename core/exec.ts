@@ -107,7 +107,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
   const watch = createWatch(runMark, setup.env.PATH);
   const launchers = createLaunchers((groups) => watch.changed(groups));
   /** What was found once is not looked for again. */
-  const programs = new Set<string>();
+  const programs = new Map<string, string>();
   const running = new Map<AbortController, Promise<unknown>>();
   let closed = false;
   let count = 0;
@@ -117,13 +117,13 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
 
     checkStart(file, args, options);
-    const program = JSON.stringify([file, file.includes("/") ? options.cwd : env.PATH]);
-    if (!programs.has(program)) checkProgram(file, options.cwd, env.PATH);
-    programs.add(program);
-    const launch = { file, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
+    const key = JSON.stringify([file, file.includes("/") ? options.cwd : env.PATH]);
+    const program = programs.get(key) ?? findProgram(file, options.cwd, env.PATH);
+    programs.set(key, program);
+    const launch = { file: program, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
     watch.start();
     const closing = new AbortController();
-    const done = runCommand(launchers, env, launch, options, closing.signal).finally(() => running.delete(closing));
+    const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));
     running.set(closing, done);
     return done;
   };
@@ -155,11 +155,13 @@ function checkStart(file: string, args: string[], { cwd, input = "" }: ExecOptio
 }
 
 /** Looks for it as execvp(3) does. */
-function checkProgram(file: string, cwd: string, path = "/usr/bin:/bin"): void {
+function findProgram(file: string, cwd: string, path = "/usr/bin:/bin"): string {
   const places = file.includes("/") ? [resolvePath(cwd, file)] : path.split(delimiter).map((folder) => resolvePath(cwd, folder, file));
   const found = places.filter((place) => isOfKind(place, "isFile"));
   if (found.length === 0) throw cannotStart(file, `there is no program "${file}"`, "ENOENT");
-  if (!found.some(isExecutable)) throw cannotStart(file, `"${file}" may not be executed`, "EACCES");
+  const executable = found.find(isExecutable);
+  if (executable === undefined) throw cannotStart(file, `"${file}" may not be executed`, "EACCES");
+  return executable;
 }
 
 function isOfKind(path: string, kind: "isFile" | "isDirectory"): boolean {
@@ -181,14 +183,24 @@ function isExecutable(path: string): boolean {
 
 const cannotStart = (tool: string, reason: string, systemCode?: string) => new AgentError("TOOL_FAILED", { tool, reason, systemCode });
 
+interface Command {
+  env: Environment;
+  launch: Launch;
+  options: ExecOptions;
+  closing: AbortSignal;
+}
+
 /** Runs one command. What it started has ended when this resolves. */
-async function runCommand(launchers: Launchers, env: Environment, launch: Launch, options: ExecOptions, closing: AbortSignal): Promise<ExecResult> {
+async function runCommand(launchers: Launchers, { env, launch, options, closing }: Command, isSecondTry = false): Promise<ExecResult> {
   const launcher = launchers.take(env);
   const output = createCommandOutput(options);
   const birth = { pid: readLastPid(), at: performance.now() };
-  const { end, exitCode, canServe } = await waitForEnd(launcher, launch, output, options, closing);
-  // Only the command itself has been started since, so nobody else can hold the output, and nobody is left.
-  if (canServe && readLastPid() === birth.pid + 1) launchers.giveBack(launcher);
+  const ending = await waitForEnd(launcher, launch, output, options, closing);
+  // The launcher was killed while it waited for its command.
+  if (ending === undefined && isSecondTry) throw cannotStart("sh", "it ended before the command began");
+  if (ending === undefined) return runCommand(launchers, { env, launch, options, closing }, true);
+  const { end, exitCode, canServe } = ending;
+  if (canServe) launchers.giveBack(launcher);
   else {
     await endLauncher(launcher, end, launch.mark, birth);
     launchers.prepare(env);
@@ -203,7 +215,7 @@ async function waitForEnd(
   output: CommandOutput,
   { signal, timeoutMs = Number.POSITIVE_INFINITY }: ExecOptions,
   closing: AbortSignal,
-): Promise<Ending & { canServe: boolean }> {
+): Promise<(Ending & { canServe: boolean }) | undefined> {
   let finish = (_: Ending & { canServe: boolean }) => {};
   const ended = new Promise<Ending & { canServe: boolean }>((resolve) => (finish = resolve));
   const settle = (end: ExecEnd) => finish({ end, exitCode: null, canServe: false });
@@ -217,7 +229,7 @@ async function waitForEnd(
     launcher.stopReading();
   };
   try {
-    const exited = launcher.start(launch, take).then(({ status, canServe }) => ({ end: "exit" as const, exitCode: status, canServe }));
+    const exited = launcher.start(launch, take).then((end) => end && { end: "exit" as const, exitCode: end.status, canServe: end.canServe });
     return await Promise.race([ended, exited]);
   } finally {
     clearTimeout(timer);

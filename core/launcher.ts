@@ -1,7 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { constants as fileConstants, readFileSync } from "node:fs";
 import type { Socket } from "node:net";
-import { constants } from "node:os";
 import { isDeepStrictEqual } from "node:util";
 import { AgentError, errorMessage } from "./errors.ts";
 import { MARK, spawnShell } from "./processes.ts";
@@ -9,7 +7,7 @@ import { MARK, spawnShell } from "./processes.ts";
 export type Environment = Record<string, string>;
 
 export interface Launch {
-  /** Path or name of a program. */
+  /** Path of a program: so the shell does not search for it. */
   file: string;
   args: string[];
   /** Absolute. */
@@ -23,7 +21,7 @@ export interface Launch {
 export interface CommandEnd {
   /** Exit status of the command; 128 + n when signal n ended it. */
   status: number;
-  /** False when it was the launcher that ended, by whose hand ever: its command may still run. */
+  /** Nobody but the command was started, so nobody holds its output, and the launcher is as it was. */
   canServe: boolean;
 }
 
@@ -39,10 +37,10 @@ export interface Launcher {
   /** Resolves when it and whoever else holds its output have ended. */
   closed: Promise<void>;
   /**
-   * Starts a command, whose output (stdout and stderr are one) goes to `take`. Rejects with TOOL_FAILED when the launcher
-   * itself could not be started.
+   * Starts a command, whose output (stdout and stderr are one) goes to `take`. Resolves to undefined when the launcher has
+   * died before it began. Rejects with TOOL_FAILED when the launcher itself could not be started.
    */
-  start(launch: Launch, take: (chunk: Buffer) => void): Promise<CommandEnd>;
+  start(launch: Launch, take: (chunk: Buffer) => void): Promise<CommandEnd | undefined>;
   /** While it is idle it does not keep this process alive. */
   setIdle(isIdle: boolean): void;
   /** It ends as soon as its command has ended. */
@@ -103,32 +101,31 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
 
 /** Who waits for the command that runs. */
 interface Waiting {
+  hasBegun: boolean;
   take(output: Buffer): void;
-  finish(end: CommandEnd): void;
+  finish(end: CommandEnd | undefined): void;
   fail(error: AgentError): void;
 }
 
 function startLauncher(env: Environment): Launcher {
-  const child = spawnShell(["-s", "agent-launcher"], { env, stdio: ["pipe", "pipe", "ignore"] });
+  const child = spawnShell(["-c", LAUNCHER], { env, stdio: ["pipe", "pipe", "ignore"] });
   // Without a pid it was not started, and where files have run out it has no pipes either.
   const [stdin, stdout] = [child.stdin as Socket | undefined, child.stdout as Socket | undefined];
-  let waiting: Waiting = { take: () => {}, finish: () => {}, fail: () => {} };
-  const end = createEnd();
+  let waiting: Waiting = { hasBegun: false, take: () => {}, finish: () => {}, fail: () => {} };
+  const marks = createMarks();
 
-  child.once("exit", (code, signal) => {
-    const status = signal === null ? (code ?? 0) : 128 + constants.signals[signal];
-    waiting.finish({ status, canServe: false });
-  });
   child.on("error", (error) => waiting.fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
-  stdin?.on("error", () => {}); // It was killed, and its exit says so.
-  stdout?.on("error", () => {}).once("end", () => waiting.take(end.rest()));
+  stdin?.on("error", () => {}); // It was killed, and the end of its output says so.
   stdout?.on("data", (chunk: Buffer) => {
-    const { output, status } = end.find(chunk);
-    if (output.length > 0) waiting.take(output);
-    if (status !== undefined) waiting.finish({ status, canServe: !isNonBlocking(child.pid) });
+    for (const piece of marks.split(chunk)) {
+      if (piece.output.length > 0) waiting.take(piece.output);
+      waiting.hasBegun ||= piece.isBegin;
+      if (piece.end !== undefined) waiting.finish(piece.end);
+    }
   });
-  // A signal to the whole group is meant for the command. Unlike an ignored signal, a handler does not pass on to it.
-  stdin?.write("trap : HUP INT QUIT TERM USR1 USR2 ALRM PIPE\n");
+  stdout?.on("error", () => {}).once("end", () => waiting.take(marks.rest()));
+  stdout?.once("close", () => waiting.finish(waiting.hasBegun ? { status: KILLED, canServe: false } : undefined));
+  stdin?.write(describeStart(marks.token));
   const setIdle = (isIdle: boolean) => {
     for (const part of [child, stdin, stdout]) isIdle ? part?.unref() : part?.ref();
   };
@@ -139,8 +136,8 @@ function startLauncher(env: Environment): Launcher {
     closed: new Promise((resolve) => child.once("close", () => resolve())),
     start: (launch, take) => {
       setIdle(false);
-      stdin?.write(`${describeCommand(launch, env)}\n${end.command}\n`);
-      return new Promise((finish, fail) => (waiting = { take, finish, fail }));
+      stdin?.write(`agent_begin\n${describeCommand(launch, env)}\nagent_end\n`);
+      return new Promise((finish, fail) => (waiting = { hasBegun: false, take, finish, fail }));
     },
     setIdle,
     close: () => stdin?.end(),
@@ -148,15 +145,38 @@ function startLauncher(env: Environment): Launcher {
   };
 }
 
-/** A command that ended may have left the output in this mode, in which the next one would lose some of its own. */
-function isNonBlocking(pid: number | undefined): boolean {
-  try {
-    const [, flags = ""] = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/1`, "latin1")) ?? [];
-    return (Number.parseInt(flags, 8) & fileConstants.O_NONBLOCK) !== 0;
-  } catch {
-    return true;
-  }
+/** Exit status of what SIGKILL ended: all that is known when a command has ended and its launcher cannot say how. */
+const KILLED = 137;
+
+/** A signal to the whole group is meant for the command. */
+const GROUP_SIGNALS = "HUP INT QUIT TERM USR1 USR2 ALRM PIPE";
+
+/**
+ * Node's pipes are sockets: programs cannot open them as /dev/stdout or /dev/stderr, and those written for Node lose output
+ * at their exit. So the output goes through a pipe of the shell's making.
+ */
+const LAUNCHER = `trap : ${GROUP_SIGNALS}; sh -s agent-launcher | (trap '' ${GROUP_SIGNALS}; exec cat)`;
+
+/**
+ * The functions that stand around each command. It can serve again when the command was the only process that was started
+ * meanwhile (the last id that was given ends /proc/loadavg) and has not left the pipe in non-blocking mode (04000), in
+ * which the next one would lose output. Unlike an ignored signal, a handler does not pass on to the command.
+ */
+const describeStart = (token: string): string => `trap : ${GROUP_SIGNALS}
+agent_begin() {
+  agent_before=
+  read -r _ _ _ _ agent_before </proc/loadavg
+  printf '\\000%sbegun' ${token}
 }
+agent_end() {
+  agent_status=$?
+  agent_after= agent_flags=
+  read -r _ _ _ _ agent_after </proc/loadavg
+  { read -r _; read -r _ agent_flags; } </proc/self/fdinfo/1
+  agent_serves=$((\${agent_after:-0} - \${agent_before:-0} == 1 && (\${agent_flags:-04000} & 04000) == 0))
+  until printf '\\000%s%03d %d' ${token} $agent_status $agent_serves; do sleep 0.1; done
+}
+`;
 
 function describeCommand({ file, args, cwd, mark, input }: Launch, env: Environment): string {
   // A shell drops variables whose names are no words of its own.
@@ -168,28 +188,43 @@ function describeCommand({ file, args, cwd, mark, input }: Launch, env: Environm
 
 const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
 
-/** What stands behind the output of a command: a NUL, 128 random bits that the command is not told, its exit status in three digits. */
-function createEnd() {
+/** What of a chunk stands before a mark, and what the mark says. */
+interface Piece {
+  output: Buffer;
+  isBegin: boolean;
+  end?: CommandEnd;
+}
+
+/**
+ * Marks stand around the output of a command: a NUL, 128 random bits that the command is not told, and either
+ * "begun" or the exit status and whether the launcher can serve.
+ */
+function createMarks() {
   const token = randomBytes(16).toString("hex");
   const beginning = Buffer.from(`\0${token}`);
-  const length = beginning.length + 3;
+  const length = beginning.length + "begun".length;
   let held: Buffer = Buffer.alloc(0);
   return {
-    // Where that cannot be written, the exit says it.
-    command: `status=$?; printf '\\000%s%03d' ${token} $status || exit $status`,
-    /** Takes the end out of the output. Holds back what may be the beginning of it. */
-    find(chunk: Buffer): { output: Buffer; status?: number } {
-      const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-      const at = bytes.indexOf(beginning);
-      const isWhole = at !== -1 && at + length <= bytes.length;
-      const nul = isWhole ? at : bytes.indexOf(0, Math.max(0, bytes.length - length + 1));
+    token,
+    /** Holds back what may be the beginning of a mark. */
+    split(chunk: Buffer): Piece[] {
+      let bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+      const pieces: Piece[] = [];
+      for (let at = bytes.indexOf(beginning); at !== -1 && at + length <= bytes.length; at = bytes.indexOf(beginning)) {
+        pieces.push({ output: bytes.subarray(0, at), ...readMark(bytes.toString("latin1", at + beginning.length, at + length)) });
+        bytes = bytes.subarray(at + length);
+      }
+      const nul = bytes.indexOf(0, Math.max(0, bytes.length - length + 1));
       const cut = nul === -1 ? bytes.length : nul;
-      held = isWhole ? Buffer.alloc(0) : Buffer.from(bytes.subarray(cut));
-      if (!isWhole) return { output: bytes.subarray(0, cut) };
-      const status = Number(bytes.toString("latin1", at + beginning.length, at + length));
-      return { output: Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]), status };
+      held = Buffer.from(bytes.subarray(cut));
+      return [...pieces, { output: bytes.subarray(0, cut), isBegin: false }];
     },
-    /** What was held back, when the output ends without its end. */
+    /** What was held back, when the output ends without a mark. */
     rest: () => held,
   };
+}
+
+function readMark(said: string): Pick<Piece, "isBegin" | "end"> {
+  if (said === "begun") return { isBegin: true };
+  return { isBegin: false, end: { status: Number(said.slice(0, 3)), canServe: said.endsWith("1") } };
 }

@@ -119,8 +119,13 @@ function mergedBody(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Ui
   const merger = createDeltaMerger();
   let first: Uint8Array | undefined = opening;
   let size = 0;
+  const readOn = () =>
+    reader.read().catch((error: unknown) => {
+      if (!merger.isFinished() || !isBroken(error)) throw error;
+      return { done: true, value: undefined };
+    });
   const read = async (): Promise<{ events: Uint8Array; done: boolean }> => {
-    const { done, value } = first === undefined ? await reader.read() : { done: false, value: first };
+    const { done, value } = first === undefined ? await readOn() : { done: false, value: first };
     first = undefined;
     size += value?.length ?? 0;
     if (size > STREAM_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${STREAM_LIMIT} bytes` });
@@ -145,6 +150,9 @@ function mergedBody(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Ui
   };
   return new ReadableStream<Uint8Array>({ pull: (controller) => pull(controller).catch(letGo), cancel }, { highWaterMark: 0 });
 }
+
+/** A connection that breaks or hangs after the finish of an answer has taken nothing from it. */
+const isBroken = (error: unknown): boolean => error instanceof AgentError && ["STREAM_CUT", "NETWORK_FAILED", "PROVIDER_TIMEOUT"].includes(error.code);
 
 /** After `[DONE]` only the end of the body comes; read to it, so that the connection can be used again. */
 function drain(reader: ReadableStreamDefaultReader<Uint8Array>): void {
@@ -331,14 +339,14 @@ const CALLS_LIMIT = 1000;
 function readRaw(value: unknown, emit: Emit, wire: Wire): void {
   if (typeof value !== "object" || value === null) return;
   const { choices, error, usage } = value as {
-    choices?: { delta?: Record<string, unknown>; finish_reason?: unknown; error?: unknown }[];
+    choices?: { delta?: Record<string, unknown> | null; finish_reason?: unknown; error?: unknown }[];
     error?: unknown;
     usage?: unknown;
   };
   const choice = Array.isArray(choices) ? choices[0] : undefined;
   const failure = error ?? choice?.error ?? (choice?.finish_reason === "error" ? { message: "the provider ended the answer with an error." } : undefined);
   if (failure !== undefined && failure !== null) throw new ChatError(failure);
-  if (choice?.finish_reason !== undefined && choice.finish_reason !== null) wire.finish = String(choice.finish_reason);
+  if (typeof choice?.finish_reason === "string" && choice.finish_reason !== "") wire.finish = choice.finish_reason;
   wire.costUsd = readCost(usage) ?? wire.costUsd;
   const length = lengthOf(choice?.delta);
   wire.length += length;
@@ -350,8 +358,9 @@ function readRaw(value: unknown, emit: Emit, wire: Wire): void {
 }
 
 /** Characters of text and of thoughts. */
-function lengthOf(delta: Record<string, unknown> = {}): number {
-  return ["content", "reasoning", "reasoning_content"].reduce((sum, name) => sum + (typeof delta[name] === "string" ? delta[name].length : 0), 0);
+function lengthOf(delta: Record<string, unknown> | null | undefined): number {
+  const texts = [delta?.content, delta?.reasoning, delta?.reasoning_content];
+  return texts.reduce((sum: number, text) => sum + (typeof text === "string" ? text.length : 0), 0);
 }
 
 function passDelta(part: LanguageModelV3StreamPart, emit: Emit): number {

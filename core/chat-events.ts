@@ -34,6 +34,8 @@ export interface DeltaMerger {
   push(bytes: Uint8Array): Uint8Array;
   /** The last event where it lacks only its blank line; nothing where it is cut. */
   end(): Uint8Array;
+  /** A `finish_reason` has come: what follows is at most the bill. */
+  isFinished(): boolean;
   /** `[DONE]` has come. */
   isDone(): boolean;
 }
@@ -43,15 +45,17 @@ const NOTHING = new Uint8Array(0);
 const DONE = /(?:^|\n)data:\s*\[DONE\]\s*$/;
 
 /**
- * Joins events of one read that differ in nothing but one text of `choices[0].delta`: content, reasoning, or arguments of a call. Works on Latin-1 strings, one
- * character a byte, so a UTF-8 character is never torn: only whole events leave. Throws ANSWER_TOO_LONG at 16 MiB of one event.
+ * Joins events of one read that differ in nothing but one text of `choices[0].delta`: content, reasoning, or arguments of
+ * a call. Works on Latin-1 strings, one character a byte, so a UTF-8 character is never torn: only whole events leave.
+ * Throws ANSWER_TOO_LONG at 16 MiB of one event.
  */
 export function createDeltaMerger(): DeltaMerger {
-  let [tail, heldReturn, isDone] = ["", false, false];
+  let [tail, heldReturn, isFinished, isDone] = ["", false, false, false];
   let endsInNewline = false;
   const take = (events: string): Uint8Array => {
     isDone ||= DONE.test(events.slice(-64));
-    return Buffer.from(renameCalls(mergeEvents(events)), "latin1");
+    isFinished ||= FINISH.test(events);
+    return Buffer.from(renameKeys(mergeEvents(events)), "latin1");
   };
   return {
     push(bytes) {
@@ -73,12 +77,21 @@ export function createDeltaMerger(): DeltaMerger {
       tail = "";
       return rest.endsWith("}") || DONE.test(rest) ? take(`${rest}\n\n`) : NOTHING;
     },
+    isFinished: () => isFinished,
     isDone: () => isDone,
   };
 }
 
-/** Escaped quotes keep this from matching inside a text. */
-const renameCalls = (events: string): string => (events.includes('"tool_calls":') ? events.replaceAll('"tool_calls":', '"exact_tool_calls":') : events);
+const FINISH = /(?<!\\)"finish_reason":\s*"\w/;
+
+/**
+ * Calls are read by us (ADR 7), and packages take every `error` for one, null too. Escaped quotes keep this from matching
+ * inside a text.
+ */
+function renameKeys(events: string): string {
+  const renamed = events.includes('"tool_calls":') ? events.replaceAll('"tool_calls":', '"exact_tool_calls":') : events;
+  return renamed.includes('"error":') ? renamed.replace(/(?<!\\)"error":(?=\s*null\b)/g, '"no_error":') : renamed;
+}
 
 interface Delta {
   /** The event up to its text, the text as it is escaped, the event from its closing quote on. */

@@ -2,9 +2,10 @@ import type { LookupAddress } from "node:dns";
 import type { RequestOptions } from "node:http";
 import type { LookupFunction } from "node:net";
 import type { Duplex } from "node:stream";
+import { LONGEST_TIMER_MS, orAborted } from "./abort.ts";
 import { AgentError } from "./errors.ts";
 import type { GuardedFetch, GuardedRequest } from "./http.ts";
-import { exchange, followRedirects, type HttpRequest, type HttpResponse, isRedirect, readRequest } from "./http-exchange.ts";
+import { exchange, followRedirects, type HttpRequest, type HttpResponse, isRedirect, loadHttp, readRequest } from "./http-exchange.ts";
 
 /** Where a connection goes: addresses that were checked, and no others. */
 export interface GuardTarget {
@@ -71,7 +72,7 @@ function createDeadline(url: string, { signal, timeoutMs = TIMEOUT_MS }: Guarded
   const controller = new AbortController();
   const abort = () => controller.abort(signal?.reason);
   const fail = () => controller.abort(new AgentError("FETCH_FAILED", { url, reason: `it took longer than ${timeoutMs / 1000} s.` }));
-  const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(fail, timeoutMs);
+  const timer = timeoutMs < LONGEST_TIMER_MS ? setTimeout(fail, timeoutMs) : undefined;
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();
   return {
@@ -94,7 +95,7 @@ async function fetchHop(request: HttpRequest, { options, init, allowed, deadline
   const { url } = request;
   const target = await orAborted(checkTarget(url, allowed, options.resolve ?? resolveHost), deadline.signal);
   const connect = options.connect ?? (await loadConnect(target.isSecure));
-  const { request: openRequest } = target.isSecure ? await import("node:https") : await import("node:http");
+  const { request: openRequest } = loadHttp(target.isSecure);
   // The deadline holds for all hops: it ends with the body of the last one.
   let [isOver, isLast] = [false, false];
   const onEnd = () => {
@@ -115,16 +116,6 @@ async function fetchHop(request: HttpRequest, { options, init, allowed, deadline
   isLast = response.headers.get("location") === null || !isRedirect(response.status);
   if (isOver && isLast) deadline.end();
   return response;
-}
-
-/** The one who waits goes on when the signal says so; what it waited for is left to end by itself. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 function refused(url: string, reason: string, advice: string): AgentError {

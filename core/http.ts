@@ -1,6 +1,6 @@
 import type { RequestOptions } from "node:http";
 import { AgentError } from "./errors.ts";
-import { exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, readRequest } from "./http-exchange.ts";
+import { exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, loadHttp, readRequest } from "./http-exchange.ts";
 
 export { createGuardedFetch, type GuardOptions, type GuardTarget } from "./guarded-fetch.ts";
 export { HeaderList, type HttpLimits, HttpResponse } from "./http-exchange.ts";
@@ -66,7 +66,8 @@ function shorten({ status, statusText, url, redirected, headers, body }: HttpRes
   const reader = body?.getReader();
   let left = ERROR_BYTES;
   const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    const { value } = (await reader?.read()) ?? {};
+    // The status has said it; what the body would have added is lost.
+    const { value } = (await reader?.read().catch(() => undefined)) ?? {};
     if (value !== undefined) controller.enqueue(value.subarray(0, left));
     left -= value?.length ?? left;
     if (left > 0) return;
@@ -85,10 +86,6 @@ export function withLimits(fetch: Fetch, limits: Partial<HttpLimits>): Fetch {
 function mergeLimits(base: HttpLimits, over: Partial<HttpLimits>): HttpLimits {
   return { ...base, ...Object.fromEntries(Object.entries(over).filter(([, value]) => value !== undefined)) };
 }
-
-/** Not by `import`: on Node 22 and newer that reads every name of the module, and one of them loads the built-in fetch (25 ms of CPU). */
-export const loadHttp = (isSecure: boolean): typeof import("node:http") | typeof import("node:https") =>
-  isSecure ? process.getBuiltinModule("node:https") : process.getBuiltinModule("node:http");
 
 /** Loads `node:http` or `node:https` when first needed, with one agent each that keeps connections. */
 function createOpener() {

@@ -1,7 +1,7 @@
 import { AgentError } from "./errors.ts";
 import type { Emit } from "./events.ts";
 import type { Message } from "./message.ts";
-import type { ModelRequest } from "./request.ts";
+import { type ModelRequest, saysSomething } from "./request.ts";
 import type { Route } from "./route.ts";
 import type { AskedCall, Turn, TurnContext } from "./turn.ts";
 
@@ -61,8 +61,7 @@ async function askModel(step: number, dependencies: LoopDependencies): Promise<A
   emit({ type: "step.start", step, messageId });
   const turn = await route.ask(request, { messageId, emit, newId, now, caughtUp, signal });
   const { model } = route;
-  // Providers refuse a conversation with an empty message in it; a filter or a limit may leave one.
-  if (turn.message.content.length > 0) await dependencies.append(turn.message, { id: messageId, model });
+  if (saysSomething(turn.message)) await dependencies.append(turn.message, { id: messageId, model });
   dependencies.count(turn, model);
   return { step, messageId, model, turn };
 }

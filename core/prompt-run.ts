@@ -14,6 +14,7 @@ import type { OpenedSession } from "./open-sessions.ts";
 import type { Paths } from "./paths.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
+import type { Rest } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
 import type { Session } from "./session.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
@@ -44,7 +45,7 @@ export interface PromptEnvironment {
   openSession(request: PromptRequest, options: PromptOptions): Promise<OpenedSession>;
   openChild(parentId: string, options: TaskOptions): Promise<OpenedSession>;
   /** Models that rest after a failure, and what a person allowed for good: both live as long as the runtime. */
-  resting: Map<string, number>;
+  resting: Map<string, Rest>;
   grants: Set<string>;
 }
 

@@ -22,7 +22,7 @@ interface CallError {
 
 const CONTEXT_WORDS = /context[_ ]length|context window|maximum context|too many tokens|prompt is too long|input is too long/i;
 const QUOTA_WORDS = /key limit exceeded|insufficient (credits|quota|balance)|insufficient_quota/i;
-const CONTENT_WORDS = /content[_ ]filter|content[_ ]policy|moderation|flagged/i;
+const CONTENT_WORDS = /content[_ ]filter|content[_ ]policy|content management|\bmoderation\b|\bflagged\b/i;
 
 /**
  * Whatever a provider threw, as a row of the error table. Decided by the HTTP status, then by what the body says of
@@ -61,14 +61,17 @@ function statusOf(error: unknown): number | undefined {
   return [statusCode, status, code, inBody].map((value) => (typeof value === "string" && /^[45]\d\d$/.test(value) ? Number(value) : value)).find(isStatus);
 }
 
+/** Words count only where a status has several meanings: a 429 that speaks of tokens is still one to wait for. */
 function codeOfStatus(status: number, words: string): ErrorCode {
-  if (status === 402 || (status < 500 && QUOTA_WORDS.test(words))) return "QUOTA_EXCEEDED";
-  if (status === 413 || (status < 500 && CONTEXT_WORDS.test(words))) return "CONTEXT_OVERFLOW";
   if (status === 401) return "AUTH_REFUSED";
-  if (status === 403) return CONTENT_WORDS.test(words) ? "CONTENT_REFUSED" : "AUTH_REFUSED";
+  if (status === 402) return "QUOTA_EXCEEDED";
   if (status === 404) return "MODEL_UNAVAILABLE";
-  if (status === 429) return "RATE_LIMITED";
   if (status === 408 || status >= 500) return "OVERLOADED";
+  if (status === 413) return "CONTEXT_OVERFLOW";
+  if (QUOTA_WORDS.test(words)) return "QUOTA_EXCEEDED";
+  if (status === 429) return "RATE_LIMITED";
+  if (status === 403) return CONTENT_WORDS.test(words) ? "CONTENT_REFUSED" : "AUTH_REFUSED";
+  if (CONTEXT_WORDS.test(words)) return "CONTEXT_OVERFLOW";
   return CONTENT_WORDS.test(words) ? "CONTENT_REFUSED" : "REQUEST_INVALID";
 }
 

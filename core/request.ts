@@ -19,7 +19,7 @@ export interface ModelRequest {
 export function toCallOptions(request: ModelRequest, model: { providerId: string; cachePolicy: CachePolicy; signal: AbortSignal }): LanguageModelV3CallOptions {
   const { system, tools, settings } = request;
   const messages = request.messages ?? request.entries.map((entry) => messageFor(entry, model.providerId));
-  const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages.map(withUsableCalls)];
+  const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages.filter(saysSomething).map(withUsableCalls)];
   return {
     prompt: markForCache(prompt, model.cachePolicy),
     ...(tools.length > 0 && { tools, toolChoice: { type: "auto" as const } }),
@@ -33,6 +33,9 @@ export function toCallOptions(request: ModelRequest, model: { providerId: string
     abortSignal: model.signal,
   };
 }
+
+/** Providers refuse an assistant's message without text and calls, which is what an answer leaves that was cut while it thought. */
+export const saysSomething = (message: Message): boolean => message.role !== "assistant" || message.content.some(({ type }) => type !== "reasoning");
 
 /**
  * A model calls what it likes, but providers refuse a conversation in which a call has a name or an input that no tool
@@ -57,7 +60,14 @@ const usable = <T extends { toolName: string }>(part: T): T => ({ ...part, toolN
 function markForCache(prompt: Message[], policy: CachePolicy): Message[] {
   if (policy.kind === "none") return prompt;
   const isMarked = (message: Message, index: number) => message.role === "system" || index >= prompt.length - 2;
-  return prompt.map((message, index) =>
-    isMarked(message, index) ? { ...message, providerOptions: { ...message.providerOptions, ...policy.providerOptions } } : message,
+  return prompt.map((message, index) => (isMarked(message, index) ? marked(message, policy.providerOptions) : message));
+}
+
+/** Of a tool message only the last result: each mark of the message would count, and Anthropic refuses more than four. */
+function marked(message: Message, mark: Record<string, any>): Message {
+  if (message.role !== "tool") return { ...message, providerOptions: { ...message.providerOptions, ...mark } };
+  const content = message.content.map((part, index) =>
+    index === message.content.length - 1 ? { ...part, providerOptions: { ...part.providerOptions, ...mark } } : part,
   );
+  return { ...message, content };
 }

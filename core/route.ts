@@ -21,8 +21,13 @@ export interface RouteDependencies {
   now(): number;
   /** 0 ≤ n < 1 */
   random(): number;
-  /** Model → when it may be asked again (ms); lives as long as the runtime. */
-  resting: Map<string, number>;
+  /** Model → why it rests, and until when (ms); lives as long as the runtime. */
+  resting: Map<string, Rest>;
+}
+
+export interface Rest {
+  until: number;
+  error: AgentError;
 }
 
 export interface RetryOptions {
@@ -53,6 +58,7 @@ export function route(routes: Route[], options: RetryOptions, dependencies: Rout
     },
     async ask(request, step) {
       let rest = inOrderOfRest(routes, dependencies);
+      if (rest[0] !== undefined && rest[0] !== routes[0]) tellPassedOver(routes, rest[0].model, answered, { step, dependencies });
       for (;;) {
         const [current, ...others] = rest as [Route, ...Route[]];
         try {
@@ -72,8 +78,15 @@ export function route(routes: Route[], options: RetryOptions, dependencies: Rout
 
 /** Resting models go last: they are passed over only while another is available. */
 function inOrderOfRest(routes: Route[], { resting, now }: RouteDependencies): Route[] {
-  const isResting = ({ model }: Route) => (resting.get(model) ?? 0) > now();
+  const isResting = ({ model }: Route) => (resting.get(model)?.until ?? 0) > now();
   return [...routes.filter((route) => !isResting(route)), ...routes.filter(isResting)];
+}
+
+/** No model takes the place of another in silence: also where an earlier prompt has found out that the first one rests. */
+function tellPassedOver(routes: Route[], to: string, answered: string, { step, dependencies }: Pick<Attempt, "step" | "dependencies">): void {
+  const from = routes[0]?.model ?? "";
+  const error = dependencies.resting.get(from)?.error;
+  if (to !== answered && error !== undefined) step.emit({ type: "fallback", from, to, error: { code: error.code, message: error.message } });
 }
 
 /** No credit for one model is credit for none of its provider but the free ones. A refused request or key stays refused. */
@@ -85,7 +98,7 @@ function mayFollow(error: unknown, from: Route, to: Route): boolean {
 
 function letRest({ model }: Route, error: AgentError, { resting, now }: RouteDependencies): void {
   if (error.code === "ANSWER_EMPTY") return;
-  resting.set(model, now() + Math.max(REST_MS, retryAfterOf(error) ?? 0));
+  resting.set(model, { until: now() + Math.max(REST_MS, retryAfterOf(error) ?? 0), error });
 }
 
 interface Attempt {

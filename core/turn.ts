@@ -185,7 +185,8 @@ function finishTurn(fold: Fold, context: TurnContext): Turn {
   );
   const text = fold.parts.flatMap((part) => ("kind" in part && part.kind === "text" ? [part.text] : [])).join("");
   if (reason === "error") throw new AgentError("STREAM_CUT", { model: context.model, reason: "the provider reported an error at its end." });
-  const isEmpty = text.trim() === "" && calls.length === 0;
+  // A finish that speaks of calls, and none came: they got lost on the way.
+  const isEmpty = calls.length === 0 && (text.trim() === "" || reason === "tool-calls");
   if (isEmpty && reason !== "content-filter" && reason !== "length") throw new AgentError("ANSWER_EMPTY", { model: context.model });
   const costUsd = readCost(finish.providerMetadata);
   return {

@@ -196,6 +196,7 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
     ["in the text, with [DONE]", [chunk({ content: "Hel" }), done]],
     ["in the text, with usage", [chunk({ content: "Hel" }), usageChunk(), done]],
     ["in a tool call", [call({ index: 0, id: "a", type: "function", function: { name: "one", arguments: "{}" } }), done]],
+    ["though each piece has an empty one", [chunk({ content: "Hel" }, "" as never)]],
     ["in a line", [chunk({ content: "Hel" }), 'data: {"choices":[{"delta":{"con']],
   ])("reports a stream that ends without a finish %s", async (_, steps) => {
     const parts = await ask(name, raw(...steps));
@@ -206,6 +207,21 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
   test("reports a connection that is lost in the answer", async () => {
     const parts = await ask(name, raw(chunk({ content: "Hel" }), { delayMs: 30 }, "DROP"));
     expect(errorOf(parts)).toMatchObject({ code: "STREAM_CUT" });
+  });
+
+  test.each<[string, RawStep[]]>([
+    ["lost", [{ delayMs: 30 }, "DROP"]],
+    ["silent", ["HANG"]],
+  ])("keeps an answer whose connection is %s after its finish and its bill", async (_, end) => {
+    const parts = await ask(name, raw(chunk({ content: "Hello" }), chunk({}, "stop"), usageChunk(), ...end));
+    expect(textOf(parts)).toBe("Hello");
+    expect(finishOf(parts)).toMatchObject({ finishReason: { unified: "stop" }, usage: { inputTokens: { total: 100 } } });
+  });
+
+  test("takes an error that is null for none, and a delta that is null for an empty one", async () => {
+    const parts = await ask(name, raw(chunk({ content: 'He"error":null' }, null, { error: null }), chunk(null as never, "stop"), usageChunk(), done));
+    expect(textOf(parts)).toBe('He"error":null');
+    expect(finishOf(parts)).toMatchObject({ finishReason: { unified: "stop" } });
   });
 
   test("reports an answer that stalls", async () => {

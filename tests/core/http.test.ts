@@ -80,9 +80,31 @@ describe("the one HTTP client", () => {
       });
     });
     const fetch = createFetch();
-    expect(await (await fetch(url, { method: "POST", body: "1" })).text()).toBe("ok");
-    expect(await (await fetch(url, { method: "POST", body: "2" })).text()).toBe("ok");
+    expect(await (await fetch(url)).text()).toBe("ok");
+    expect(await (await fetch(url)).text()).toBe("ok");
     expect(count).toBe(2);
+  });
+
+  test("never sends again by itself what the server may have begun to do", async () => {
+    let requests = 0;
+    const url = await serveSockets((socket) => {
+      socket.on("data", () => {
+        if (++requests === 2) return socket.destroy();
+        socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+      });
+    });
+    const fetch = createFetch();
+    await (await fetch(url, { method: "POST", body: "1" })).text();
+    expect((await failure(fetch(url, { method: "POST", body: "2" }))).code).toBe("NETWORK_FAILED");
+    expect(requests).toBe(2);
+  });
+
+  test("gives the status of an error whose body is cut", async () => {
+    const url = await serveSockets((socket) => {
+      socket.on("data", () => socket.end("HTTP/1.1 401 Unauthorized\r\ncontent-length: 500\r\n\r\nno key"));
+    });
+    const response = await createFetch()(url, { method: "POST", body: "{}" });
+    expect([response.status, await response.text()]).toEqual([401, "no key"]);
   });
 
   test.each([

@@ -33,6 +33,9 @@ describe("an HTTP status decides", () => {
     [400, "content_filter triggered", "CONTENT_REFUSED"],
     [429, "insufficient_quota", "QUOTA_EXCEEDED"],
     [500, "maximum context", "OVERLOADED"],
+    [429, "Too many tokens, please wait before trying again.", "RATE_LIMITED"],
+    [401, "insufficient_quota", "AUTH_REFUSED"],
+    [400, "Unknown parameter: moderation_level", "REQUEST_INVALID"],
   ])("%i with the words %j is %s", (status, responseBody, code) => expect(read(http(status, { responseBody })).code).toBe(code));
 
   test("inside the body where the stream itself was answered with 200", () => {

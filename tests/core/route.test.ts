@@ -206,6 +206,15 @@ describe("a resting model", () => {
     expect(await ask([weak, strong], options)).toBe("p/a");
   });
 
+  test("is not passed over in silence", async () => {
+    const { ask, events } = world();
+    const routes = [model("p/a", [failure("OVERLOADED")]), model("q/b")];
+    await ask(routes, options);
+    await ask(routes, options);
+    const said = { type: "fallback", from: "p/a", to: "q/b", error: { code: "OVERLOADED", message: expect.any(String) } };
+    expect(events).toEqual([said, said]);
+  });
+
   test("rests as long as its Retry-After says", async () => {
     const { ask, clock } = world();
     const weak = model("p/a", [failure("RATE_LIMITED", { retryAfterMs: 900_000 })]);
@@ -218,7 +227,8 @@ describe("a resting model", () => {
 
   test("is tried all the same when all others failed, and the last is always tried", async () => {
     const { ask, dependencies } = world();
-    dependencies.resting.set("p/a", Number.MAX_SAFE_INTEGER).set("q/b", Number.MAX_SAFE_INTEGER);
+    const forever = { until: Number.MAX_SAFE_INTEGER, error: failure("OVERLOADED") };
+    dependencies.resting.set("p/a", forever).set("q/b", forever);
     expect(await ask([model("p/a"), model("q/b")], options)).toBe("p/a");
     expect(await ask([model("p/a"), always("r/c", failure("OVERLOADED"))], options)).toBe("p/a");
     expect(await ask([always("p/a", failure("OVERLOADED"))], options)).toBe("OVERLOADED");

@@ -37,13 +37,23 @@ export const isOn = (text: string | undefined): boolean => /^(1|true|yes|on)$/i.
 export const secretsOf = (env: Record<string, string | undefined>): string[] =>
   Object.entries(env).flatMap(([name, value]) => (value && /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : []));
 
-/** Keys that stand in a configuration: `apiKey`, and headers and variables whose names say that they are secret. */
+const SECRET_NAME = /(key|token|secret|password|passwd|signature|authorization)$/i;
+
+/** Headers that say what is sent, or who sends it: their values are ordinary words. */
+const PUBLIC_HEADER = /^(accept.*|content-.*|cache-control|user-agent|(http-)?referer|origin|x-title|.*-(title|version|beta))$/i;
+
+/** Keys that stand in a configuration: texts whose names say that they are secret, headers, and parts of an address's query. */
 export function keysIn(value: unknown, name = ""): string[] {
-  if (typeof value === "string")
-    return /^(apiKey|authorization|.*(key|token|secret|password))$/i.test(name) ? [value, value.replace(/^(Bearer|Basic) /i, "")] : [];
+  if (typeof value === "string") return [...queryKeys(value), ...(SECRET_NAME.test(name) ? [value, value.replace(/^(Bearer|Basic|Token) /i, "")] : [])];
   if (Array.isArray(value)) return value.flatMap((item) => keysIn(item));
-  return isTree(value) ? Object.entries(value).flatMap(([key, item]) => keysIn(item, key)) : [];
+  if (!isTree(value)) return [];
+  return Object.entries(value).flatMap(([key, item]) => keysIn(item, name === "headers" && !PUBLIC_HEADER.test(key) ? "secret" : key));
 }
+
+const queryKeys = (text: string): string[] =>
+  [...text.matchAll(/[?&]([^\s=&#]{1,100})=([^\s&#]+)/g)].flatMap(([, name, value]) => (SECRET_NAME.test(name!) ? [value!, decodeQuery(value!)] : []));
+
+const decodeQuery = (text: string): string => new URLSearchParams(`_=${text}`).get("_") ?? text;
 
 /** Shorter texts would take ordinary words out of every output. */
 export const isSecret = (text: string): boolean => text.length >= 8 && !isReferenceOnly(text);

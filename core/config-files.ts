@@ -37,7 +37,7 @@ export type Tree = Record<string, unknown>;
 export interface ParsedFile {
   /** Undefined where the file says nothing: it is empty, or a package.json without our key. */
   value: Tree | undefined;
-  /** 1-based line and column of a dotted key; YAML and code know none. */
+  /** 1-based line and column of a dotted key; of YAML where its name comes once, of code none. */
   positions: Map<string, Position>;
 }
 
@@ -102,7 +102,7 @@ export async function parseConfig(text: string, file: string): Promise<ParsedFil
   if (source.trim() === "") return { value: undefined, positions: new Map() };
   if (basename(file) === "package.json") return parsePackage(source, file);
   const isYaml = /\.ya?ml$/.test(file) || (basename(file) === ".agentrc" && !source.trimStart().startsWith("{") && !source.trimStart().startsWith("/"));
-  return isYaml ? { value: await parseYaml(source, file), positions: new Map() } : parseJsonc(source, file);
+  return isYaml ? parseYaml(source, file) : parseJsonc(source, file);
 }
 
 /** The text of a configuration file. Throws CONFIG_NOT_FOUND; CONFIG_INVALID where it is larger than any configuration or cannot be read. */
@@ -125,7 +125,7 @@ async function parsePackage(source: string, file: string): Promise<ParsedFile> {
 }
 
 /** The YAML of cosmiconfig, without its search: that would run `.config/config.js` of the current directory (docs/adr). */
-async function parseYaml(source: string, file: string): Promise<Tree> {
+export async function parseYaml(source: string, file: string): Promise<ParsedFile> {
   const { defaultLoaders } = await import("cosmiconfig");
   let value: unknown;
   try {
@@ -135,7 +135,25 @@ async function parseYaml(source: string, file: string): Promise<Tree> {
     const reason = (error as { reason?: string }).reason ?? errorMessage(error).split("\n")[0]!.replace(`YAML Error in ${file}:`, "").trim();
     throw invalid(file, `it is not valid YAML: ${reason}`, mark && { line: mark.line + 1, column: mark.column + 1 });
   }
-  return checkTree(value, file);
+  const tree = checkTree(value, file);
+  return { value: tree, positions: findKeys(tree, source) };
+}
+
+/** The parser of YAML gives no places: a name that comes once before a colon has that one. */
+function findKeys(tree: Tree, source: string): Map<string, Position> {
+  const offsets = new Map<string, number | undefined>();
+  for (const { 1: before, 3: name, index } of source.matchAll(/(^|[\s{,])(["']?)([\w$*./@-]+)\2\s*:(?=\s|$)/g))
+    offsets.set(name!, offsets.has(name!) ? undefined : index + before!.length);
+  const place = createPlaces(source);
+  const positions = new Map<string, Position>();
+  const walk = (node: unknown, path: string[]): void => {
+    const offset = offsets.get(path.at(-1) ?? "");
+    if (offset !== undefined) positions.set(path.join("."), place(offset));
+    if (Array.isArray(node)) for (const [index, item] of node.entries()) walk(item, [...path, String(index)]);
+    if (isTree(node)) for (const [key, item] of Object.entries(node)) walk(item, [...path, key]);
+  };
+  walk(tree, []);
+  return positions;
 }
 
 async function runCode(file: string): Promise<unknown> {

@@ -1,6 +1,6 @@
 import { type Dirent, readdirSync } from "node:fs";
 import { basename, join, relative, sep } from "node:path";
-import { checkTree, parseConfig, readText, statPath, type Tree } from "./config-files.ts";
+import { checkTree, type ParsedFile, parseYaml, readText, statPath } from "./config-files.ts";
 
 /** What an `.agent` or `.opencode` folder holds beside its configuration file. Absolute paths, sorted. */
 export interface FolderFiles {
@@ -21,19 +21,18 @@ export function listFolderFiles(folder: string): FolderFiles {
 }
 
 /** One Markdown file as a piece of configuration: front matter as keys, the text as prompt or template. */
-export async function readMarkdown(file: string, folder: string, kind: "agent" | "command"): Promise<Tree> {
+export async function readMarkdown(file: string, folder: string, kind: "agent" | "command"): Promise<ParsedFile> {
   const source = (await readText(file)).replace(/^\uFEFF/, "");
   const [, head = "", body = source] = /^---\r?\n([\s\S]*?)\r?\n?---\r?\n?([\s\S]*)$/.exec(source) ?? [];
-  const { value = {} } = head.trim() === "" ? {} : await parseFront(head, file);
+  // An empty line in the place of the `---` above, so that lines are those of the file.
+  const { value, positions }: ParsedFile = head.trim() === "" ? { value: {}, positions: new Map() } : await parseYaml(`\n${head}`, file);
   const text = body.trim();
   const name = relative(folder, file).split(sep).slice(1).join("/").replace(/\.md$/, "") || basename(file, ".md");
   const own = kind === "command" ? { ...value, template: text } : text === "" ? value : { ...value, prompt: text };
-  return checkTree({ [kind]: { [name]: own } }, file);
-}
-
-async function parseFront(head: string, file: string): Promise<{ value?: Tree | undefined }> {
-  const { value } = await parseConfig(head, `${file}.yaml`);
-  return { value };
+  return {
+    value: checkTree({ [kind]: { [name]: own } }, file),
+    positions: new Map([...positions].map(([key, at]) => [`${kind}.${name}.${key}`, at])),
+  };
 }
 
 function listFiles(folder: string, ending: RegExp, deep: boolean): string[] {

@@ -22,6 +22,13 @@ export interface Expanded {
 
 export const isReference = (text: string): boolean => /\{(env|file):[^{}]+\}/.test(text);
 
+/** The text with each `{file:…}` replaced by what `read` gives for its path. */
+export const replaceFiles = (text: string, source: Source, read: (path: string) => string): string =>
+  text.replace(REFERENCE, (whole, kind: string, name: string) => (kind === "file" ? read(pathOf(name.trim(), source)) : whole));
+
+const pathOf = (name: string, { file, env }: Source): string =>
+  name.startsWith("~/") ? join(env.HOME ?? homedir(), name.slice(2)) : resolve(dirname(file), name);
+
 /** Where the references of one file are looked up. */
 interface Source {
   file: string;
@@ -66,7 +73,7 @@ function readVariable(name: string, key: string, { found, source }: { found: Exp
 }
 
 async function readText(name: string, key: string, { found, source }: { found: Expanded; source: Source }): Promise<string> {
-  const path = name.startsWith("~/") ? join(source.env.HOME ?? homedir(), name.slice(2)) : resolve(dirname(source.file), name);
+  const path = pathOf(name, source);
   try {
     return (await readFile(path, "utf8")).trim();
   } catch (error) {

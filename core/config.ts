@@ -174,15 +174,18 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
 type Side = { config: Config; root: string };
 
 async function readLayer(file: string, loading: Loading, side?: Side): Promise<Layer[]> {
-  if (side !== undefined && (isCode(file) || !isBelow(side.root, realpathSync(file)))) {
-    loading.dropped.add(relative(side.root, file));
-    loading.droppedFrom.add(file);
-    return [];
-  }
+  if (!mayRead(file, loading, side)) return [];
   const parsed = await readConfigFile(file);
   if (parsed.value === undefined) return [];
   loading.files.push(file);
   return [await buildLayer(file, parsed, loading, side)];
+}
+
+/** False, and noted, for a program and a link that leads out of a workspace that is not trusted. */
+function mayRead(file: string, loading: Loading, side: Side | undefined): boolean {
+  if (side === undefined || (!isCode(file) && isBelow(side.root, realpathSync(file)))) return true;
+  noteDropped(file, [relative(side.root, file)], loading);
+  return false;
 }
 
 /** Profiles, commands and plugins that lie as files in a folder. */
@@ -194,28 +197,25 @@ async function readFolder(folder: string, loading: Loading, { side, plugins = tr
     ["agent", files.profiles],
     ["command", files.commands],
   ] as const) {
-    for (const file of list.filter((path) => side === undefined || isBelow(side.root, realpathSync(path))))
-      layers.push(await buildLayer(file, { value: await readMarkdown(file, folder, kind), positions: new Map() }, loading, side));
+    for (const file of list) if (mayRead(file, loading, side)) layers.push(await buildLayer(file, await readMarkdown(file, folder, kind), loading, side));
   }
   if (side === undefined) {
     loading.directories.push(folder);
     if (plugins) layers.push(...files.plugins.map((file) => ({ config: { plugin: [file] }, originOf: () => file, from: folder })));
     return layers;
   }
-  for (const file of [...files.plugins, ...files.tools]) {
-    loading.dropped.add(`${relative(side.root, dirname(file))}/`);
-    loading.droppedFrom.add(file);
-  }
+  for (const file of [...files.plugins, ...files.tools]) noteDropped(file, [`${relative(side.root, dirname(file))}/`], loading);
   return layers;
 }
 
 /** One parsed file, as far as it may speak: references, older names, check, trust. */
 async function buildLayer(file: string, parsed: ParsedFile, loading: Loading, side?: Side): Promise<Layer> {
-  const spoken = side === undefined ? await expand(file, parsed, loading) : withoutReferences(file, parsed.value!, loading);
-  let config = await check(file, parsed, await renewNames(spoken), loading);
+  const spoken = await renewNames(side === undefined ? await expand(file, parsed, loading) : parsed.value!);
+  let config = await check(file, parsed, side === undefined ? spoken : await dropMisfits(file, spoken, loading), loading);
   if (side !== undefined) {
-    const kept = keepData(config, { ...side, base: baseDirectory(file) });
-    noteDropped(file, kept.dropped, loading);
+    const plain = dropReferences(config, isReference);
+    const kept = keepData(plain.value, { ...side, base: baseDirectory(file) });
+    noteDropped(file, [...plain.dropped, ...kept.dropped], loading);
     config = kept.config;
   }
   return {
@@ -225,10 +225,13 @@ async function buildLayer(file: string, parsed: ParsedFile, loading: Loading, si
   };
 }
 
-function withoutReferences(file: string, value: Tree, loading: Loading): Tree {
-  const { value: kept, dropped } = dropReferences(value, isReference);
-  noteDropped(file, dropped, loading);
-  return kept;
+/** Takes out references where no text may stand. The others are texts until all is checked: so nothing that needs them is faulted for lacking them. */
+async function dropMisfits(file: string, value: Tree, loading: Loading): Promise<Tree> {
+  const { fault } = await checkConfig(value);
+  const rest = dropReferences(value, (text, key) => key === fault?.key && isReference(text));
+  if (rest.dropped.length === 0) return value;
+  noteDropped(file, rest.dropped, loading);
+  return dropMisfits(file, rest.value, loading);
 }
 
 function noteDropped(file: string, keys: string[], loading: Loading): void {

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import * as nodeFs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { randomLetters } from "./id.ts";
 import { isRunning, type LockFs, ownStart } from "./lock.ts";
 import { crcOf, formatRecord, type KnownDamage, type Lines, type Operation, readLines, type SnapshotHeader, type StoreRecord } from "./record.ts";
@@ -254,6 +254,23 @@ export function removeStaleTemporaries(fs: StoreFs, dir: string): void {
     const [, pid, start] = /^snapshot\.\d+\.(\d+)\.(\d+)\./.exec(name) ?? [];
     if (pid === undefined || start === undefined || !isRunning(Number(pid), start)) removeIfThere(fs, join(dir, name));
   }
+}
+
+/**
+ * Makes a directory and those above it, for their owner; returns the topmost that was not there. One by one: with
+ * `recursive`, Node 20 never returns where a file system takes no directories, as in /proc.
+ */
+export function makeDirectories(fs: Pick<StoreFs, "lstatSync" | "mkdirSync">, dir: string): string | undefined {
+  const missing: string[] = [];
+  for (let path = dir; fs.lstatSync(path, { throwIfNoEntry: false }) === undefined; path = dirname(path)) missing.unshift(path);
+  for (const path of missing) {
+    try {
+      fs.mkdirSync(path, { mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
+  return missing[0];
 }
 
 /** Makes names in a directory durable. */

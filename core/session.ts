@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError } from "./errors.ts";
 import type { EventFacts } from "./events.ts";
-import { listFiles } from "./generation.ts";
+import { listFiles, makeDirectories } from "./generation.ts";
 import { newId } from "./id.ts";
 import { acquireLock, type Lock, tryLock } from "./lock.ts";
 import { type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
@@ -299,8 +299,14 @@ class DiskSessions implements Sessions {
   }
 
   #exists(id: string): boolean {
-    const { journals, snapshots } = listFiles(this.#fs, this.#path(id));
-    return journals.size + snapshots.size > 0;
+    try {
+      const { journals, snapshots } = listFiles(this.#fs, this.#path(id));
+      return journals.size + snapshots.size > 0;
+    } catch (error) {
+      // A file that lies where sessions do is none.
+      if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return false;
+      throw error;
+    }
   }
 
   #find(id: string): void {
@@ -331,7 +337,7 @@ class DiskSessions implements Sessions {
   /** Nobody knows the session before its journal is there, so nobody else can have the lock. */
   #lockNew(id: string): Lock | undefined {
     try {
-      this.#fs.mkdirSync(this.#path(id), { recursive: true, mode: 0o700 });
+      makeDirectories(this.#fs, this.#path(id));
       const outcome = tryLock(this.#path(id), this.#fs);
       return "busy" in outcome ? undefined : outcome;
     } catch {

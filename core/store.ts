@@ -10,6 +10,7 @@ import {
   type Loaded,
   listFiles,
   loadStore,
+  makeDirectories,
   quarantine,
   removeStaleTemporaries,
   type StoreFs,
@@ -317,7 +318,7 @@ class JournalAdapter implements Adapter<Data> {
   #openJournal(data: Data): Journal {
     if (this.#journal) return this.#journal;
     const { fs, dir } = this.#place;
-    const made = fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
+    const made = makeDirectories(fs, dir);
     this.#newPath ??= made;
     for (let attempt = 0; attempt < 8; attempt++) {
       const { generation, journals, snapshots } = listFiles(fs, dir);

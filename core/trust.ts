@@ -1,11 +1,15 @@
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, realpathSync } from "node:fs";
-import { chmod, mkdir, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname, extname, join, relative, resolve } from "node:path";
+import * as nodeFs from "node:fs";
+import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { chmod, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findWorkspaceRoot, isCode, isTree, listDirectories, listProjectFiles, listProjectFolders, parseConfig, statPath, type Tree } from "./config-files.ts";
 import { listFolderFiles } from "./config-folders.ts";
+import { replaceFiles } from "./config-references.ts";
 import { AgentError, errorMessage } from "./errors.ts";
+import { makeDirectories } from "./generation.ts";
+import { isBelow } from "./untrusted.ts";
 
 /** `changed`: it was trusted, and a file that the trust was given for has changed since. */
 export type TrustState = "trusted" | "changed" | "untrusted";
@@ -68,8 +72,8 @@ const trustPath = (dataDir: string): string => join(dataDir, "trust.json");
 
 async function readTrust(dataDir: string): Promise<TrustFile> {
   const path = trustPath(dataDir);
-  const stat = statPath(path);
-  const isOurs = stat !== undefined && (stat.mode & 0o077) === 0 && (process.getuid === undefined || stat.uid === process.getuid());
+  const found = statPath(path);
+  const isOurs = found !== undefined && (found.mode & 0o077) === 0 && (process.getuid === undefined || found.uid === process.getuid());
   if (!isOurs) return { version: 1, workspaces: {} };
   let value: unknown;
   try {
@@ -84,9 +88,9 @@ async function readTrust(dataDir: string): Promise<TrustFile> {
 
 async function writeTrust(dataDir: string, value: TrustFile): Promise<void> {
   const path = trustPath(dataDir);
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const draft = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
   try {
+    makeDirectories(nodeFs, dataDir);
     const file = await open(draft, "wx", 0o600);
     try {
       await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
@@ -96,27 +100,45 @@ async function writeTrust(dataDir: string, value: TrustFile): Promise<void> {
     }
     await chmod(draft, 0o600);
     await rename(draft, path);
+  } catch (error) {
+    throw new AgentError("STORE_UNWRITABLE", { path, reason: errorMessage(error) }, { cause: error });
   } finally {
-    await rm(draft, { force: true });
+    await rm(draft, { force: true }).catch(() => {});
   }
 }
 
 type Note = (path: string, content: string | Buffer) => void;
 
+/** What is noted, as one hash and as a list of paths. */
+function createNotes(root: string): { note: Note; result(): { digest: string; files: string[] } } {
+  const lines = new Set<string>();
+  const files = new Set<string>();
+  const note: Note = (path, content) => {
+    files.add(relative(root, path));
+    lines.add(`${relative(root, path)}\0${createHash("sha256").update(content).digest("hex")}\n`);
+  };
+  const digest = () =>
+    createHash("sha256")
+      .update([...lines].sort().join(""))
+      .digest("hex");
+  return { note, result: () => ({ digest: digest(), files: [...files].sort() }) };
+}
+
 /** One hash over everything that could make this workspace run something: see `docs/configuration.md`, Trust. */
 async function digestWorkspace(root: string, cwd: string): Promise<{ digest: string; files: string[] }> {
-  const hashes = new Map<string, string>();
-  const note: Note = (path, content) => hashes.set(relative(root, path), createHash("sha256").update(content).digest("hex"));
+  const { note, result } = createNotes(root);
   const directories = listDirectories(root, cwd);
   for (const file of listProjectFiles(directories)) await noteConfigFile(file, root, note);
   for (const folder of listProjectFolders(directories)) {
     const { profiles, commands, plugins, tools } = listFolderFiles(folder);
-    for (const file of [...profiles, ...commands]) note(file, await readFile(file));
+    for (const file of [...profiles, ...commands]) {
+      const content = await readFile(file);
+      note(file, content);
+      noteReferences(content.toString("utf8"), file, { root, note });
+    }
     for (const file of [...plugins, ...tools]) await noteProgram(file, note);
   }
-  const files = [...hashes.keys()].sort();
-  const lines = files.map((path) => `${path}\0${hashes.get(path)}\n`);
-  return { digest: createHash("sha256").update(lines.join("")).digest("hex"), files };
+  return result();
 }
 
 async function noteConfigFile(file: string, root: string, note: Note): Promise<void> {
@@ -124,16 +146,23 @@ async function noteConfigFile(file: string, root: string, note: Note): Promise<v
   if (text === undefined) return;
   note(file, text);
   if (isCode(file)) await noteProgram(file, note);
-  for (const name of named) for (const program of findPrograms(name, file, root)) await noteProgram(program, note);
+  for (const { name, isPlugin } of named) await noteNamed({ name: noteReferences(name, file, { root, note }), isPlugin }, file, { root, note });
+}
+
+interface Named {
+  name: string;
+  /** It may be a part of a package, as in `name/part`: elsewhere that is a model. */
+  isPlugin: boolean;
 }
 
 /** The text that counts of a configuration file, and every string in it: any of them could name a program. */
-async function readNamed(file: string): Promise<{ text: string | undefined; named: string[] }> {
+async function readNamed(file: string): Promise<{ text: string | undefined; named: Named[] }> {
   const text = await readFile(file, "utf8");
-  if (isCode(file)) return { text, named: [...text.matchAll(/(["'`])((?:\\.|(?!\1)[^\\\n])*)\1/g)].map((match) => match[2]!) };
+  if (isCode(file)) return { text, named: [...text.matchAll(TEXT)].map((match) => ({ name: match[2]!, isPlugin: true })) };
   const { value } = await parseConfig(text, file);
   if (value === undefined) return { text: file.endsWith("package.json") ? undefined : text, named: [] };
-  return { text: file.endsWith("package.json") ? JSON.stringify(value) : text, named: collectStrings(value) };
+  const named = Object.entries(value).flatMap(([key, item]) => collectStrings(item).map((name) => ({ name, isPlugin: key === "plugin" })));
+  return { text: file.endsWith("package.json") ? JSON.stringify(value) : text, named };
 }
 
 function collectStrings(value: unknown): string[] {
@@ -142,14 +171,35 @@ function collectStrings(value: unknown): string[] {
   return isTree(value) ? Object.values(value as Tree).flatMap(collectStrings) : [];
 }
 
-const PROSE = new Set([".md", ".mdc", ".txt"]);
+/** What stands between two quotes on one line of a program. Matches may overlap, so that an apostrophe in a comment hides nothing. */
+const TEXT = /(?=(["'`])((?:\\.|(?!\1)[^\\\n]){1,500})\1)/g;
 
-/** Files that a string in a configuration file may name: a path, an address of a file, an installed package in the workspace. */
-function findPrograms(name: string, file: string, root: string): string[] {
-  if (name === "" || name.length > 1_000 || name.includes("\0") || PROSE.has(extname(name))) return [];
-  const places = [...new Set([dirname(file), dirname(dirname(file)), root])];
+/** Notes the files of `{file:…}` in the workspace; returns the text that they make. */
+function noteReferences(text: string, file: string, { root, note }: { root: string; note: Note }): string {
+  return replaceFiles(text, { file, env: {} }, (path) => {
+    const content = isFile(path) ? readFileSync(path) : undefined;
+    if (isBelow(root, path)) note(path, content ?? MISSING);
+    return content?.toString("utf8").trim() ?? "";
+  });
+}
+
+const PROSE = new Set([".md", ".mdc", ".txt"]);
+const PACKAGE = /^(?:@[\w.-]+\/)?[\w-][\w.-]*/;
+
+/** Notes what a string in a configuration file may name: a path, an address of a file, an installed package in the workspace. */
+async function noteNamed({ name, isPlugin }: Named, file: string, { root, note }: { root: string; note: Note }): Promise<void> {
+  if (name === "" || name.length > 1_000 || name.includes("\0") || PROSE.has(extname(name))) return;
+  const places = listPlaces(dirname(file), root);
   const paths = name.startsWith("file:") ? [pathOfUrl(name)] : places.map((place) => resolve(place, name));
-  return [...paths.flatMap(listCandidates), ...places.map((place) => join(place, "node_modules", name, "package.json")).filter(isFile)];
+  for (const program of paths.flatMap(listCandidates)) await noteProgram(program, note);
+  const packageName = PACKAGE.exec(name)?.[0];
+  if (packageName === undefined || !(isPlugin || packageName === name)) return;
+  for (const folder of places.map((place) => join(place, "node_modules", packageName))) if (statPath(folder)?.isDirectory()) await notePackage(folder, note);
+}
+
+/** From the file's own directory up to the workspace's root: packages are looked for in each. */
+function listPlaces(directory: string, root: string): string[] {
+  return directory === root || directory === dirname(directory) ? [directory] : [directory, ...listPlaces(dirname(directory), root)];
 }
 
 function pathOfUrl(url: string): string {
@@ -160,6 +210,36 @@ function pathOfUrl(url: string): string {
   }
 }
 
+/** A package counts as a whole: its manifest may give any of its files to those who import it, and these each other by its name. */
+async function notePackage(folder: string, note: Note): Promise<void> {
+  const own = createNotes(folder);
+  for (const file of listPackageFiles(folder, new Set())) own.note(file, await readProgram(file));
+  note(folder, own.result().digest);
+}
+
+/** Without the packages that it brings along, and without what links lead out to. */
+function listPackageFiles(folder: string, seen: Set<string>): string[] {
+  const real = realpathSync(folder);
+  if (seen.has(real)) return [];
+  seen.add(real);
+  const top = [...seen][0]!;
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    if (isFile(path)) return [path];
+    const isPart = name !== "node_modules" && statPath(path)?.isDirectory() && isBelow(top, realpathSync(path));
+    return isPart ? listPackageFiles(path, seen) : [];
+  });
+}
+
+const MISSING = "missing";
+const MOST_BYTES = 1 << 22;
+
+/** The content; of what is larger than a program is, that nobody has touched it. */
+async function readProgram(path: string): Promise<Buffer> {
+  const { size, ctimeMs } = await stat(path);
+  return size > MOST_BYTES ? Buffer.from(`${size} bytes, changed ${ctimeMs}`) : readFile(path);
+}
+
 /** Notes a program, and what it imports by relative paths, all the way. What is missing is noted too: it may appear. */
 async function noteProgram(file: string, note: Note): Promise<void> {
   const waiting = [file];
@@ -167,21 +247,44 @@ async function noteProgram(file: string, note: Note): Promise<void> {
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     if (done.has(path)) continue;
     done.add(path);
-    const content = await readFile(path);
+    const content = await readProgram(path);
     note(path, content);
     for (const name of findImports(content.toString("utf8"), path)) {
-      const target = resolve(dirname(path), name);
-      const candidates = listCandidates(target);
-      if (candidates.length === 0) note(target, "missing");
+      const targets = [...new Set([path, realpathSync(path)].map((from) => resolve(dirname(from), name)))];
+      const candidates = targets.flatMap(listCandidates);
+      if (candidates.length === 0 && isPlainPath(name)) note(targets[0]!, MISSING);
       waiting.push(...candidates);
     }
   }
 }
 
+/**
+ * Every text that may be a relative import, whatever stands before it: a comment, or another name for `require`. Only of a
+ * bare `..` the word before it must say so.
+ */
+const IMPORT = /(?=(["'`])(\.\.?\/(?:(?!\1)[^\n]){1,500})\1)/g;
+const FOLDER_IMPORT = /\b(?:from|import|require)\s*\(?\s*(["'`])(\.\.?\/?)\1/g;
+
+/** As they are written, and as addresses are read. */
 function findImports(source: string, file: string): string[] {
-  if (file.endsWith("package.json")) return [...source.matchAll(/"((?:\.{1,2}\/)?[\w./-]+\.[cm]?[jt]s)"/g)].map((match) => match[1]!);
-  return [...source.matchAll(/(?:\bfrom|\bimport|\brequire)\s*\(?\s*(["'`])(\.{1,2}(?:\/[^"'`\n]*)?)\1/g)].map((match) => match[2]!);
+  const written = () => [IMPORT, FOLDER_IMPORT].flatMap((pattern) => [...source.matchAll(pattern)].map((match) => match[2]!));
+  const names = basename(file) === "package.json" ? stringsOf(source) : written();
+  return [...new Set(names.flatMap((name) => [name, decodePath(name)]))].filter((name) => name !== "" && name.length <= 1_000 && !name.includes("\0"));
 }
+
+function stringsOf(manifest: string): string[] {
+  try {
+    return collectStrings(JSON.parse(manifest));
+  } catch {
+    return [];
+  }
+}
+
+const decodePath = (name: string): string =>
+  name.replace(/[?#].*$/, "").replace(/(%[0-9a-f]{2})+/gi, (codes) => Buffer.from(codes.replaceAll("%", ""), "hex").toString("utf8"));
+
+/** A path that a file could get: no pattern, no template, no version. */
+const isPlainPath = (name: string): boolean => /^[^\s*?#%<>${}|\\]*[^\s*?#%<>${}|\\./]$/.test(name) && (name.startsWith(".") || /\.[cm]?[jt]s$/.test(name));
 
 const ENDINGS = [".ts", ".js", ".mts", ".mjs", ".cts", ".cjs", ".tsx", ".jsx", ".json"];
 
@@ -189,7 +292,7 @@ const ENDINGS = [".ts", ".js", ".mts", ".mjs", ".cts", ".cjs", ".tsx", ".jsx", "
 function listCandidates(path: string): string[] {
   const stem = path.replace(/\.[cm]?jsx?$/, "");
   const paths = [path, ...ENDINGS.flatMap((ending) => [path + ending, join(path, `index${ending}`), ...(stem === path ? [] : [stem + ending])])];
-  return [...new Set(paths)].filter(isFile);
+  return [...new Set([...paths, join(path, "package.json")])].filter(isFile);
 }
 
 const isFile = (path: string): boolean => statPath(path)?.isFile() ?? false;

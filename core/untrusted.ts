@@ -1,8 +1,9 @@
 import { existsSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
-import { ALIASES } from "./aliases.ts";
+import { ALIASES, resolveAlias } from "./aliases.ts";
 import { isTree, type Tree } from "./config-files.ts";
-import type { Config } from "./config-schema.ts";
+import type { AgentProfile, Config } from "./config-schema.ts";
+import { splitModelList } from "./model-id.ts";
 
 /** What an untrusted file is measured against. */
 export interface TrustedSide {
@@ -16,34 +17,46 @@ export interface TrustedSide {
 
 /** Keys that decide nothing but data: text, models, numbers. What is not named here or in RULES is left out. */
 const DATA_KEYS = new Set([
-  ..."$schema model fallback small_model disabled_providers enabled_providers systemPrompt appendSystem outputFormat".split(" "),
+  ..."$schema systemPrompt appendSystem outputFormat".split(" "),
   ..."retry temperature topP stop seed maxOutputTokens compaction tool_output toolOutput attachment snapshot subagent_depth".split(" "),
   ..."username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise".split(" "),
 ]);
 const MODEL_KEYS = new Set("id name family release_date status attachment reasoning temperature tool_call interleaved cost limit modalities".split(" "));
-const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist", "default_model"]);
+const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist"]);
 const OPTION_KEYS = new Set(["timeout", "connectTimeout", "headerTimeout", "chunkTimeout", "contentTimeout"]);
-const AGENT_KEYS = new Set("model fallback variant temperature top_p prompt description mode steps maxSteps disable hidden color".split(" "));
+const AGENT_KEYS = new Set("variant temperature top_p prompt description mode steps maxSteps hidden color".split(" "));
+/** Models that are no model but a program: `demo/script` plays a file of the workspace, `demo/tour` runs its `check.js`. */
+const PROGRAM = /^(demo\/)?(script|tour)(:|$)/;
 const DEFAULT_STEPS = 100;
 const MODES = ["readonly", "plan", "ask", "auto", "yolo"];
 
+/** Its template may have been a reference. */
+type CommandConfig = Partial<NonNullable<Config["command"]>[string]>;
 type Drop = (key: string) => undefined;
 type Rule = (value: unknown, side: TrustedSide, drop: Drop) => unknown;
 
 /** Keys of which a part is data. A rule returns what may stay, undefined for nothing, and names what it leaves out. */
 const RULES: Record<string, Rule> = {
-  provider: (value, _side, drop) => mapTree(value, (provider, id) => keepProvider(provider as Tree, (key) => drop(`provider.${id}.${key}`))),
-  agent: (value, side, drop) => mapTree(value, (agent, name) => keepAgent(agent as Tree, side, (key) => drop(`agent.${name}.${key}`))),
+  model: (value, side, drop) => (isProgram(value, side) ? drop("model") : value),
+  fallback: (value, side, drop) => (isProgram(value, side) ? drop("fallback") : value),
+  small_model: (value, side, drop) => (isProgram(value, side) ? drop("small_model") : value),
+  disabled_providers: (value, { config }, drop) => (config.disabled_providers === undefined ? value : drop("disabled_providers")),
+  enabled_providers: (value, { config }, drop) => (config.enabled_providers === undefined ? value : drop("enabled_providers")),
+  provider: (value, side, drop) => mapTree(value, (provider, id) => keepProvider(provider as Tree, side, (key) => drop(`provider.${id}.${key}`))),
+  agent: (value, side, drop) =>
+    mapTree(value, (agent, name) => keepAgent(agent as AgentProfile, side, { own: side.config.agent?.[name], drop: (key) => drop(`agent.${name}.${key}`) })),
   permission: (value, side, drop) => keepPermission(value, side, (key) => drop(key === "" ? "permission" : `permission.${key}`)),
   tools: (value, _side, drop) => mapTree(value, (on, name) => (on === false ? on : drop(`tools.${name}`))),
-  command: (value, _side, drop) => mapTree(value, (command, name) => (hasShellPart(command) ? drop(`command.${name}`) : command)),
-  alias: (value, { config }, drop) => mapTree(value, (id, name) => (name in ALIASES || name in (config.alias ?? {}) ? drop(`alias.${name}`) : id)),
+  command: (value, side, drop) => mapTree(value, (command, name) => (isText(command as CommandConfig, side) ? command : drop(`command.${name}`))),
+  alias: (value, side, drop) =>
+    mapTree(value, (id, name) => (name in ALIASES || name in (side.config.alias ?? {}) || isProgram(id, side) ? drop(`alias.${name}`) : id)),
   limits: (value, { config }, drop) => {
     const own: Tree = { steps: DEFAULT_STEPS, ...config.limits };
     return mapTree(value, (limit, name) => ((limit as number) > ((own[name] as number) ?? Infinity) ? drop(`limits.${name}`) : limit));
   },
   permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
-  default_agent: (name, { config }, drop) => (hasRights(config.agent?.[name as string]) ? drop("default_agent") : name),
+  // The user's own may be there for what it forbids.
+  default_agent: (name, { config }, drop) => (config.default_agent !== undefined || hasRights(config.agent?.[name as string]) ? drop("default_agent") : name),
   instructions: (value, side, drop) => {
     const kept = (value as string[]).filter((entry) => isInside(entry, side));
     if (kept.length < (value as string[]).length) drop("instructions");
@@ -71,10 +84,10 @@ export function keepData(config: Config, side: TrustedSide): { config: Config; d
 }
 
 /** Takes out the strings that ask for `{env:…}` or `{file:…}`: they are not expanded, and mean nothing as they stand. */
-export function dropReferences(value: Tree, isReference: (text: string) => boolean): { value: Tree; dropped: string[] } {
+export function dropReferences(value: Tree, isReference: (text: string, key: string) => boolean): { value: Tree; dropped: string[] } {
   const dropped: string[] = [];
   const walk = (node: unknown, path: string[]): unknown => {
-    if (typeof node === "string" && isReference(node)) {
+    if (typeof node === "string" && isReference(node, path.join("."))) {
       dropped.push(path.join("."));
       return undefined;
     }
@@ -92,9 +105,10 @@ function mapTree(value: unknown, keep: (item: unknown, key: string) => unknown, 
   return entries.length > 0 || keepEmpty ? Object.fromEntries(entries) : undefined;
 }
 
-function keepProvider(provider: Tree, drop: Drop): Tree | undefined {
+function keepProvider(provider: Tree, side: TrustedSide, drop: Drop): Tree | undefined {
   return mapTree(provider, (value, key) => {
     if (PROVIDER_KEYS.has(key)) return value;
+    if (key === "default_model") return isProgram(value, side) ? drop(key) : value;
     if (key === "options") return mapTree(value, (item, option) => (OPTION_KEYS.has(option) ? item : drop(`options.${option}`)));
     if (key === "models") {
       return mapTree(value, (model, id) => mapTree(model, (item, part) => (MODEL_KEYS.has(part) ? item : drop(`models.${id}.${part}`)), true));
@@ -104,11 +118,13 @@ function keepProvider(provider: Tree, drop: Drop): Tree | undefined {
 }
 
 /** A profile of which nothing is left is still a profile: it may be asked for by name. */
-function keepAgent(agent: Tree, side: TrustedSide, drop: Drop): Tree | undefined {
+function keepAgent(agent: AgentProfile, side: TrustedSide, { own, drop }: { own: AgentProfile | undefined; drop: Drop }): Tree | undefined {
   return mapTree(
     agent,
     (value, key) => {
       if (AGENT_KEYS.has(key)) return value;
+      if (key === "model" || key === "fallback") return isProgram(value, side) ? drop(key) : value;
+      if (key === "disable") return own?.disable && value === false ? drop(key) : value;
       if (key === "permission") return keepPermission(value, side, (rule) => drop(rule === "" ? key : `${key}.${rule}`));
       if (key === "tools") return mapTree(value, (on, name) => (on === false ? on : drop(`tools.${name}`)));
       return drop(key);
@@ -138,7 +154,12 @@ function denies(config: Config): boolean {
 
 const hasRights = (agent: { permission?: unknown; tools?: unknown } | undefined): boolean => agent?.permission !== undefined || agent?.tools !== undefined;
 
-const hasShellPart = (command: unknown): boolean => String((command as Tree).template ?? "").includes("!`");
+const isProgram = (model: unknown, { config }: TrustedSide): boolean =>
+  splitModelList(model as string | string[] | undefined).some((id) => PROGRAM.test(resolveAlias(id, config)));
+
+/** A template that is there, without shell parts. */
+const isText = ({ template, model }: CommandConfig, side: TrustedSide): boolean =>
+  template !== undefined && !template.includes("!`") && !isProgram(model, side);
 
 /** True for a path that is below the root as it is written and as it really is, links followed. */
 function isInside(entry: string, { root, base }: TrustedSide): boolean {

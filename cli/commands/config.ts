@@ -59,12 +59,15 @@ function valueAt(value: unknown, key: string): unknown {
 
 const SECRET_NAMES = /(key|token|secret|password|authorization|cookie)s?$/i;
 const SECRET_GROUPS = new Set(["headers", "environment"]);
+/** In the query of an address. */
+const SECRET_PARTS = /([?&][^\s=&#]{0,100}(?:key|token|secret|password|passwd|signature|authorization)=)[^\s&#]+/gi;
 
-/** The configuration as it may be shown: keys, headers and variables of servers are "***". */
+/** The configuration as it may be shown: keys, also those in an address, headers and variables of servers are "***". */
 function mask(value: unknown, name: string): unknown {
   if (Array.isArray(value)) return value.map((item) => mask(item, name));
   if (typeof value === "object" && value !== null) {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mask(item, SECRET_GROUPS.has(name) ? "secret" : key)]));
   }
-  return typeof value === "string" && value !== "" && SECRET_NAMES.test(name) ? "***" : value;
+  if (typeof value !== "string" || value === "") return value;
+  return SECRET_NAMES.test(name) ? "***" : value.replace(SECRET_PARTS, "$1***");
 }

@@ -199,12 +199,13 @@ describe.skipIf(!isBuilt)("agent session", { concurrent: true }, () => {
     ["show", "ses_nope"],
     ["show", "../../etc"],
     ["show", "index"],
+    ["show", "afile"],
     ["delete", "index"],
     ["show"],
     ["bogus"],
     ["list", "--bogus"],
   ])("%s %s is refused", async (...words) => {
-    expect((await session(makeHome(), ...words)).code).toBe(2);
+    expect((await session(makeHomeWith({ ".local/share/agent/sessions/afile": "x" }), ...words)).code).toBe(2);
   });
 
   test("keeps no key and is closed to others", async () => {
@@ -231,5 +232,12 @@ describe.skipIf(!isBuilt)("a data directory that takes nothing", { concurrent: t
     const next = await prompt(home, "next", ["-c"]);
     expect([next.code, errorOf(next).code]).toEqual([2, "SESSION_NOT_FOUND"]);
     expect((await runCommand({ home, args: ["session", "list"] })).code).toBe(0);
+  });
+
+  test.skipIf(!existsSync("/proc/self"))("is given up at once where no directory can ever be made", async () => {
+    const env = { AGENT_DATA_DIR: "/proc/self/none/data" };
+    const run = await prompt(makeHome(), "hi", [], { env });
+    expect([run.code, resultOf(run).persisted, ofType(run, "store_degraded").length]).toEqual([0, false, 1]);
+    expect((await runCommand({ args: ["trust"], env })).signal).toBeNull();
   });
 });

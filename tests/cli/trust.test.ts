@@ -112,6 +112,27 @@ describe.skipIf(!isBuilt)("a repository that nobody trusts", { concurrent: true 
     expect([run.code, errorOf(run).code, errorOf(run).hint]).toEqual([6, "UNTRUSTED", expect.stringContaining("agent trust")]);
   });
 
+  test("cannot bring its own model, which would run its commands without any real one", async () => {
+    const script = [{ tools: [{ name: "bash", args: { command: "touch ran" } }] }, { text: "done" }];
+    const home = makeRepository({
+      "work/t.json": script,
+      "work/agent.json": { model: "demo/script:t.json", fallback: "demo/script:t.json", agent: { x: { model: "demo/script:t.json" } }, default_agent: "x" },
+    });
+    const run = await runCommand({ home, args: [...JSON_OUT, "-p", "hi"], env: { OPENROUTER_DEFAULT_MODEL: "acme/model-1" } });
+    expect([run.code, run.requests.length, existsSync(join(home, "work/ran"))]).toEqual([0, 1, false]);
+    expect(ofType(run, "untrusted_config")[0].keys).toEqual(["model", "fallback", "agent.x.model"]);
+  });
+
+  test("cannot lift the restrictions of the user's own profile", async () => {
+    const home = makeRepository({
+      ".config/agent/agent.json": { default_agent: "plan" },
+      "work/agent.json": { default_agent: "build", command: { c: { template: "{file:./t.md}" } } },
+    });
+    const run = await runTools([["write", { filePath: "x.txt", content: "x" }]], { home });
+    expect([run.code, existsSync(join(home, "work/x.txt"))]).toEqual([0, false]);
+    expect(ofType(run, "untrusted_config")[0].keys).toEqual(expect.arrayContaining(["default_agent", "command.c"]));
+  });
+
   test("cannot hold up the start with a FIFO or a folder in the place of a file", async () => {
     const home = makeRepository({ "work/agent.json": { instructions: ["more.md"] }, "work/opencode.json/x": "", "work/.agent/agent/x": "" });
     for (const name of ["AGENTS.md", "more.md", "agent.jsonc"]) execFileSync("mkfifo", [join(home, "work", name)]);
@@ -175,6 +196,12 @@ describe.skipIf(!isBuilt)("trust", { concurrent: true }, () => {
     expect((await trust(home, "/nowhere")).code).toBe(2);
   });
 
+  test("cannot be given where nothing can be written, and says so", async () => {
+    const home = makeRepository({ "work/agent.json": { plugin: [] } });
+    const run = await runCommand({ home, args: ["trust"], env: { AGENT_DATA_DIR: "/dev/null/x" } });
+    expect([run.code, run.stderr]).toEqual([7, expect.stringContaining("[STORE_UNWRITABLE]")]);
+  });
+
   test("ends with a changed byte of any file that counts, and comes back with it", async () => {
     const home = makeTrusting();
     await trust(home);
@@ -189,6 +216,30 @@ describe.skipIf(!isBuilt)("trust", { concurrent: true }, () => {
     expect([await isTrusted(home), tracesOf(home)]).toEqual([false, []]);
     rmSync(join(home, "work/.agent/plugin/new.mjs"));
     expect(await isTrusted(home)).toBe(true);
+  });
+
+  test("ends with a changed file of a package, or of {file:}, and nothing of it runs", async () => {
+    const home = makeRepository({
+      "work/agent.json": { plugin: ["helper", "{file:which}"] },
+      "work/which": "./a.mjs",
+      "work/a.mjs": say("folder"),
+      "work/node_modules/helper/package.json": { name: "helper", type: "module" },
+      "work/node_modules/helper/index.js": say("named"),
+      "work/evil.mjs": traceModule("evil"),
+    });
+    await trust(home);
+    const loaded = async () => ofType(await runCommand({ home, args: PROMPT }), "untrusted_config").length === 0;
+    expect(await loaded()).toBe(true);
+    for (const [file, text] of [
+      ["node_modules/helper/index.js", traceModule("package")],
+      ["which", "./evil.mjs"],
+    ] as const) {
+      const before = readFileSync(join(home, "work", file));
+      writeFileSync(join(home, "work", file), text);
+      expect([file, await loaded()]).toEqual([file, false]);
+      writeFileSync(join(home, "work", file), before);
+    }
+    expect([await loaded(), tracesOf(home)]).toEqual([true, []]);
   });
 
   test("holds for a place: not for a copy elsewhere, and not by a file that others can write", async () => {

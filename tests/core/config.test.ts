@@ -267,6 +267,22 @@ describe("reading", () => {
     expect(secrets).not.toContain("/usr/bin:/bin");
   });
 
+  test("values of headers and secret parts of an address are secret; what a header says of the content is not", async () => {
+    const { load } = world({
+      "work/agent.json": {
+        provider: {
+          p: {
+            options: {
+              baseURL: "http://h.test/v1?token=Query%2FCanary1&version=2024-10-21",
+              headers: { "X-Auth": "HdrCanary12345678", "X-Off": false, Accept: "application/json", "X-Title": "My little tool" },
+            },
+          },
+        },
+      },
+    });
+    expect((await load()).secrets).toEqual(["Query%2FCanary1", "Query/Canary1", "HdrCanary12345678"]);
+  });
+
   test.each([
     ["a wrong type", '{\n  "model": 5\n}', ":2:3", "model: expected a string or a list of strings, got a number"],
     [
@@ -306,6 +322,18 @@ describe("reading", () => {
       write("work/.agentrc.yaml", text);
       expect((await failure(load())).data.reason).toMatch(reason);
     }
+  });
+
+  test.each([
+    ["work/.agentrc.yaml", "# a: comment\nprovider:\n  p:\n    options:\n      baseURL: 3\n", ":5:7", "provider.p.options.baseURL: expected a string"],
+    ["work/.agentrc.yaml", "agent: { a: { prompt: x }, b: { temperature: hot } }\n", ":1:33", "agent.b.temperature: expected a number"],
+    ["work/.agentrc.yaml", "agent:\n  a:\n    steps: 1\n  b:\n    steps: x\n", ":4:3", "agent.b.steps: expected a whole number"],
+    ["work/.agent/agent/x.md", "---\ndescription: d\ntemperature: hot\n---\nHi.", ":3:1", "agent.x.temperature: expected a number"],
+    ["work/.agent/agent/x.md", "---\ndescription: d\nmodel: [\n---\nHi.", ":4:1", "it is not valid YAML"],
+  ])("a fault in the YAML of %s has its line, or that of what is around it", async (file, text, position, reason) => {
+    const { load, at } = world({ [file]: text });
+    const { data } = await failure(load());
+    expect(data).toMatchObject({ file: at(file), position, reason: expect.stringContaining(reason) });
   });
 
   test("a configuration in TypeScript that throws is named without a stack", async () => {
@@ -445,7 +473,12 @@ describe("agent config", () => {
   const files = {
     "work/agent.json": {
       model: "a/b",
-      provider: { p: { options: { apiKey: "sk-secret", headers: { "X-Any": "hidden" } }, models: { "gpt-4.1": { name: "four" } } } },
+      provider: {
+        p: {
+          options: { apiKey: "sk-secret", baseURL: "http://h.test/v1?a=1&token=hidden&b=2", headers: { "X-Any": "hidden" } },
+          models: { "gpt-4.1": { name: "four" } },
+        },
+      },
     },
   };
 
@@ -454,6 +487,7 @@ describe("agent config", () => {
     expect(text).toContain(`model = "a/b"  (${at("work/agent.json")}:1)\n`);
     expect(text).toContain('provider.p.models.gpt-4.1.name = "four"');
     expect(text).toContain('provider.p.options.apiKey = "***"');
+    expect(text).toContain('provider.p.options.baseURL = "http://h.test/v1?a=1&token=***&b=2"');
     expect(text).not.toMatch(/sk-secret|hidden/);
   });
 

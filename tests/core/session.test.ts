@@ -74,6 +74,14 @@ test("nothing is on disk before the first append, and all of it afterwards, only
   expect([again.entries().length, again.state.get("todos"), again.meta]).toEqual([1, [1], session.meta]);
 });
 
+test("a stray file where sessions lie is none", async () => {
+  await begin(start());
+  fs.writeFileSync(join(dir, "afile"), "x");
+  for (const ask of [() => start().read("afile"), () => start().open("afile"), () => start().delete("afile")])
+    await expect(ask()).rejects.toMatchObject({ code: "SESSION_NOT_FOUND" });
+  expect(await start().list()).toHaveLength(1);
+});
+
 test("a session goes on where it was: messages, bytes, links, meta and state", async () => {
   const sessions = start();
   const file = entry({

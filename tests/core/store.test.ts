@@ -462,3 +462,16 @@ test("plain lowdb in the same place loses what it acknowledged, which is why the
   }
   expect(acknowledged.filter((id) => !(id in items)).length).toBeGreaterThan(0);
 });
+
+test("directories are made one by one: where a file system takes none, the store gives up at once", async () => {
+  const noEntry = Object.assign(new Error("ENOENT: no such file or directory, mkdir"), { code: "ENOENT" });
+  const refusing = watchedFs((name, [, options]) => {
+    // With `recursive` Node 20 asks /proc again and again, without end.
+    if (name === "mkdirSync") throw (options as { recursive?: boolean }).recursive ? new Error("recursive") : noEntry;
+  });
+  const degraded: string[] = [];
+  const store = await open({ fs: refusing, onDegraded: ({ reason }) => degraded.push(reason) });
+  store.put("item", "a", 1);
+  await store.close();
+  expect(degraded).toEqual([noEntry.message]);
+});

@@ -143,6 +143,86 @@ describe("an untrusted workspace", () => {
     expect(untrusted).toEqual({ keys: ["model", "appendSystem", "stop.1"], files: [at("work/agent.json")] });
   });
 
+  test("is told of a reference in a part that may not be missing: what needs it is left out, and the run goes on", async () => {
+    const { load, at } = world({
+      "work/agent.json": {
+        command: { c: { template: "{file:./t.md}" }, plain: { template: "Hi." } },
+        plugin: [["{env:NAME}", {}]],
+        outputFormat: "{env:FORMAT}",
+        permission: { bash: { "rm *": "{env:ACTION}", "*": "deny" } },
+        agent: { build: { mode: "{env:MODE}", prompt: "Hi." } },
+      },
+      "work/.agent/command/d.md": "Say {env:WORD}.",
+    });
+    const { config, untrusted } = await load({ env: { NAME: "x" } });
+    expect(config).toEqual({ command: { plain: { template: "Hi." } }, permission: { bash: { "*": "deny" } }, agent: { build: { prompt: "Hi." } } });
+    expect(untrusted!.keys).toEqual(
+      expect.arrayContaining(["command.c", "command.c.template", "plugin", "outputFormat", "permission.bash.rm *", "agent.build.mode", "command.d"]),
+    );
+    expect(untrusted!.files).toEqual([at("work/agent.json"), at("work/.agent/command/d.md")]);
+  });
+
+  test("names no model that is a program, by whatever way", async () => {
+    const { load } = world({
+      "home/.config/agent/agent.json": { model: "a/own", alias: { mine: "demo/script:own.json" } },
+      "work/agent.json": {
+        model: "b/c, demo/script:t.json",
+        fallback: ["b/c", "mine"],
+        small_model: "demo/tour",
+        alias: { fresh: "demo/script:t.json", part: "script:t.json", echo: "demo/echo" },
+        provider: { demo: { default_model: "script:t.json" } },
+        agent: { x: { model: ["demo/script"], fallback: "demo/script:../out.json", prompt: "Hi." } },
+        command: { c: { template: "Hi.", model: "demo/script:t.json" } },
+      },
+      "work/.agent/agent/y.md": "---\nmodel: demo/script:t.json\n---\nHi.",
+    });
+    const { config, untrusted } = await load();
+    expect(config).toEqual({
+      model: "a/own",
+      alias: { mine: "demo/script:own.json", echo: "demo/echo" },
+      agent: { x: { prompt: "Hi." }, y: { prompt: "Hi." } },
+    });
+    expect(untrusted!.keys.sort()).toEqual(
+      [
+        "model",
+        "fallback",
+        "small_model",
+        "alias.fresh",
+        "alias.part",
+        "provider.demo.default_model",
+        "agent.x.model",
+        "agent.x.fallback",
+        "command.c",
+        "agent.y.model",
+      ].sort(),
+    );
+  });
+
+  test("cannot lift what the user chose to be held by: a default profile, one that is off, providers that are off", async () => {
+    const { load } = world({
+      "home/.config/agent/agent.json": {
+        default_agent: "plan",
+        agent: { off: { disable: true }, on: {} },
+        disabled_providers: ["far"],
+        enabled_providers: ["near"],
+      },
+      "work/agent.json": {
+        default_agent: "build",
+        agent: { off: { disable: false }, on: { disable: true } },
+        disabled_providers: [],
+        enabled_providers: ["far"],
+      },
+    });
+    const { config, untrusted } = await load();
+    expect(config).toEqual({
+      default_agent: "plan",
+      agent: { off: { disable: true }, on: { disable: true } },
+      disabled_providers: ["far"],
+      enabled_providers: ["near"],
+    });
+    expect(untrusted!.keys.sort()).toEqual(["agent.off.disable", "default_agent", "disabled_providers", "enabled_providers"]);
+  });
+
   test("reads no instructions from outside, whatever they are called", async () => {
     const { load, at } = world({ "outside/secret.md": "x", "work/docs/a.md": "x" });
     symlinkSync(at("outside"), at("work/link"));
@@ -212,10 +292,12 @@ describe("an untrusted workspace", () => {
     expect([...pluginSpecs, ...directories]).toEqual([]);
   });
 
-  test("has no profile read through a link that leads out; a trusted one has", async () => {
+  test("has no profile read through a link that leads out, and is told so; a trusted one has", async () => {
     const { load, at } = world({ "outside/secret.md": "SECRET", "work/.agent/agent/own.md": "Own." });
     symlinkSync(at("outside/secret.md"), at("work/.agent/agent/linked.md"));
-    expect(Object.keys((await load()).config.agent!)).toEqual(["own"]);
+    const { config, untrusted } = await load();
+    expect(Object.keys(config.agent!)).toEqual(["own"]);
+    expect(untrusted).toEqual({ keys: [".agent/agent/linked.md"], files: [at("work/.agent/agent/linked.md")] });
     expect(Object.keys((await load({ trust: true })).config.agent!)).toEqual(["linked", "own"]);
   });
 
@@ -333,16 +415,97 @@ describe("trust", () => {
     expect(await state()).toBe("untrusted");
   });
 
-  test("covers the entry of a package that the workspace brings along", async () => {
-    const { grant, state, write } = world({
-      "work/agent.json": { plugin: ["helper"] },
-      "work/node_modules/helper/package.json": { main: "dist/main.js" },
-      "work/node_modules/helper/dist/main.js": "",
-    });
+  /** Trust that is given to `files`, and lost when the file at `path` changes. */
+  async function expectCovered(files: Record<string, string | object>, path: string) {
+    const { grant, state, write } = world(files);
     await grant();
-    expect(await state()).toBe("trusted");
-    write("work/node_modules/helper/dist/main.js", "evil()");
+    expect(await state(), path).toBe("trusted");
+    write(path, "evil()");
+    expect(await state(), path).toBe("changed");
+  }
+
+  test.each([
+    ["with a main", { main: "dist/main.js" }, "helper", "dist/main.js"],
+    ["without a main", {}, "helper", "index.js"],
+    ["whose main has no ending", { main: "./lib/index" }, "helper", "lib/index.js"],
+    ["of which a file is named", {}, "helper/lib/p.js", "lib/p.js"],
+    ["of which an export is named", { exports: { "./*": "./lib/*.js" } }, "helper/p", "lib/p.js"],
+    ["in a scope", {}, "@own/helper", "index.js"],
+  ])("covers a package of the workspace %s", async (_what, manifest, spec, file) => {
+    const folder = `work/node_modules/${spec.startsWith("@") ? "@own/helper" : "helper"}`;
+    const files = {
+      "work/sub/deep/agent.json": "{}",
+      "work/agent.json": { plugin: [[spec, {}]] },
+      [`${folder}/package.json`]: manifest,
+      [`${folder}/${file}`]: "",
+    };
+    await expectCovered(files, `${folder}/${file}`);
+    await expectCovered(files, `${folder}/package.json`);
+  });
+
+  test("covers a package above the folder of the configuration, and a folder with a package of its own", async () => {
+    const { grant, state, write, at } = world({
+      "work/a/b/c/agent.json": { plugin: ["helper", "./own"] },
+      "work/a/node_modules/helper/index.js": "",
+      "work/a/b/c/own/package.json": { main: "lib/main" },
+      "work/a/b/c/own/lib/main.js": "",
+    });
+    expect((await grant("work/a/b/c")).files).toEqual(["a/b/c/agent.json", "a/b/c/own/lib/main.js", "a/b/c/own/package.json", "a/node_modules/helper"]);
+    for (const path of ["work/a/node_modules/helper/index.js", "work/a/b/c/own/lib/main.js"]) {
+      const before = readFileSync(at(path), "utf8");
+      write(path, "evil()");
+      expect(await state("work/a/b/c"), path).toBe("changed");
+      write(path, before);
+      expect(await state("work/a/b/c"), path).toBe("trusted");
+    }
+  });
+
+  test("does not take a model for a package of its provider's name", async () => {
+    const { grant } = world({ "work/agent.json": { model: "openai/gpt-4o" }, "work/node_modules/openai/index.js": "" });
+    expect((await grant()).files).toEqual(["agent.json"]);
+  });
+
+  test.each([
+    ["after a comment", "import /* c */ './dep.js'"],
+    ["as an address", "import './de%70.js'"],
+    ["with a query", "import './dep.js?v=1'"],
+    ["by another name for require", "const load = require; load('./dep.js')"],
+    ["after an apostrophe in a comment", "// it doesn't; '../x\n/* isn't */ import './dep.js'"],
+  ])("covers a file that is imported %s", async (_what, source) => {
+    await expectCovered({ "work/agent.json": { plugin: ["./p.js"] }, "work/p.js": source, "work/dep.js": "" }, "work/dep.js");
+  });
+
+  test("covers what a linked program imports where it really lies", async () => {
+    const files = { "work/agent.json": { plugin: ["./p.mjs"] }, "work/lib/p.mjs": "import './dep.mjs'", "work/lib/dep.mjs": "" };
+    const { grant, state, write, at } = world(files);
+    symlinkSync(at("work/lib/p.mjs"), at("work/p.mjs"));
+    await grant();
+    write("work/lib/dep.mjs", "evil()");
     expect(await state()).toBe("changed");
+  });
+
+  test("covers the files of {file:} in the workspace, and the programs that they name", async () => {
+    const files = {
+      "work/agent.json": { plugin: ["{file:which}"], provider: { p: { options: { baseURL: "{file:url}" } } } },
+      "work/which": "./plug/a.js\n",
+      "work/url": "http://127.0.0.1:1/v1",
+      "work/plug/a.js": "",
+      "work/.agent/agent/x.md": "---\npermission: '{file:../../may}'\n---\nHi.",
+      "work/may": "ask",
+    };
+    for (const path of ["work/which", "work/url", "work/plug/a.js", "work/may"]) await expectCovered(files, path);
+  });
+
+  test("does not end with a file of {file:} outside: that is the user's", async () => {
+    const { grant, state, write } = world({ "work/agent.json": { provider: { p: { options: { apiKey: "{file:../key.txt}" } } } }, "key.txt": "one" });
+    expect((await grant()).files).toEqual(["agent.json"]);
+    write("key.txt", "two");
+    expect(await state()).toBe("trusted");
+  });
+
+  test("is not held up by a large program with many quotes, and sees it change", async () => {
+    const large = `const text = "${'{\\"a\\":\\"./b\\"}'.repeat(400_000)}";`;
+    await expectCovered({ "work/agent.json": { plugin: ["./p.js"] }, "work/p.js": large }, "work/p.js");
   });
 
   test("can be listed and taken back, also when the directory is gone", async () => {

@@ -1,6 +1,6 @@
 import { relative, resolve } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
-import { isInside, realPathOf } from "./reach.ts";
+import { isInside, outside, realPathOf } from "./reach.ts";
 import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
 import { packageCommandsOf, programOf } from "./unwrap.ts";
@@ -32,7 +32,7 @@ export async function judge(request: PermissionRequest, given: Policy): Promise<
   const rules = flattenRules(policy.map);
   const command = commandOf(request);
   if (policy.mode === "yolo" && rules.length === 0) return ALLOW;
-  const reading = command === undefined ? undefined : await readShell(command, { directory: directoryOf(request, policy), roots: policy.roots });
+  const reading = command === undefined ? undefined : await readCommand(command, request, policy);
   const found: Case = { request, rules, policy, ...(command !== undefined && { command }), ...(reading && { reading }) };
   const byMode = await judgeByMode(found);
   if (byMode.decision === "deny") return byMode;
@@ -48,13 +48,20 @@ export async function judge(request: PermissionRequest, given: Policy): Promise<
 
 function commandOf({ permission, input, patterns }: PermissionRequest): string | undefined {
   if (permission !== "bash") return undefined;
-  return typeof input === "object" && input !== null && "command" in input && typeof input.command === "string" ? input.command : patterns.join("\n");
+  return textOf(input, "command") ?? patterns.join("\n");
 }
 
-function directoryOf({ input }: PermissionRequest, { cwd }: Policy): string {
-  const workdir = typeof input === "object" && input !== null && "workdir" in input ? input.workdir : undefined;
-  return realPathOf(typeof workdir === "string" ? resolve(cwd, workdir) : cwd);
+async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots }: Policy): Promise<ShellReading> {
+  const workdir = textOf(input, "workdir");
+  const directory = realPathOf(resolve(cwd, workdir ?? ""));
+  const reading = await readShell(command, { directory, roots });
+  return isInside(directory, roots) ? reading : { ...reading, reach: `the workdir ${outside(workdir ?? cwd)}` };
 }
+
+const textOf = (input: unknown, key: string): string | undefined => {
+  const value: unknown = typeof input === "object" && input !== null ? (input as Record<string, unknown>)[key] : undefined;
+  return typeof value === "string" ? value : undefined;
+};
 
 async function judgeByMode(found: Case): Promise<PermissionVerdict> {
   const { request, reading, policy } = found;
@@ -113,7 +120,7 @@ function judgeSubjects({ request, rules, policy }: Case): (PermissionVerdict | u
   const keys = [request.permission, request.tool];
   const patterns = request.patterns.length > 0 ? request.patterns : ["*"];
   return patterns.map((pattern) => {
-    const subject = PATH_PERMISSIONS.has(request.permission) ? pathSubject(keys, pattern, policy) : { keys, texts: [pattern] };
+    const subject = PATH_PERMISSIONS.has(request.permission) ? pathSubject(keys, pattern, policy) : textSubject(keys, pattern, request);
     return verdictOf(findRule(rules, subject), pattern === "*" ? request.tool : pattern);
   });
 }
@@ -126,6 +133,12 @@ function pathSubject(keys: string[], path: string, { cwd }: Policy): Subject {
   const real = realPathOf(full);
   const shown = (absolute: string) => (isInside(absolute, [cwd]) ? relative(cwd, absolute) || "." : absolute);
   return { keys, texts: [shown(real), real], strictTexts: [path, shown(full), full] };
+}
+
+/** A URL is also matched without the slash that stands for its root; a rule that denies, also as the call spells it. */
+function textSubject(keys: string[], pattern: string, { input }: PermissionRequest): Subject {
+  const spelt = textOf(input, "url");
+  return { keys, texts: [pattern, pattern.replace(/^(https?:\/\/[^/]+)\/$/, "$1")], ...(spelt !== undefined && { strictTexts: [spelt] }) };
 }
 
 const BASH = ["bash"];

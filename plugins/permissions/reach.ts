@@ -1,13 +1,15 @@
-import { existsSync, readdirSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, join, normalize, relative, resolve } from "node:path";
+import { expandPattern, isPattern } from "./links.ts";
+import type { Directories } from "./scope.ts";
 import type { ShellWord } from "./shell-word.ts";
 
 /** Where words are judged. */
 export interface Place {
   /** Real paths that may be used. */
   roots: readonly string[];
-  /** The directory at this point of the command; undefined where it is not known, as after `cd "$X"`. */
-  directory: string | undefined;
+  /** Where the shell may be at this point of the command; undefined where that is not known, as after `cd "$X"`. */
+  directories: Directories;
 }
 
 /** How a word is taken: as a path, as text that is never one, as code that may hold paths, or as programs between colons. */
@@ -16,14 +18,21 @@ export type Role = "path" | "text" | "code" | "programs";
 const SYSTEM_PROGRAMS = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin", dirname(process.execPath)];
 const HARMLESS_DEVICE = /^\/dev\/(null|zero|full|random|urandom|stdin|stdout|stderr|fd\/\d+)$/;
 
-const isSystemProgram = (path: string): boolean => SYSTEM_PROGRAMS.includes(path) || SYSTEM_PROGRAMS.includes(dirname(path));
+export const isSystemProgram = (path: string): boolean => SYSTEM_PROGRAMS.includes(path) || SYSTEM_PROGRAMS.includes(dirname(path));
 
 /** Why a program's name reaches outside, or undefined. Programs of the system are ordinary. */
 export function findProgramReach(name: string, place: Place): string | undefined {
   if (!name.includes("/")) return undefined;
   if (isSystemProgram(normalize(name))) return undefined;
-  if (isAbsolute(name) || name.startsWith("~") || place.directory === undefined) return findPathReach(name, place);
-  return isInside(resolve(place.directory, name), place.roots) ? undefined : outside(name);
+  if (isAbsolute(name) || name.startsWith("~") || place.directories === undefined) return findPathReach(name, place);
+  return judgeFrom(place.directories, name, (directory) => isInside(resolve(directory, name), place.roots));
+}
+
+/** Why a path is not inside from each of the directories. */
+function judgeFrom(directories: readonly string[], path: string, isFine: (directory: string) => boolean): string | undefined {
+  const fine = directories.filter(isFine);
+  if (fine.length === directories.length) return undefined;
+  return fine.length === 0 ? outside(path) : `${outside(path)} if a cd before it fails or is not reached (join them: cd DIR && …)`;
 }
 
 /** Why a word's value reaches outside the workspace, or undefined. `value` has known variables replaced. */
@@ -32,8 +41,7 @@ export function findWordReach(value: string, { role, globs, place }: { role: Rol
   if (role === "code") return findCodeReach(value, place);
   const tokens = role === "programs" ? value.split(":").filter((piece) => !isSystemProgram(piece)) : tokensOf(value);
   for (const token of tokens) {
-    if (globs && /^\/[^/]*[*?[{]/.test(token)) return outside(token);
-    const reason = findPathReach(token, place);
+    const reason = findPathReach(token, place) ?? (globs && isPattern(token) ? findPatternReach(token, place) : undefined);
     if (reason !== undefined) return reason;
   }
   return undefined;
@@ -49,6 +57,9 @@ function tokensOf(value: string): string[] {
   return [...new Set(withoutUrls.startsWith("-") ? pieces.slice(1) : [withoutUrls, ...pieces])].filter((piece) => piece !== "");
 }
 
+const findPatternReach = (pattern: string, { directories, roots }: Place): string | undefined =>
+  (directories ?? (isAbsolute(pattern) ? ["/"] : [])).map((directory) => expandPattern(pattern, directory, roots).reach).find((reach) => reach !== undefined);
+
 /** Longer ones are refused by the system (PATH_MAX of Linux). */
 const LONGEST_PATH = 4096;
 
@@ -57,8 +68,8 @@ function findPathReach(token: string, place: Place): string | undefined {
   if (isAbsolute(token)) return token.length > LONGEST_PATH || isOutsidePath(normalize(token), place.roots) ? outside(token) : undefined;
   const climbs = token.split("/").includes("..");
   if (token.length > LONGEST_PATH) return climbs ? outside(token) : undefined;
-  if (place.directory === undefined) return climbs ? `"${token}" cannot be judged, because the directory is not known at that point` : undefined;
-  return follow(place.directory, token, place.roots) ? undefined : outside(token);
+  if (place.directories === undefined) return climbs ? `"${token}" cannot be judged, because the directory is not known at that point` : undefined;
+  return judgeFrom(place.directories, token, (directory) => follow(directory, token, place.roots));
 }
 
 /** An absolute path counts as one when its first folder stands in the root folder, or it exists: `/api/users` in a test is none. */
@@ -72,7 +83,7 @@ const rootFolders = (): Set<string> => (folders ??= new Set(readdirSync("/")));
 
 /** Goes along a path as the system does, links included; true where it ends in the roots. */
 function follow(directory: string, path: string, roots: readonly string[]): boolean {
-  let current = directory;
+  let current = realPathOf(directory);
   for (const segment of path.split("/")) {
     if (segment === "" || segment === ".") continue;
     current = segment === ".." ? dirname(current) : (realPath(join(current, segment)) ?? join(current, segment));
@@ -80,11 +91,21 @@ function follow(directory: string, path: string, roots: readonly string[]): bool
   return isInside(current, roots);
 }
 
-function realPath(path: string): string | undefined {
+export function realPath(path: string): string | undefined {
   try {
     return realpathSync.native(path);
   } catch {
     // It does not exist yet, or is no path at all.
+    return readDangling(path);
+  }
+}
+
+/** Where a link leads that leads to nothing yet: writing through it makes the file there. */
+function readDangling(path: string): string | undefined {
+  try {
+    const target = resolve(dirname(path), readlinkSync(path));
+    return target.startsWith(path) ? undefined : realPathOf(target);
+  } catch {
     return undefined;
   }
 }

@@ -24,7 +24,8 @@ const CHECKED: Record<string, Check> = {
   ),
   uniq: (values) => values.every((value) => /^-[cdiu]+$|^-[fsw]\d+$/.test(value)),
   date: (values) => values.every((value) => value.startsWith("+") || value === "-u"),
-  tree: everyOption(/^-([adfiphsDu]+|[LIP].*)$/),
+  // tree goes on reading letters behind -L, -I and -P, whose values are the next words.
+  tree: everyOption(/^-[adfiphsDu]*[LIP]?$/),
   sed: ([option, script, ...files]) => option === "-n" && /^(\d+|\$)(,(\d+|\$))?p$/.test(script ?? "") && files.every((value) => !value.startsWith("-")),
   git: isReadOnlyGit,
   ...Object.fromEntries(["node", "npm", "python3", "python"].map((name) => [name, (values: string[]) => values.length === 1 && values[0] === "--version"])),

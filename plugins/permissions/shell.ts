@@ -1,8 +1,12 @@
-import { isAbsolute, resolve } from "node:path";
-import type { Assignment, Command, Redirection, SyntaxNode, Word, WordPart } from "unbash";
-import { findCodeReach, findProgramReach, findWordReach, outside, type Role, realPathOf, rolesOf } from "./reach.ts";
+import { resolve } from "node:path";
+import type { AndOr, Assignment, Command, Elif, If, ParameterExpansionPart, Redirection, Statement, SyntaxNode, Word } from "unbash";
+import { changeDirectory, noteFiles, type Trail } from "./directory.ts";
+import { findFollowReach } from "./links.ts";
+import { findCodeReach, findProgramReach, findWordReach, type Place, type Role, rolesOf } from "./reach.ts";
+import { branch, call, copyScope, createScope, type Directories, intersect, joinDirectories, leave, loop, type Scope, settle, takeFailed } from "./scope.ts";
 import { isLiteral, readWord, type ShellWord } from "./shell-word.ts";
-import { programOf, steersPrograms, unwrapCommand } from "./unwrap.ts";
+import { computesWords, programOf, steersPrograms, unwrapCommand } from "./unwrap.ts";
+import { ANYTHING, type Context, INPUT, UNKNOWN, UNKNOWNS, valuesOfWord } from "./values.ts";
 
 /** A simple command; wrappers, what they start, and what stands in substitutions are commands of their own. */
 export interface ShellCommand {
@@ -23,13 +27,6 @@ export interface ShellReading {
 
 type Unbash = typeof import("unbash");
 
-/** What is true at one point of the text; a subshell gets a copy. */
-interface Scope {
-  directory: string | undefined;
-  /** Variables that the text sets, with their value where it is plain. */
-  variables: Map<string, string | undefined>;
-}
-
 interface Reader {
   unbash: Unbash;
   roots: readonly string[];
@@ -37,6 +34,11 @@ interface Reader {
   /** Texts that a command of the line may run or pass on: judged once it is known that one does. */
   texts: string[];
   takesInput: boolean;
+  /** Something of the line computes: bash runs the substitutions in what it takes for a number or a variable. */
+  computes: boolean;
+  functions: Map<string, SyntaxNode>;
+  called: Set<string>;
+  trail: Trail;
   depth: number;
 }
 
@@ -47,11 +49,35 @@ const MAX_DEPTH = 20;
 export async function readShell(source: string, place: { directory: string; roots: readonly string[] }): Promise<ShellReading> {
   // Loaded here because most runs never judge a command.
   const unbash = await import("unbash");
-  const reader: Reader = { unbash, roots: place.roots, reading: { commands: [], redirects: [] }, texts: [], takesInput: false, depth: 0 };
-  const scope: Scope = { directory: place.directory, variables: new Map() };
+  const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots };
+  const scope = createScope(place.directory);
   readScript(source, scope, reader);
   if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
+  if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(place.directory), reader);
   return reader.reading;
+}
+
+const emptyReader = (roots: readonly string[]) => ({
+  reading: { commands: [], redirects: [] },
+  texts: [],
+  takesInput: false,
+  computes: false,
+  functions: new Map(),
+  called: new Set<string>(),
+  trail: { roots, visited: new Set<string>(), removed: new Set<string>() },
+  depth: 0,
+});
+
+/** The substitutions in a text, which is no script. */
+function readSubstitutions(text: string, scope: Scope, reader: Reader): void {
+  if (!/\$[({]|`/.test(text)) return;
+  const script = reader.unbash.parse(`: <<END_OF_TEXT\n${text}\nEND_OF_TEXT\n`);
+  if ((script.errors ?? []).length === 0) {
+    walk(script, scope, reader);
+    return;
+  }
+  noteOpaque("a text that bash may compute cannot be parsed", text, reader);
+  noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
 }
 
 function readScript(source: string, scope: Scope, reader: Reader): void {
@@ -74,9 +100,6 @@ function walk(node: SyntaxNode, scope: Scope, reader: Reader): void {
       if (node.errors !== undefined && node.errors.length > 0) noteProblem(node.errors[0]!.message, reader);
       walkChildren(node, scope, reader);
       return;
-    case "Statement":
-      walkChildren(node, node.background ? copyScope(scope) : scope, reader);
-      return;
     case "Command":
       readCommand(node, scope, reader);
       return;
@@ -91,30 +114,145 @@ function walk(node: SyntaxNode, scope: Scope, reader: Reader): void {
     case "HereDoc":
       readRedirect(node, scope, reader);
       return;
-    case "For":
-    case "Select":
-      scope.variables.set(node.name.value, undefined);
-      walkChildren(node, scope, reader);
+    case "CaseItem":
+      for (const pattern of node.pattern) walkChildren(pattern, scope, reader);
+      branch(scope, () => walk(node.body, scope, reader));
       return;
-    case "Subshell":
-    case "Pipeline":
-    case "Coproc":
-    case "CommandExpansion":
-    case "ProcessSubstitution":
-    case "ArithmeticCommandExpansion":
-      walkChildren(node, copyScope(scope), reader);
+    case "Remove":
+      // A pattern, not a path.
+      walkChildren(node.operand, scope, reader);
       return;
     default:
-      walkChildren(node, scope, reader);
+      reader.computes ||= computes(node);
+      if (node.type === "ParameterExpansion" && isPrompt(node)) noteOpaque("bash runs what stands in a prompt", node.text, reader);
+      walkFlow(node, scope, reader);
   }
+}
+
+/** What decides whether, how often and where commands run. */
+function walkFlow(node: SyntaxNode, scope: Scope, reader: Reader): void {
+  const inside = () => walkChildren(node, scope, reader);
+  switch (node.type) {
+    case "Statement":
+      readStatement(node, scope, reader);
+      break;
+    case "AndOr":
+      readAndOr(node, scope, reader);
+      break;
+    case "If":
+    case "Elif":
+      readIf(node, scope, reader);
+      break;
+    case "For":
+    case "Select":
+    case "While":
+    case "ArithmeticFor":
+      if ("name" in node) setVariable(node.name.value, { values: listedValues(node.wordlist, contextOf(scope, reader)), append: false }, scope);
+      loop(scope, inside);
+      break;
+    case "Redirected":
+      branch(scope, inside);
+      break;
+    case "Function":
+      readFunction(node, copyScope(scope), reader);
+      break;
+    case "Pipeline":
+      // A prefix alone, as in `time cd x`, makes no subshell.
+      if (node.commands.length === 1) inside();
+      else for (const command of node.commands) walk(command, copyScope(scope), reader);
+      settle(scope);
+      break;
+    default:
+      walkChildren(node, SUBSHELLS.has(node.type) ? copyScope(scope) : scope, reader);
+  }
+}
+
+const SUBSHELLS = new Set(["Subshell", "Coproc", "CommandExpansion", "ProcessSubstitution", "ArithmeticCommandExpansion"]);
+
+/** Its body is judged where it stands, and again wherever it is called. */
+function readFunction({ name, body }: Extract<SyntaxNode, { type: "Function" }>, scope: Scope, reader: Reader): void {
+  reader.functions.set(name.value, body);
+  call(scope, () => walk(body, scope, reader));
 }
 
 const walkChildren = (node: SyntaxNode, scope: Scope, reader: Reader): void => reader.unbash.forEachChild(node, (child) => walk(child, scope, reader));
 
-const copyScope = ({ directory, variables }: Scope): Scope => ({ directory, variables: new Map(variables) });
+function readStatement({ command, background }: Statement, scope: Scope, reader: Reader): void {
+  if (background) {
+    walk(command, copyScope(scope), reader);
+    return;
+  }
+  walk(command, scope, reader);
+  if (scope.stopsOnFailure && command.type === "Command") delete scope.ifFailed;
+  settle(scope);
+}
+
+function readAndOr({ commands, operators }: AndOr, scope: Scope, reader: Reader): void {
+  const { directories: start, stopsOnFailure } = scope;
+  walk(commands[0] as SyntaxNode, scope, reader);
+  const made = scope.made;
+  let failed = takeFailed(scope);
+  for (const [index, operator] of operators.entries()) {
+    const succeeded = scope.directories;
+    if (operator === "||") scope.directories = failed?.length === 0 ? joinDirectories(start, succeeded) : failed;
+    walk(commands[index + 1] as SyntaxNode, scope, reader);
+    const ownFailed = takeFailed(scope);
+    failed = operator === "||" ? ownFailed : joinDirectories(failed, ownFailed);
+    if (operator === "||") scope.directories = joinDirectories(succeeded, scope.directories);
+  }
+  scope.ifFailed = { directories: failed };
+  // `[ -d build ] || mkdir build` leaves a directory either way.
+  if (operators.includes("&&")) scope.made = intersect(made, scope.made);
+  scope.stopsOnFailure &&= stopsOnFailure;
+}
+
+function readIf(node: If | Elif, scope: Scope, reader: Reader): void {
+  const { stopsOnFailure } = scope;
+  scope.stopsOnFailure = false;
+  walk(node.clause, scope, reader);
+  scope.stopsOnFailure = stopsOnFailure;
+  const start = scope.directories;
+  const ends: Directories[] = [];
+  for (const way of [node.then, ...(node.type === "If" ? [...node.elif, node.else] : [])]) {
+    if (way === undefined) continue;
+    branch(scope, () => walk(way, scope, reader));
+    ends.push(scope.directories);
+    scope.directories = start;
+  }
+  scope.directories = joinDirectories(start, ...ends);
+}
+
+/** What a loop goes over; the words of the command itself where nothing is listed. */
+function listedValues(words: readonly Word[] | undefined, context: Context): readonly string[] {
+  const lists = (words ?? []).map((word) => valuesOfWord(word, context) ?? [ANYTHING]);
+  return words === undefined ? [UNKNOWN] : lists.flat().slice(0, MAX_COMMANDS);
+}
+
+/** `$((x))`, `${x:y}`, `a[x]`, `[[ x -eq 1 ]]`: names in it stand for what is computed in turn. */
+function computes(node: SyntaxNode): boolean {
+  switch (node.type) {
+    case "ArithmeticWord":
+      return /[A-Za-z_]/.test(node.value);
+    case "ParameterExpansion":
+      return node.prefix === "!" || /[A-Za-z_]/.test(node.index?.value ?? "") || node.operation?.type === "Transform" || node.operation?.type === "Unknown";
+    case "Slice":
+      return /[A-Za-z_]/.test(`${node.offset.value}${node.length?.value ?? ""}`);
+    case "TestBinary":
+      return /^-(eq|ne|lt|le|gt|ge)$/.test(node.operator);
+    case "TestUnary":
+      return /^-[vR]$/.test(node.operator);
+    default:
+      return false;
+  }
+}
+
+const isPrompt = ({ operation }: ParameterExpansionPart): boolean => operation?.type === "Transform" && !/^[UuLQEAKak]$/.test(operation.operand.value);
 
 function readCommand(node: Command, scope: Scope, reader: Reader): void {
+  delete scope.ifFailed;
+  const before = scope.directories;
   const words: ShellWord[] = [];
+  let redirects = 0;
   for (const part of [...node.prefix, ...(node.name === undefined ? [] : [node.name]), ...node.suffix]) {
     if (part.type === "Word") {
       words.push(readWord(part));
@@ -122,13 +260,46 @@ function readCommand(node: Command, scope: Scope, reader: Reader): void {
     } else if (part.type === "Assignment") {
       // Before a program it is for that program alone; as an argument of export or declare it stays.
       readAssignment(part, scope, reader, node.name === undefined || words.length > 0);
-      if (words.length > 0) words.push({ text: part.text, value: part.text, expands: false, globs: false, parts: [] });
-    } else readRedirect(part, scope, reader);
+      if (words.length > 0) words.push(readArgument(part));
+    } else {
+      readRedirect(part, scope, reader);
+      if (part.type !== "Redirect" || part.target?.value !== "/dev/null") redirects++;
+    }
   }
   if (words.length === 0) return;
   judgeCommand(words, scope, reader);
-  setVariables(words, scope);
-  changeDirectory(words, scope, reader);
+  setVariables(words, node, { scope, reader });
+  steer(stripBuiltin(words), { scope, reader });
+  // A redirect that fails keeps the command from running.
+  if (redirects > 0) scope.ifFailed = { directories: joinDirectories(before, takeFailed(scope)) };
+}
+
+/** `NAME=value` behind a program; what it expands to is judged as an assignment. */
+function readArgument({ text, name, value, index, append }: Assignment): ShellWord {
+  const isPlain = value.type === "Word" && index === undefined;
+  return { text, value: isPlain ? `${name}${append ? "+" : ""}=${value.value}` : text, expands: false, globs: false, parts: [] };
+}
+
+const stripBuiltin = (words: ShellWord[]): ShellWord[] =>
+  /^(command|builtin)$/.test(programOf(words)) ? stripBuiltin(words.slice(words[1]?.value === "-p" || words[1]?.value === "--" ? 2 : 1)) : words;
+
+/** What a command changes for those behind it. */
+function steer(words: ShellWord[], { scope, reader }: { scope: Scope; reader: Reader }): void {
+  const program = words[0]?.value ?? "";
+  const context = contextOf(scope, reader);
+  const body = reader.functions.get(program);
+  if (body !== undefined) {
+    if (reader.called.has(program) || reader.reading.problem !== undefined) return;
+    reader.called.add(program);
+    call(scope, () => walk(body, scope, reader));
+    reader.called.delete(program);
+    return;
+  }
+  if (words.length === 1 || (words.length === 2 && /^\d+$/.test(words[1]!.value))) leave(scope, program);
+  if (program === "set")
+    scope.stopsOnFailure = words.some(({ value }) => /^-[a-zA-Z]*e|^errexit$/.test(value)) && !words.some(({ value }) => value.startsWith("+"));
+  noteFiles(words, context, reader.trail);
+  noteReach(changeDirectory(words, context, reader.trail), reader);
 }
 
 /** Notes a command and all that it starts. */
@@ -142,24 +313,43 @@ function judgeCommand(words: ShellWord[], scope: Scope, reader: Reader): void {
   const inner = new Set(commands.flat());
   judgeWords(words, inner, scope, reader);
   for (const command of commands) judgeCommand(command, scope, reader);
-  for (const script of scripts) readScript(script, copyScope(scope), reader);
+  for (const script of scripts) readScript(script, scopeOfScript(programOf(words), scope), reader);
   reader.takesInput ||= takesInput;
+  reader.computes ||= computesWords(words);
+}
+
+function scopeOfScript(program: string, scope: Scope): Scope {
+  if (program === "eval") return scope;
+  // A trap runs wherever the shell is by then.
+  return program === "trap" ? { ...copyScope(scope), directories: undefined } : copyScope(scope);
 }
 
 /** Whether the words of this command alone, not those of an inner one, reach outside. */
 function judgeWords(words: ShellWord[], inner: Set<ShellWord>, scope: Scope, reader: Reader): void {
   const place = placeOf(scope, reader);
   const [program, ...rest] = words as [ShellWord, ...ShellWord[]];
-  const roles = rolesOf(programOf(words), rest);
   const name = programOf(words);
-  noteReach(program.expands ? judgeWord(program, "path", scope, reader) : findProgramReach(program.value, place), reader);
+  const roles = rolesOf(name, rest);
+  noteReach(isLiteral(program) ? findProgramReach(program.value, place) : judgeWord(program, "path", scope, reader), reader);
   noteReach(findMachineReach(name, rest), reader);
-  for (const [index, word] of rest.entries()) if (!inner.has(word)) noteReach(judgeWord(word, roles[index] as Role, scope, reader), reader);
+  if (name === "kill") noteReach(findSignalReach(rest, contextOf(scope, reader)), reader);
+  noteReach(findFollowReach(name, rest, place), reader);
+  for (const [index, word] of rest.entries()) {
+    if (inner.has(word)) continue;
+    noteReach(judgeWord(word, roles[index] as Role, scope, reader), reader);
+    // What only shows it or looks at it does not open it.
+    if (!/^(echo|printf|test|\[)$/.test(name)) reader.takesInput ||= comesFromInput(word, contextOf(scope, reader));
+  }
   reader.texts.push(...rest.map(({ value }) => value));
 }
 
+const comesFromInput = (word: ShellWord, context: Context): boolean =>
+  word.expands && (valuesOfWord(word, context) ?? []).some((value) => value.includes(INPUT));
+
 const MACHINE_PROGRAMS = new Set(
-  "sudo doas su pkexec runuser chroot nsenter mount umount shutdown reboot poweroff halt systemctl service crontab at batch useradd usermod passwd".split(" "),
+  "sudo doas su pkexec runuser chroot nsenter mount umount shutdown reboot poweroff halt systemctl service crontab at batch useradd usermod passwd pkill killall killall5 skill snice".split(
+    " ",
+  ),
 );
 /** Options with which ordinary programs work on the user's account instead of the workspace. */
 const MACHINE_OPTIONS = new Map([
@@ -167,6 +357,7 @@ const MACHINE_OPTIONS = new Map([
   ["npm", /^(-g|--global)$/],
   ["pnpm", /^(-g|--global)$/],
   ["yarn", /^global$/],
+  ["fuser", /^-[a-z]*k|^--kill$/],
 ]);
 
 function findMachineReach(program: string, words: ShellWord[]): string | undefined {
@@ -175,56 +366,41 @@ function findMachineReach(program: string, words: ShellWord[]): string | undefin
   return option && `${program} ${option.value} reaches beyond the workspace`;
 }
 
-function judgeWord(word: ShellWord, role: Role, scope: Scope, reader: Reader): string | undefined {
+/** What `kill` may end: jobs of this shell, processes that it started, itself. An empty word is none. */
+const OWN_PROCESS = /^(%.*|-?\$[!$]|0|)$/;
+
+function findSignalReach(words: readonly ShellWord[], context: Context): string | undefined {
+  const option = words[0]?.value ?? "";
+  if (/^-(l|L|-list|0)/.test(option)) return undefined;
+  const options = /^-(s|n|-signal)$/.test(option) ? 2 : /^-\w/.test(option) ? 1 : 0;
+  const targets = words.slice(options).filter(({ value }) => value !== "--");
+  const values = targets.flatMap((word) => valuesOfWord(word, context) ?? [ANYTHING]);
+  if (values.length > 0 && values.every((value) => value.split(/\s+/).every((piece) => OWN_PROCESS.test(piece)))) return undefined;
+  return `kill ${words.map(({ text }) => text).join(" ")} reaches beyond this command: it may end only its own processes ($!, $$, %1, $(jobs -p))`;
+}
+
+function judgeWord(word: ShellWord, role: Role, scope: Scope, reader: Reader, isGlobbed = true): string | undefined {
   const place = placeOf(scope, reader);
-  if (!word.expands) return findWordReach(word.value, { role, globs: word.globs, place });
-  const value = expandVariables(word.parts, scope);
-  if (value === undefined) return `${word.text} leads outside the workspace`;
-  if (role !== "text" && /^\0.*\/\.\.(\/|$)/.test(value)) return `"${word.text}" may lead outside the workspace`;
-  // What is not known ends a path: only what stands before it can be judged.
-  const [known, ...unknown] = value.split("\0");
-  return findWordReach(unknown.length > 0 && role !== "code" ? (known as string) : value.replaceAll("\0", ""), { role, globs: word.globs, place });
-}
-
-/** Variables that name places outside the workspace, whatever their value. */
-const OUTSIDE_VARIABLES = /^(HOME|OLDPWD|TMPDIR|TMP|TEMP|XDG_\w+)$/;
-
-/**
- * The value of a word: known variables replaced, one that nobody set left out, and NUL for everything unknown. Undefined
- * where it holds a variable that leads outside.
- */
-function expandVariables(parts: readonly WordPart[], scope: Scope): string | undefined {
-  const pieces = parts.map((part) => expandPart(part, scope));
-  return pieces.includes(undefined) ? undefined : pieces.join("");
-}
-
-function expandPart(part: WordPart, scope: Scope): string | undefined {
-  switch (part.type) {
-    case "Literal":
-    case "SingleQuoted":
-    case "AnsiCQuoted":
-      return part.value;
-    case "DoubleQuoted":
-    case "LocaleString":
-      return expandVariables(part.parts, scope);
-    case "SimpleExpansion":
-      return expandVariable(part.text.slice(1), scope, true);
-    case "ParameterExpansion":
-      return expandVariable(part.parameter, scope, part.prefix === undefined && part.operation === undefined && part.index === undefined);
-    case "Glob":
-    case "ExtendedGlob":
-    case "BraceExpansion":
-      return part.text;
-    default:
-      return "\0";
+  if (isLiteral(word) || role === "text") return findWordReach(word.value, { role, globs: false, place });
+  const values = valuesOfWord(word, contextOf(scope, reader));
+  if (values === undefined) return `"${word.text}" may lead outside the workspace`;
+  // Without quotes, the shell makes words of what stands between spaces.
+  const pieces = word.expands && role !== "code" ? values.flatMap((value) => value.split(/[ \t\n]+/)) : values;
+  for (const piece of new Set(pieces)) {
+    const reason = judgeValue(piece, word, { role, globs: isGlobbed && (word.globs || word.expands), place });
+    if (reason !== undefined) return reason;
   }
+  return undefined;
 }
 
-function expandVariable(name: string, { variables, directory }: Scope, isPlain: boolean): string | undefined {
-  if (variables.has(name)) return (isPlain ? variables.get(name) : undefined) ?? "\0";
-  if (OUTSIDE_VARIABLES.test(name)) return undefined;
-  if (!isPlain || !/^[A-Za-z_]\w*$/.test(name)) return "\0";
-  return name === "PWD" ? (directory ?? "\0") : "";
+function judgeValue(value: string, word: ShellWord, judged: { role: Role; globs: boolean; place: Place }): string | undefined {
+  // What is not known ends a path: only what stands before it can be judged.
+  const [known, ...unknown] = value.split(UNKNOWNS);
+  if (unknown.length === 0 || judged.role === "code") return findWordReach(value.replaceAll(new RegExp(UNKNOWNS, "g"), ""), judged);
+  if (unknown.some((text) => /(^|\/)\.\.(\/|$)/.test(text))) {
+    return known === "" ? `"${word.text}" may lead outside the workspace` : findWordReach([known, ...unknown].join("x"), judged);
+  }
+  return findWordReach(known as string, judged);
 }
 
 function readLooseWord(node: Word, scope: Scope, reader: Reader): void {
@@ -235,24 +411,31 @@ function readLooseWord(node: Word, scope: Scope, reader: Reader): void {
 }
 
 function readAssignment(node: Assignment, scope: Scope, reader: Reader, stays: boolean): void {
-  if (steersPrograms(node.name))
-    reader.reading.commands.push({
-      words: [{ text: node.text, value: node.text, expands: false, globs: false, parts: [] }],
-      opaque: `${node.name} decides what runs`,
-    });
-  if (node.index !== undefined) walk(node.index, scope, reader);
-  if (node.value.type === "ArrayValue") {
-    scope.variables.set(node.name, undefined);
-    walkChildren(node.value, scope, reader);
-    return;
+  if (steersPrograms(node.name)) noteOpaque(`${node.name} decides what runs`, node.text, reader);
+  if (node.index !== undefined) {
+    reader.computes = true;
+    walk(node.index, scope, reader);
   }
-  const word = readWord(node.value);
-  noteReach(judgeWord(word, "programs", scope, reader), reader);
-  walkChildren(node.value, scope, reader);
-  if (!stays) return;
-  const isKnown = isLiteral(word) && !scope.variables.has(node.name) && !node.append;
-  scope.variables.set(node.name, isKnown ? word.value : undefined);
+  const context = contextOf(scope, reader);
+  const words = node.value.type === "ArrayValue" ? node.value.elements : [node.value];
+  for (const element of words) {
+    const word = readWord(element);
+    noteReach(judgeWord(word, "programs", scope, reader, node.value.type === "ArrayValue"), reader);
+    reader.texts.push(word.value);
+    walkChildren(element, scope, reader);
+  }
+  if (stays) setVariable(node.name, { values: listedValues(words, context), append: node.append === true && node.value.type === "Word" }, scope);
 }
+
+/** A variable may still have an earlier value: which way the text goes is not known. */
+function setVariable(name: string, { values, append }: { values: readonly string[]; append: boolean }, scope: Scope): void {
+  const earlier = scope.variables.get(name) ?? [];
+  const own = append ? (earlier.length > 0 ? earlier : [""]).flatMap((value) => values.map((more) => value + more)) : values;
+  const all = [...new Set([...earlier, ...own])];
+  scope.variables.set(name, all.length > MOST_VARIABLE_VALUES ? [ANYTHING] : all);
+}
+
+const MOST_VARIABLE_VALUES = 64;
 
 function readRedirect(node: Redirection, scope: Scope, reader: Reader): void {
   if (node.type === "HereDoc") {
@@ -270,29 +453,26 @@ function readRedirect(node: Redirection, scope: Scope, reader: Reader): void {
   const duplicates = node.operator === ">&" || node.operator === "<&";
   if (duplicates && /^(\d+-?|-)$/.test(word.value)) return;
   noteReach(judgeWord(word, "path", scope, reader), reader);
+  reader.takesInput ||= comesFromInput(word, contextOf(scope, reader));
   if (word.value === "/dev/null") return;
-  reader.reading.redirects.push({ path: resolve(scope.directory ?? "/", word.value), access: node.operator === "<" ? "read" : "write" });
+  const access = node.operator === "<" ? "read" : "write";
+  for (const directory of scope.directories ?? ["/"]) reader.reading.redirects.push({ path: resolve(directory, word.value), access });
 }
 
-/** `read X`, `mapfile X`, `printf -v X`: set to what nobody knows. */
-function setVariables(words: ShellWord[], { variables }: Scope): void {
-  if (!/^(read|mapfile|readarray|getopts|printf|unset)$/.test(programOf(words))) return;
-  for (const { value } of words.slice(1)) if (/^[A-Za-z_]\w*$/.test(value)) variables.set(value, undefined);
+/** `read X`, `mapfile X`, `printf -v X`: set to what nobody knows, or to the text that it is given. */
+function setVariables(words: ShellWord[], { suffix }: Command, { scope, reader }: { scope: Scope; reader: Reader }): void {
+  if (!/^(read|mapfile|readarray|getopts|printf)$/.test(programOf(words))) return;
+  const given = suffix.find((part) => part.type === "HereString");
+  const text = given?.type === "HereString" && given.target && valuesOfWord(given.target, contextOf(scope, reader));
+  for (const { value } of words.slice(1)) if (/^[A-Za-z_]\w*$/.test(value)) setVariable(value, { values: text || [INPUT], append: false }, scope);
 }
 
-function changeDirectory(words: ShellWord[], scope: Scope, reader: Reader): void {
-  const program = programOf(words);
-  if (program === "popd") scope.directory = undefined;
-  if (program !== "cd" && program !== "pushd") return;
-  const target = words.slice(1).find(({ value }) => !/^-[LPe@]+$|^--$/.test(value));
-  if (target === undefined) noteReach(program === "cd" ? outside("cd") : undefined, reader);
-  const value = target === undefined || target.globs ? undefined : target.expands ? expandVariables(target.parts, scope) : target.value;
-  const isKnown = value !== undefined && value !== "-" && !value.includes("\0");
-  if (!isKnown || (scope.directory === undefined && !isAbsolute(value))) scope.directory = undefined;
-  else scope.directory = realPathOf(resolve(scope.directory ?? "/", value));
-}
+const contextOf = (scope: Scope, { unbash }: Reader): Context => ({ scope, parse: unbash.parse });
+const placeOf = ({ directories }: Scope, { roots }: Reader): Place => ({ directories, roots });
 
-const placeOf = ({ directory }: Scope, { roots }: Reader) => ({ directory, roots });
+function noteOpaque(opaque: string, text: string, { reading }: Reader): void {
+  reading.commands.push({ words: [{ text, value: text, expands: false, globs: false, parts: [] }], opaque });
+}
 
 function noteReach(reason: string | undefined, { reading }: Reader): void {
   reading.reach ??= reason;

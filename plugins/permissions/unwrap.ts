@@ -69,6 +69,8 @@ const RUNNERS = new Set(
     "cross-env env-cmd concurrently nodemon watchexec hyperfine tini dumb-init gosu"
   ).split(" "),
 );
+/** The loader of programs, which takes one as its word. */
+const LOADER = /^ld(-linux|-musl|64)?[\w.-]*\.so/;
 const SHELLS = new Set(["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash"]);
 const INTERPRETER = /^(python|pypy|node|nodejs|deno|bun|perl|ruby|php|lua|tclsh|Rscript)[\d.]*$/;
 const INLINE_CODE = /^-[A-Za-z]*[ceEpr]|^--(eval|print|run)\b|^eval$/;
@@ -89,7 +91,7 @@ export function unwrapCommand(words: ShellWord[]): Unwrapped {
   const program = programOf(words);
   if (SHELLS.has(program)) return unwrapShell(rest);
   if (Object.hasOwn(WRAPPERS, program)) return unwrapWrapper(program, words);
-  if (RUNNERS.has(program)) return opaque(`${program} runs other programs`);
+  if (RUNNERS.has(program) || LOADER.test(program)) return opaque(`${program} runs other programs`);
   if (INTERPRETER.test(program)) return unwrapInterpreter(program, rest);
   return Object.hasOwn(UNWRAP, program) ? (UNWRAP[program] as (typeof UNWRAP)[string])(rest) : nothing();
 }
@@ -104,6 +106,10 @@ const UNWRAP: Record<string, (words: ShellWord[]) => Unwrapped> = {
   ".": unwrapSource,
   trap: (words) => ({ commands: [], scripts: valuesOf(words.slice(0, 1)).filter((text) => !text.startsWith("-")) }),
   alias: (words) => ({ commands: [], scripts: valuesOf(words).flatMap((text) => (text.includes("=") ? [text.slice(text.indexOf("=") + 1)] : [])) }),
+  jobs: (words) => ({ commands: words[0]?.value === "-x" && words.length > 1 ? [words.slice(1)] : [], scripts: [] }),
+  mapfile: unwrapMapfile,
+  readarray: unwrapMapfile,
+  compgen: (words) => opaque("compgen runs and expands text", { scripts: valuesOf(words).filter((text) => !text.startsWith("-")) }),
   find: unwrapFind,
   git: unwrapGit,
   awk: unwrapAwk,
@@ -207,8 +213,8 @@ function unwrapShell(words: ShellWord[]): Unwrapped {
     const word = words[index] as ShellWord;
     const { value } = word;
     if (value === "--") continue;
-    if (/^--(rcfile|init-file)$/.test(value)) index++;
-    else if (/^[-+]/.test(value) && value !== "-") {
+    if (/^--(rcfile|init-file)/.test(value)) return opaque("a shell begins with a file of commands");
+    if (/^[-+]/.test(value) && value !== "-") {
       isText ||= /^-[a-zA-Z]*c/.test(value);
       if (/^-[a-zA-Z]*s/.test(value)) return opaque("a shell reads its commands from its input", { takesInput: true });
       if (/^[-+][a-zA-Z]*[oO]$/.test(value)) index++;
@@ -223,6 +229,27 @@ function unwrapSource([file]: ShellWord[]): Unwrapped {
   return file !== undefined && isLiteral(file) && !file.value.startsWith("/dev/")
     ? nothing()
     : opaque("what is sourced is not a file that is named", { takesInput: true });
+}
+
+/** `mapfile -C TEXT`: the text runs for every line. */
+function unwrapMapfile(words: ShellWord[]): Unwrapped {
+  const at = words.findIndex(({ value }) => /^-[a-zA-Z]*C/.test(value));
+  if (at < 0) return nothing();
+  const attached = words[at]!.value.replace(/^-[a-zA-Z]*?C/, "");
+  return { commands: [], scripts: [attached === "" ? (words[at + 1]?.value ?? "") : attached] };
+}
+
+/** Builtins whose words are names of variables: bash runs the substitutions in `a[$(…)]`. */
+const NAMES_VARIABLES = new Set("read mapfile readarray declare typeset local export readonly unset getopts wait printf test [".split(" "));
+
+/** Whether a command takes words of it, or what variables hold, for numbers or names of variables. */
+export function computesWords(words: readonly ShellWord[]): boolean {
+  const program = programOf(words);
+  if (program === "let") return true;
+  if (!NAMES_VARIABLES.has(program)) return false;
+  const rest = words.slice(1);
+  if (/^(printf|test|\[)$/.test(program)) return rest.some(({ value }) => /^-[vR]/.test(value));
+  return rest.some((word) => !isLiteral(word) || word.value.includes("[") || /^-\w*[in]/.test(word.value));
 }
 
 function unwrapInterpreter(program: string, words: ShellWord[]): Unwrapped {

@@ -23,11 +23,13 @@ const task = tool({
       disableTools: ["todowrite", "todoread"],
     });
     const { sessionId, status, steps, costUsd, text, error } = result;
+    // A task that could not start has none.
+    const goOn = sessionId === "" ? "" : `\n(task_id: ${sessionId})`;
     if (status !== "success")
-      throw new Error(`The task ended as ${status}: ${error ?? "no reason given."}${text === "" ? "" : `\nIts last words: ${text}`}\n(task_id: ${sessionId})`);
-    return { output: `${text}\n\n(task_id: ${sessionId})`, title: description, metadata: { sessionId, steps, ...(costUsd !== undefined && { costUsd }) } };
+      throw new Error(`The task ended as ${status}: ${error ?? "no reason given."}${text === "" ? "" : `\nIts last words: ${text}`}${goOn}`);
+    return { output: `${text}\n${goOn}`, title: description, metadata: { sessionId, steps, ...(costUsd !== undefined && { costUsd }) } };
   },
 });
 
 /** Child agents. Their events carry the parent's session; their cost counts for it. */
-export default definePlugin({ name: "task", setup: () => ({ tools: [task] }) });
+export default definePlugin({ name: "task", options: z.strictObject({}), setup: () => ({ tools: [task] }) });

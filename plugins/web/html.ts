@@ -31,9 +31,13 @@ function cut(html: string): string {
 export function htmlToText(html: string): string {
   const text = readable(html)
     .replace(/<head\b[\s\S]*?(?:<\/head\s*>|$)/i, "")
+    // Many pages leave the end of these out.
+    .replace(/<(?:p|li|ul|ol)\b[^<>]*>/gi, "\v")
     .replace(/<(?:br|\/(?:p|div|li|tr|h[1-6]|section|article|header|footer|table|ul|ol|pre|blockquote))\b[^<>]*>/gi, "\n")
     .replace(/<\/t[dh]\b[^<>]*>/gi, "\t")
-    .replace(/<[^<>]*>/g, "");
+    .replace(/<[^<>]*>/g, "")
+    .replace(/(^|\n)[ \t\v]*\v/g, "$1")
+    .replace(/\v+/g, "\n");
   return tidy(decodeEntities(text));
 }
 

@@ -1,7 +1,7 @@
 import { definePlugin, z } from "agent-runtime";
 import { webfetch } from "./webfetch.ts";
 
-const options = z.object({ allowPrivateHosts: z.array(z.string()).optional() });
+const options = z.strictObject({ allowPrivateHosts: z.array(z.string()).optional() });
 
 export default definePlugin({
   name: "web",

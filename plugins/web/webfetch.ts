@@ -19,9 +19,12 @@ export const webfetch = (allowPrivateHosts: string[]): Tool =>
     description: "Fetch a public URL and return its text, HTML as Markdown.",
     input,
     effect: "net",
-    patterns: ({ url }) => [url],
+    patterns: ({ url }) => [normalise(url)],
     run: ({ url, format = "markdown", timeout = DEFAULT_SECONDS }, context) => fetchPage(url.trim(), { format, timeout, allowPrivateHosts }, context),
   });
+
+/** The URL that is fetched, however it is spelt. */
+const normalise = (url: string): string => (URL.canParse(url.trim()) ? new URL(url.trim()).href : url);
 
 interface PageOptions {
   format: keyof typeof ACCEPT;
@@ -35,7 +38,9 @@ async function fetchPage(url: string, { format, timeout, allowPrivateHosts }: Pa
   const response = await context.fetch(url, { headers, signal: context.signal, timeoutMs, maxBytes: MAX_BYTES, allowPrivateHosts });
   const type = response.headers.get("content-type") ?? "";
   const title = `${response.url || url} (${type || "no content type"})`;
-  if (!response.ok) throw await refusal(response);
+  if (!response.ok) throw await refusal(response, `the server answered ${`${response.status} ${response.statusText}`.trim()}.`);
+  const encoding = findUnknownEncoding(response);
+  if (encoding !== undefined) throw await refusal(response, `it is compressed as "${encoding}", which is not read.`);
   if (isBinaryType(type)) {
     await response.body?.cancel();
     return { title, output: notice(response, type, Number(response.headers.get("content-length")) || undefined) };
@@ -46,10 +51,17 @@ async function fetchPage(url: string, { format, timeout, allowPrivateHosts }: Pa
   return { title, output: (await toFormat(text, type, format)) || `${response.url || url} is empty.`, metadata: { bytes: bytes.length, contentType: type } };
 }
 
-async function refusal(response: Response): Promise<AgentError> {
+async function refusal(response: Response, reason: string): Promise<AgentError> {
   await response.body?.cancel();
-  return new AgentError("FETCH_FAILED", { url: response.url, reason: `the server answered ${`${response.status} ${response.statusText}`.trim()}.` });
+  return new AgentError("FETCH_FAILED", { url: response.url, reason });
 }
+
+/** A server that ignores what it was asked for; what the client reads is undone by then. */
+const findUnknownEncoding = ({ headers }: Response): string | undefined =>
+  (headers.get("content-encoding") ?? "")
+    .split(",")
+    .find((name) => !/^(|identity|x-gzip|gzip|deflate|br)$/i.test(name.trim()))
+    ?.trim();
 
 const notice = (response: Response, type: string, bytes: number | undefined): string =>
   `${response.url} is ${type.split(";")[0]}${bytes === undefined ? "" : ` (${bytes} bytes)`}, not text. It was not read.`;

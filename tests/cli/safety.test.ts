@@ -188,6 +188,24 @@ describe.skipIf(!isBuilt)("bash", () => {
   });
 });
 
+describe.skipIf(!isBuilt)("bash", () => {
+  test("in mode auto deletes and reads nothing outside, whether a cd works or not", async () => {
+    const home = makeWorld({ "victim/x.txt": "x" });
+    symlinkSync(join(home, "outside"), join(home, "work/link"));
+    const commands = [
+      "cd build; rm -rf ../victim",
+      "cd build || true; cat ../outside/secret.txt",
+      "cat */secret.txt",
+      "cat .{.,}/outside/secret.txt",
+      "grep -R SECRET .",
+    ];
+    const run = await runTools([...commands.map((command) => bash(command)), bash("mkdir -p build; cd build; cat ../in.txt")], { home });
+    expect(run.outputs.slice(0, -1).filter((text) => !text.includes("outside the workspace"))).toEqual([]);
+    expect([run.outputs.at(-1), existsSync(join(home, "victim/x.txt"))]).toEqual(["inside\n", true]);
+    expect(run.requests[1]?.text).not.toContain(SECRET);
+  });
+});
+
 describe.skipIf(!isBuilt)("webfetch", { concurrent: true }, () => {
   const fetching = (...urls: string[]): Call[] => urls.map((url) => ["webfetch", { url }]);
   const allow = ["--plugin", '["web",{"allowPrivateHosts":["127.0.0.1"]}]'];
@@ -349,5 +367,6 @@ describe.skipIf(!isBuilt)("a task", { concurrent: true }, () => {
     ];
     const run = await runTask({ top: [turn(...calls), { text: "done" }], child: [{ text: "hello" }] });
     expect([run.code, statesOf(run).sort()]).toEqual([0, ["task:completed", "task:error", "task:error", "task:error"]]);
+    expect(JSON.stringify(run.events)).not.toContain("(task_id: )");
   });
 });

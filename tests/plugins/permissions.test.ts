@@ -17,6 +17,8 @@ beforeAll(() => {
   writeFileSync(join(cwd, ".env"), "KEY=1\n");
   symlinkSync(join(root, "outside"), join(cwd, "link"));
   symlinkSync(join(cwd, ".env"), join(cwd, "settings"));
+  symlinkSync("src/deep", join(cwd, "near"));
+  symlinkSync("../outside/new.txt", join(cwd, "dangling"));
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
@@ -128,6 +130,55 @@ const everyday = [
   "ls 2>&1 | head",
   "npm test 2>/dev/null",
   'cat a.txt|while read x; do echo "[$x]"; done',
+  "cd src && npm test; cd ..",
+  "cd src; cat ../a.txt",
+  "cd src/deep; ls ../..; cd ../..; ls",
+  "cd packages/a && npm test && cd ../.. && ls",
+  "cd src && npm test && cd - && npm run lint",
+  "pushd src && npm test && popd && cat a.txt",
+  "mkdir -p build; cd build; cmake ..",
+  "mkdir -p build && cd build && cmake .. && make\ncd ..",
+  "rm -rf build && mkdir build && cd build && cmake .. && make -j4",
+  "rm -rf build; mkdir build; cd build; cmake ..",
+  "[ -d build ] || mkdir build; cd build; cmake ..",
+  "git clone https://example.org/x.git y; cd y; npm install",
+  "cd build || exit 1; rm -rf ../src",
+  "cd build || { echo none; exit 1; }; cat ../a.txt",
+  "set -euo pipefail\ncd build\ncmake ..",
+  'for d in packages/*; do (cd "$d" && npm test); done',
+  'for d in packages/*/; do cd "$d"; npm test; cd ../..; done',
+  "for d in src packages; do cd $d || continue; make; cd ..; done",
+  "for i in {1..10}; do curl -s localhost:3000/$i; done",
+  "i=0; while [ $i -lt 3 ]; do i=$((i+1)); done",
+  'find . -name package.json | while read f; do (cd "$(dirname "$f")" && npm test); done',
+  "git ls-files '*.ts' | while read f; do wc -l \"$f\"; done",
+  "for f in $(git ls-files '*.ts'); do wc -l $f; done",
+  "ls *.txt packages/*/",
+  "wc -l src/**/*.ts",
+  "touch {a,b,c}.txt && mkdir -p src/{lib,test}/{a,b}",
+  "mv file{,.bak}",
+  "grep -R TODO src",
+  'cd "$(git rev-parse --show-toplevel)" && npm test',
+  'cd "$(dirname "$0")" && ls',
+  'ROOT=$(git rev-parse --show-toplevel); cd "$ROOT" && ls "$ROOT/src"',
+  'DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"; cd "$DIR"; ls',
+  'DIR=src; cd "$DIR" && cat ../a.txt',
+  "docker build -t ${PWD##*/} .",
+  'for f in *.txt; do mv "$f" "${f%.txt}.md"; done',
+  "x=${1:-default}; echo $x",
+  "node server.js & PID=$!; sleep 1; curl localhost:3000; kill $PID",
+  "npm start & sleep 2; kill -TERM $!",
+  "npm start & trap 'kill $(jobs -p)' EXIT; npm test",
+  'PIDS+=($!); kill "${PIDS[@]}"',
+  "kill -0 $PID; kill -l",
+  'if [[ $x -eq 0 && $y == a* ]]; then echo "$((x + 1))"; fi',
+  'case "$1" in start) ls;; *) echo x;; esac',
+  "a=(1 2 3); echo ${a[1]} ${#a[@]} ${a[@]:1:2}",
+  'read -r x y <<< "1 2"; echo $x',
+  "f() { cd src && npm test; }; f",
+  'export PATH="$PWD/node_modules/.bin:$PATH"; tsc',
+  "git commit -m \"$(cat <<'EOF'\nFix: `a` and (b)\nEOF\n)\"",
+  "cat <<'EOF' > x.md\nUse `rm -rf` and $(date).\nEOF\ni=$((i+1))",
 ];
 
 const reaching = [
@@ -171,7 +222,7 @@ const reaching = [
   "D=..; cat $D/outside/secret.txt",
   "cat /e*c/passwd",
   "cat /{etc,usr}/passwd",
-  "cat a{b,/etc/passwd}",
+  "cat {a,/etc/passwd}",
   "cat /e't'c/passwd",
   "cat $'/\\x65tc/passwd'",
   "cat \\/etc/passwd",
@@ -213,9 +264,119 @@ const reaching = [
   "a=(/etc/passwd); cat ${a[0]}",
 ];
 
+/** A `cd` may fail, may not be reached, or may lead elsewhere than it seems. */
+const misplaced = [
+  "cd build; rm -rf ../outside",
+  "cd build\nrm -rf ../outside",
+  "cd build || true; cat ../outside/secret.txt",
+  "if cd build; then ls; fi; cat ../outside/secret.txt",
+  "test -d x && cd src; cat ../outside/secret.txt",
+  "! cd build; cat ../outside/secret.txt",
+  "cd src | cat ../outside/secret.txt",
+  "cd src/deep; for i in 1 2 3; do cd ..; done; cat outside/secret.txt",
+  "for i in 1 2; do [ $i = 2 ] && break; cd src; done; cat ../../outside/secret.txt",
+  "while false; do cd src; done; cat ../outside/secret.txt",
+  "case x in a) cd src;; esac; cat ../outside/secret.txt",
+  "f() { cd src; }; cat ../outside/secret.txt",
+  "cd src; f() { cat ../outside/secret.txt; }; cd ..; f",
+  "f() { return; cd src; }; f; cat ../outside/secret.txt",
+  "cd src; eval 'cd ..'; cat ../outside/secret.txt",
+  "cd src; command cd ..; cat ../outside/secret.txt",
+  "cd src; trap 'cat ../outside/secret.txt' EXIT; cd ..",
+  "cd near; cd ..; cat ../outside/secret.txt",
+  "rmdir src; cd src; cat ../outside/secret.txt",
+  "rm -rf packages/*; cd src; cat ../outside/secret.txt",
+  "mkdir a.txt/x; cd a.txt/x; cat ../../../outside/secret.txt",
+  "cd src < none; cat ../outside/secret.txt",
+  "{ exit; } < none; cat ../outside/secret.txt",
+  "exit() { :; }; exit; cat ../outside/secret.txt",
+  "set -e; cd build && ls; cat ../outside/secret.txt",
+  "CDPATH=src; cd deep; cat ../../../outside/secret.txt",
+  "cd $UNSET; cat .ssh/id_rsa",
+  'cd "$(dirname "$PWD")"/outside; cat secret.txt',
+  "d=$PWD; cd ${d%/*}; cat outside/secret.txt",
+  "cd \"$(printf '\\56\\56')\"; cat outside/secret.txt",
+];
+
+/** What the shell makes of a word before the program sees it. */
+const expanding = [
+  "cat */secret.txt",
+  "cat li*/secret.txt",
+  "cat l??k/secret.txt",
+  "cat [l]ink/secret.txt",
+  "shopt -s extglob; cat @(link)/secret.txt",
+  "cat *",
+  "for d in li*; do cat $d/secret.txt; done",
+  "a=(li*); cat ${a[0]}/secret.txt",
+  "x='li*'; cat $x/secret.txt",
+  "cat .*/outside/secret.txt",
+  "echo x > dang*",
+  "echo x > dangling",
+  "cat .{.,}/outside/secret.txt",
+  "{cat,../outside/secret.txt}",
+  "cat ${PWD/work/outside}/secret.txt",
+  "cat ${PWD%/*}/outside/secret.txt",
+  "d=${PWD%work}; cat ${d}outside/secret.txt",
+  "x=.; x=.; cat $x$x/outside/secret.txt",
+  "x=.; x+=.; cat $x/outside/secret.txt",
+  "x='-n ../outside/secret.txt'; cat $x",
+  "x=HOME; cat ${!x}/.bashrc",
+  "cat a$(echo b)/../../outside/secret.txt",
+  "read x <<< ../outside/secret.txt; cat $x",
+  "echo ../outside/secret.txt | while read x; do cat $x; done",
+  "find -L . -name secret.txt -exec cat {} \\;",
+  "grep -R secret .",
+  "grep -nR secret",
+  "rg --follow secret",
+  "cp -rL . copy",
+  "tar czhf x.tgz .",
+  "zip -r x.zip .",
+  "diff -r . src",
+];
+
+/** Bash runs the substitutions in what it takes for a number, a variable's name or a prompt. */
+const computed = (command: string) => [
+  `[[ 'a[$(${command})]' -eq 0 ]]`,
+  `[[ -v 'a[$(${command})]' ]]`,
+  `test -v 'a[$(${command})]'`,
+  `let 'a[$(${command})]=1'`,
+  `declare 'a[$(${command})]=1'`,
+  `printf -v 'a[$(${command})]' x`,
+  `read 'a[$(${command})]' <<< x`,
+  `unset 'a[$(${command})]'`,
+  `x='a[$(${command})]'; echo $((x))`,
+  `x='a[\`${command}\`]'; (( x ))`,
+  `x='a[$(${command})]'; echo \${y:x}`,
+  `x='a[$(${command})]'; echo \${!x}`,
+  `x='$(${command})'; : "\${x@P}"`,
+  `compgen -C '${command}'`,
+  `compgen -W '$(${command})'`,
+  `jobs -x ${command}`,
+  `mapfile -C '${command};:' -c 1 a < a.txt`,
+  `alias c='${command}'; c`,
+];
+
+const signalling = [
+  "kill 1234",
+  "kill -9 1234",
+  "kill -1",
+  "kill -9 -1",
+  'kill "$PPID"',
+  "kill $(cat server.pid)",
+  "P=1; kill $P",
+  "/bin/kill 1234",
+  "command kill 1234",
+  "pgrep node | xargs kill",
+  "pgrep node | xargs -I{} kill {}",
+  "pkill -f server.js",
+  "killall node",
+  "skill node",
+  "fuser -k 3000/tcp",
+];
+
 describe("mode auto", () => {
   test.each(everyday)("allows %s", async (command) => expect(await bash(command)).toEqual({ decision: "allow" }));
-  test.each(reaching)("refuses %s", async (command) => {
+  test.each([...reaching, ...misplaced, ...expanding, ...computed("cat ../outside/secret.txt"), ...signalling])("refuses %s", async (command) => {
     const { decision, reason } = await bash(command);
     expect(decision).toBe("deny");
     expect(reason).toMatch(/outside|beyond|machine|judged/);
@@ -224,6 +385,18 @@ describe("mode auto", () => {
 
   test.each(['cat "a', "ls &&", "if then", "ls |", "echo )", "cat a.txt\u0000 b", "echo \u001b[2J"])("refuses what does not parse: %j", async (command) => {
     expect((await bash(command)).reason).toContain("cannot be parsed");
+  });
+
+  test("says that a cd may fail, and that a workdir is outside", async () => {
+    expect((await bash("cd build; rm -rf ../outside")).reason).toMatch(
+      /"\.\.\/outside" is outside the workspace if a cd before it fails or is not reached \(join them: cd DIR && …\)/,
+    );
+    expect((await bash("echo 1", {}, root)).reason).toContain(`the workdir "${root}" is outside the workspace`);
+  });
+
+  test("follows links only where none leads out", async () => {
+    expect(await decide("grep -R secret src packages")).toBe("allow");
+    expect(await decide("find -L src -name x")).toBe("allow");
   });
 
   test("allows other roots and judges from the working directory", async () => {
@@ -306,6 +479,9 @@ const changing = [
   "sed -n 1p -i a.txt",
   "uniq a.txt b.txt",
   "tree -o x",
+  "tree -Lo 1 x",
+  "tree -P x -o y",
+  "cat */secret.txt",
   "awk 'BEGIN{system(\"rm a\")}'",
   "xargs rm",
   "npm test",
@@ -354,7 +530,8 @@ const reading = [
   "git --no-pager log",
   "git blame a.txt",
   "sort -k2,2 -n a.txt",
-  "sort -rn ./*",
+  "sort -rn ./*.txt",
+  "tree -aL 2 src",
   "cat *.txt",
   "sed -n '1,40p' a.txt",
   "ls 2>/dev/null",
@@ -427,6 +604,10 @@ describe("modes ask and yolo", () => {
 });
 
 const spellings = [
+  ...computed("rm x"),
+  "/lib64/ld-linux-x86-64.so.2 /bin/rm x",
+  "bash --rcfile s.sh -i -c true",
+  "{rm,x}",
   "git log; rm x",
   "git log\nrm x",
   "git log & rm x",
@@ -548,6 +729,9 @@ describe("a rule that denies rm", () => {
       "xargs -n1 ls < a.txt",
       "npx vitest run tests/rm.test.ts",
       "uv run pytest",
+      "i=$((i + 1)); [[ $i -eq 2 ]] && echo $i",
+      "read -r a b <<< 'x y'; declare -A m; m[$a]=1",
+      'echo "$(date)"; export X=1',
     ])
       expect([command, await decide(command, rules)]).toEqual([command, "allow"]);
   });
@@ -612,6 +796,16 @@ describe("the permission map", () => {
     expect(await decide("echo x > y", config)).toBe("deny");
     expect(await decide("cd src && echo x > ../y", config)).toBe("deny");
     expect(await decide("cat < .env", config)).toBe("deny");
+  });
+
+  test("a URL is matched as it is fetched, and a rule that denies also as it is spelt", async () => {
+    const fetching = (url: string, spelt = url) =>
+      ask({ tool: "webfetch", permission: "webfetch", effect: "net", patterns: [url], input: { url: spelt } }, config);
+    const config = { permission: { webfetch: { "*": "allow", "http://evil*": "deny", "HTTP://BAD*": "deny", "https://one.example": "deny" } } } as const;
+    expect((await fetching("http://evil.invalid/", "HTTP://EVIL.invalid")).decision).toBe("deny");
+    expect((await fetching("http://bad.invalid/", "HTTP://BAD.invalid")).decision).toBe("deny");
+    expect((await fetching("https://one.example/")).decision).toBe("deny");
+    expect((await fetching("https://one.example/page")).decision).toBe("allow");
   });
 
   test("~ and $HOME at the beginning of a pattern are the home folder", async () => {

@@ -44,6 +44,8 @@ describe("webfetch", () => {
     const html = "<head><title>T</title></head><p>One<br>two</p><script>x</script><ul><li>a &lt;b&gt; &#233;</li><li>c</li></ul>";
     expect((await read(page(html), { format: "text" })).output).toBe("One\ntwo\na <b> é\nc");
     expect((await read(page(html), { format: "html" })).output).toBe(html);
+    const open = "<ul><li>1<ul><li>2<p>3<p>4</ul></ul>";
+    expect((await read(page(open), { format: "text" })).output.split(/\n+/)).toEqual(["1", "2", "3", "4"]);
   });
 
   test.each([
@@ -82,6 +84,12 @@ describe("webfetch", () => {
       code: "FETCH_FAILED",
       message: expect.stringContaining("404 Not Found"),
     });
+  });
+
+  test("says so when a page is compressed in a way that it does not read", async () => {
+    const reply = { body: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), headers: { "content-type": "text/plain", "content-encoding": "zstd" } };
+    await expect(read(reply)).rejects.toMatchObject({ code: "FETCH_FAILED", message: expect.stringContaining('compressed as "zstd"') });
+    expect((await read({ body: "hi", headers: { "content-type": "text/plain", "content-encoding": "identity" } })).output).toBe("hi");
   });
 
   test("says who it is", async () => {
@@ -123,6 +131,9 @@ describe("webfetch", () => {
     const { $schema: _, ...parameters } = (await toJsonSchema(input)) as Record<string, unknown>;
     expect(JSON.stringify({ type: "function", function: { name, description, parameters } }).length).toBeLessThanOrEqual(450);
     expect([effect, patterns?.({ url: "https://a.example/b" }, { cwd: "/" })]).toEqual(["net", ["https://a.example/b"]]);
+    for (const url of ["HTTP://evil.example/", " http://evil.example", "http:\\\\evil.example\\", "http://EVIL.example:80"])
+      expect(patterns?.({ url }, { cwd: "/" })).toEqual(["http://evil.example/"]);
+    expect(patterns?.({ url: "no url" }, { cwd: "/" })).toEqual(["no url"]);
   });
 
   test("fails with errors that the model can read", async () => {

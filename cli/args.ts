@@ -105,10 +105,17 @@ function findFirstWord(program: Command, argv: readonly string[]): number {
     const word = argv[i] as string;
     if (word === "--") return -1;
     if (word === "-" || !word.startsWith("-")) return i;
-    const flag = /^-[^-]./.test(word) ? `-${word.at(-1)}` : word;
-    if (program.options.some((option) => (option.short === flag || option.long === flag) && option.required)) i++;
+    if (takesNextWord(program, word)) i++;
   }
   return -1;
+}
+
+/** Of short options in one word the first that needs a value takes the rest of the word; where nothing is left, the next word. */
+function takesNextWord({ options }: Command, word: string): boolean {
+  if (word.startsWith("--")) return options.some((option) => option.long === word && option.required);
+  const letters = [...word.slice(1)];
+  const at = letters.findIndex((letter) => options.some((option) => option.short === `-${letter}` && option.required));
+  return at !== -1 && at === letters.length - 1;
 }
 
 function parseOptions(program: Command, argv: readonly string[]): { values: OptionValues; words: string[] } {

@@ -30,7 +30,7 @@ export interface ToolRules {
 export function readClaudeTools(text: string, kind: "allow" | "deny"): ToolRules {
   const rules: ToolRules = { tools: [], permission: {} };
   for (const [, name = "", pattern] of text.matchAll(/([^\s,()]+)(?:\(([^)]*)\))?/g)) {
-    const tool = name in NAMES ? NAMES[name] : name.startsWith("mcp__") ? name : name.toLowerCase();
+    const tool = Object.hasOwn(NAMES, name) ? NAMES[name] : name.startsWith("mcp__") ? name : name.toLowerCase();
     if (tool === undefined) continue;
     if (pattern === undefined || kind === "allow") rules.tools.push(tool);
     if (pattern === undefined) continue;

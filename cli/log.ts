@@ -20,12 +20,13 @@ export function createLog({ verbose, quiet, file, say, redact }: LogOptions): Lo
   const append = (level: string, text: string) => {
     if (!writable || file === undefined) return;
     try {
-      appendFileSync(file, `${new Date().toISOString()} ${level} ${redact(text)}\n`);
+      appendFileSync(file, text === "" ? "" : `${new Date().toISOString()} ${level} ${redact(text)}\n`);
     } catch (error) {
       writable = false;
       say(`warning: the log file ${file} cannot be written: ${describeFileError(error)}`);
     }
   };
+  append("info", ""); // Whoever names a file wants to know at once that it is none.
   const write = (level: "debug" | "info" | "warning", message: string, data?: Record<string, unknown>) => {
     const text = data === undefined ? message : `${message} ${toJsonLine(data)}`;
     if (verbose || (level === "warning" && !quiet)) say(`${level}: ${oneLine(text, verbose ? 4000 : 500)}`);

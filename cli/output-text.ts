@@ -31,6 +31,8 @@ class TextProjection {
   readonly #deltas: boolean;
   readonly #clean: (text: string) => string;
   #blocks: string[] = [];
+  /** What was shown does not count; said when there is a next try. */
+  #isVoid = false;
   /** Part that was shown last, and whether its line is still open. */
   #shown: { partId: string; open: boolean } | undefined;
 
@@ -55,6 +57,9 @@ class TextProjection {
         return this.#deltas ? this.#endPart(event) : this.#keepText(event);
       case "text.void":
         return this.#voidText();
+      case "retry":
+      case "fallback":
+        return [...this.#restart(), ...projectProgress(event)];
       case "step.start":
         this.#blocks = [];
         return [];
@@ -94,9 +99,16 @@ class TextProjection {
   }
 
   #voidText(): TextPiece[] {
-    const pieces = this.#shown === undefined ? [] : [...this.#closeLine(), progress("-- answer restarted --")];
+    const pieces = this.#closeLine();
+    this.#isVoid = this.#shown !== undefined;
     this.#blocks = [];
     this.#shown = undefined;
+    return pieces;
+  }
+
+  #restart(): TextPiece[] {
+    const pieces = this.#isVoid ? [progress("-- answer restarted --")] : [];
+    this.#isVoid = false;
     return pieces;
   }
 

@@ -1,6 +1,7 @@
 import type { Writable } from "node:stream";
 import { AgentError, type AgentEvent, type RunResult } from "agent-runtime";
 import type { LogChoice } from "./args.ts";
+import { holdWords } from "./held-deltas.ts";
 import { toJsonLine } from "./json-line.ts";
 import { projectError, projectJson, projectResult } from "./output-json.ts";
 import { createTextProjection, formatError } from "./output-text.ts";
@@ -82,6 +83,7 @@ export interface OutputOptions {
 
 export function createJsonOutput({ streams, stream, redact, log }: OutputOptions): Output {
   const write = (value: unknown) => streams.write(`${redact(toJsonLine(value))}\n`);
+  const hold = holdWords();
   const head = (type: string, sessionID = "") => ({ type, timestamp: Date.now(), sessionID });
   const trace = (error: AgentError) => {
     if (log.verbose) streams.say(redact(formatError(error, { stack: true })));
@@ -89,8 +91,12 @@ export function createJsonOutput({ streams, stream, redact, log }: OutputOptions
   return {
     event(event) {
       if (event.type === "error") trace(event.error);
-      const line = projectJson(event, { deltas: stream });
-      return line && write(line);
+      let waiting: Promise<void> | undefined;
+      for (const each of hold(event)) {
+        const line = projectJson(each, { deltas: stream });
+        if (line) waiting = write(line) ?? waiting;
+      }
+      return waiting;
     },
     error(error) {
       trace(error);
@@ -102,6 +108,7 @@ export function createJsonOutput({ streams, stream, redact, log }: OutputOptions
 
 export function createTextOutput({ streams, stream, structured = false, redact, log }: OutputOptions): Output {
   const project = createTextProjection({ deltas: stream || streams.isTerminal, terminal: streams.isTerminal, structured });
+  const hold = holdWords();
   const paint = createPaint(streams.isErrorTerminal);
   /** The streams have told of it where there is anything to tell. */
   const isSilent = (error: AgentError) => error.code === "OUTPUT_CLOSED";
@@ -109,7 +116,7 @@ export function createTextOutput({ streams, stream, structured = false, redact, 
   return {
     event(event) {
       let waiting: Promise<void> | undefined;
-      for (const { to, text } of project(event)) {
+      for (const { to, text } of hold(event).flatMap(project)) {
         if (to === "answer") waiting = streams.write(redact(text)) ?? waiting;
         else if (to === "error") show(event.type === "error" ? event.error : new AgentError("INTERNAL", { reason: text }));
         else if (!log.quiet) streams.say(paint("progress", redact(text)));

@@ -51,6 +51,9 @@ describe("the prompt of the command line", () => {
   test("-- ends the options, so a prompt may start with a dash or a command's name", () => {
     expect(run(["--", "--model", "is", "broken"]).prompt).toBe("--model is broken");
     expect(run(["-q", "--", "session", "list"]).prompt).toBe("session list");
+    for (const word of ["-mopenrouter/acme/m", "-qmdemo/claude-3-opus", "-qmr"])
+      expect(parseArgs([word, "session", "list"], {})).toMatchObject({ kind: "command", name: "session", words: ["list"] });
+    expect(parseArgs(["-qm", "session", "trust"], {})).toMatchObject({ kind: "command", name: "trust" });
   });
 
   test("- joins stdin and is not a word", () => {

@@ -3,9 +3,10 @@ import { PassThrough } from "node:stream";
 import { AgentError, type AgentEvent } from "agent-runtime";
 import type { EventOf, EventType } from "agent-runtime/host";
 import { describe, expect, test } from "vitest";
+import type { LogChoice } from "../../cli/args.ts";
 import { eventSchema, makeEventsSchema } from "../../cli/events-schema.ts";
 import { toJsonLine } from "../../cli/json-line.ts";
-import { openStreams } from "../../cli/output.ts";
+import { createJsonOutput, createTextOutput, openStreams } from "../../cli/output.ts";
 import { projectJson } from "../../cli/output-json.ts";
 import { createTextProjection, type TextOptions } from "../../cli/output-text.ts";
 
@@ -140,6 +141,49 @@ describe("events as JSON", () => {
   });
 });
 
+describe("a key that is streamed in pieces", () => {
+  const KEY = "sk-or-v1-0123456789abcdef";
+  const redact = (text: string) => text.replaceAll(KEY, "[redacted]");
+  const pieces = ["The key is ", KEY.slice(0, 9), KEY.slice(9), " and 😀".slice(0, 6), "\ude00 thät's áll."];
+  const events = (type: "text" | "reasoning") => [
+    ...pieces.map((delta) => make(`${type}.delta`, { delta })),
+    make(type, { text: "The key is [redacted] and 😀 thät's áll." }),
+    make("step.finish"),
+  ];
+  const write = (create: typeof createJsonOutput, list: AgentEvent[]) => {
+    const written: string[] = [];
+    const streams = {
+      write: (text: string) => void written.push(text),
+      say: (text: string) => void written.push(text),
+      isTerminal: false,
+      isErrorTerminal: false,
+    };
+    const output = create({ streams: { ...streams, flush: async () => {} }, log: {} as LogChoice, stream: true, redact });
+    for (const event of list) void output.event(event);
+    return written;
+  };
+
+  test("is in no event", () => {
+    for (const type of ["text", "reasoning"] as const) {
+      const lines = write(createJsonOutput, events(type)).map((line) => JSON.parse(line));
+      const deltas = lines.filter((line) => line.type === `${type}_delta`).map(({ delta }) => delta);
+      expect(deltas.join("")).toBe("The key is [redacted] and 😀 thät's áll.");
+    }
+  });
+
+  test("is not in a text that is printed as it comes, nor in the progress of a tool", () => {
+    expect(write(createTextOutput, events("text")).join("")).toBe("The key is [redacted] and 😀 thät's áll.\n");
+    const progress = [...pieces, "\n"].map((output) => make("tool.progress", { output }));
+    const lines = write(createJsonOutput, progress).map((line) => JSON.parse(line));
+    expect(JSON.stringify(lines)).not.toContain("0123456789");
+  });
+
+  test("that has no end is not held back for ever", () => {
+    const long = Array.from({ length: 100 }, () => make("text.delta", { delta: "x".repeat(100) }));
+    expect(write(createJsonOutput, long).length).toBeGreaterThan(1);
+  });
+});
+
 describe("events as text", () => {
   const print = (events: AgentEvent[], options: Partial<TextOptions> = {}) => {
     const project = createTextProjection({ deltas: false, terminal: false, ...options });
@@ -160,9 +204,10 @@ describe("events as text", () => {
   });
 
   test("with deltas the answer is printed as it comes, and a void one is told of", () => {
-    const { answer, progress } = print([...step("half"), make("text.void"), ...step("whole"), make("step.finish")], { deltas: true });
+    const { answer, progress } = print([...step("half"), make("text.void"), make("retry"), ...step("whole"), make("step.finish")], { deltas: true });
     expect(answer).toBe("half\nwhole\n");
-    expect(progress).toContain("-- answer restarted --");
+    expect(progress).toMatch(/^-- answer restarted --\nretry 1/);
+    expect(print([...step("half"), make("text.void"), make("error")], { deltas: true }).progress).not.toContain("restarted");
     expect(print([make("text", { text: "no deltas" }), make("step.finish")], { deltas: true }).answer).toBe("no deltas\n");
   });
 

@@ -1,12 +1,12 @@
 import { join, resolve } from "node:path";
-import { createRedactor, createSessions, dataDirectory, hostEnvironment, loadConfig, type Sessions } from "agent-runtime/host";
+import { createRedactor, createSessions, currentDirectory, dataDirectory, hostEnvironment, loadConfig, type Sessions } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
 import type { RunHost } from "./run.ts";
 
 /** What every command gets; each takes what it needs. */
 function createCommandContext({ runtime: options }: CommandInvocation, { streams, signal }: RunHost) {
   const env = hostEnvironment();
-  const cwd = resolve(options.cwd ?? process.cwd());
+  const cwd = resolve(options.cwd ?? currentDirectory());
   const dataDir = dataDirectory(env);
   const redactor = createRedactor();
   let sessions: Sessions | undefined;

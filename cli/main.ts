@@ -75,8 +75,10 @@ function report(error: AgentError, { streams }: RunHost, argv: readonly string[]
 }
 
 /** Asked of the raw words, because they may be what is wrong. */
-const wantsJson = (argv: readonly string[]): boolean =>
-  process.env.AGENT_OUTPUT_FORMAT === "json" || /(^|\0)(--output-format[=\0]json|--json-standard[=\0]opencode)(\0|$)/.test(argv.join("\0"));
+function wantsJson(argv: readonly string[]): boolean {
+  const [, , format, standard] = /(^|\0)(?:--output-format[=\0]([^\0]*)|--json-standard[=\0]([^\0]*))(?:\0|$)/.exec(argv.join("\0")) ?? [];
+  return (format ?? (standard === "opencode" ? "json" : standard) ?? process.env.AGENT_OUTPUT_FORMAT) === "json";
+}
 
 /** A fault that nobody caught ends the run as an error of ours; a promise that nobody waits for cannot change the outcome. */
 function watchFaults(host: RunHost, argv: readonly string[]): void {

@@ -1,5 +1,14 @@
 import { fstatSync } from "node:fs";
-import { AgentError, type AgentEvent, createRuntime, type PromptOptions, type PromptRequest, type RunResult, type Runtime } from "agent-runtime";
+import {
+  AgentError,
+  type AgentEvent,
+  createRuntime,
+  type PluginCommand,
+  type PromptOptions,
+  type PromptRequest,
+  type RunResult,
+  type Runtime,
+} from "agent-runtime";
 import { NO_TOKENS, toAgentError } from "agent-runtime/host";
 import { builtins } from "../plugins/index.ts";
 import type { RunInvocation } from "./args.ts";
@@ -7,6 +16,7 @@ import { watchClosedOutput } from "./closed-output.ts";
 import { type InputItem, readInput } from "./input.ts";
 import { createLog } from "./log.ts";
 import { createJsonOutput, createTextOutput, type Output, type Streams } from "./output.ts";
+import { createCulprit, type Ending, watchStall } from "./stall.ts";
 import { openStdin, type Stdin } from "./stdin.ts";
 
 /** How long a run that was told to end may take before its result is written without it. */
@@ -134,7 +144,7 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
     const runtime = await unlessAborted(session.runtime, session.host.signal);
     if (runtime === undefined) throw session.host.signal.reason;
     const command = await findCommand(runtime, session);
-    if (command) return await command();
+    if (command) return await runCommand(command, { runtime, session });
     return await answerPrompt(item.request, { output: await makeOutput(item, session), runtime, session });
   } catch (error) {
     const failure = toAgentError(error);
@@ -146,13 +156,9 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
 }
 
 /** A prompt of bare words may be a command that a plugin brings. */
-async function findCommand(runtime: Runtime, { invocation, host }: Session): Promise<(() => Promise<number>) | undefined> {
-  const [name, ...words] = invocation.words;
-  if (name === undefined || !/^[a-z][\w-]*$/i.test(name)) return undefined;
-  const command = await runtime.command(name);
-  if (command === undefined) return undefined;
-  const write = (text: string) => void host.streams.write(runtime.redact(text));
-  return async () => (await command.run(words, { cwd: runtime.cwd, signal: host.signal, write })) ?? 0;
+async function findCommand(runtime: Runtime, { invocation }: Session): Promise<PluginCommand | undefined> {
+  const [name] = invocation.words;
+  return name !== undefined && /^[a-z][\w-]*$/i.test(name) ? runtime.command(name) : undefined;
 }
 
 interface Answering {
@@ -161,17 +167,45 @@ interface Answering {
   session: Session;
 }
 
+/** Whatever is wrong with a plugin's command, its exit code included, is told with its name. */
+async function runCommand(command: PluginCommand, answering: Omit<Answering, "output">): Promise<number> {
+  const { name } = command;
+  const code: unknown = await watchStall(
+    endingOf(answering.session),
+    () => `The command ${name}`,
+    (ending) => endCommand(command, answering, ending),
+  ).catch((error: unknown) => {
+    if (error instanceof AgentError) throw error;
+    throw new AgentError("COMMAND_FAILED", { name, reason: error instanceof Error ? error.message : String(error) }, { cause: error });
+  });
+  if (typeof code === "number" && Number.isInteger(code) && code >= 0 && code <= 255) return code;
+  throw new AgentError("COMMAND_FAILED", { name, reason: "what it returned is no exit code. Return a whole number from 0 to 255, or nothing." });
+}
+
+async function endCommand(command: PluginCommand, { runtime, session }: Omit<Answering, "output">, { signal, late }: Ending): Promise<unknown> {
+  const { host, invocation } = session;
+  const write = (text: string) => void host.streams.write(runtime.redact(text));
+  const run = async () => ({ code: (await command.run(invocation.words.slice(1), { cwd: runtime.cwd, signal, write })) ?? 0 });
+  const ended = await unlessAborted(run(), late);
+  if (ended === undefined || (signal.aborted && !host.signal.aborted)) throw signal.reason;
+  return ended.code;
+}
+
+const endingOf = ({ host, late }: Session): Ending => ({ signal: host.signal, late });
+
 async function answerPrompt(request: PromptRequest, { runtime, output, session }: Answering): Promise<number> {
-  const { signal } = session.host;
   const startedAt = performance.now();
   const { request: whole, options } = withCommandLine(request, session);
-  const run = runtime.prompt(whole, options);
-  const result = await printEvents(run, { output, session, keepsSession: request.session === undefined });
-  if (result !== undefined) return result.exitCode;
-  const failure = toAgentError(signal.reason);
-  await output.error(failure);
-  await output.result({ ...emptyResult(failure, startedAt), sessionId: session.sessionId ?? "" });
-  return failure.exit;
+  const culprit = createCulprit();
+  return watchStall(endingOf(session), culprit.describe, async ({ signal, late }) => {
+    const run = runtime.prompt(whole, { ...options, signal });
+    const result = await printEvents(run, { output, session, late, see: culprit.see, keepsSession: request.session === undefined });
+    if (result !== undefined) return result.exitCode;
+    const failure = toAgentError(signal.reason);
+    await output.error(failure);
+    await output.result({ ...emptyResult(failure, startedAt), sessionId: session.sessionId ?? "" });
+    return failure.exit;
+  });
 }
 
 /** What the request says counts more than the command line; the session is that of the first prompt. */
@@ -181,22 +215,25 @@ function withCommandLine(request: PromptRequest, { invocation, host, sessionId }
   const isFirst = sessionId === undefined && request.session === undefined;
   return {
     request: { ...invocation.request, ...(going !== undefined && { session: going }), ...request },
-    options: { signal: host.signal, deltas: invocation.stream || host.streams.isTerminal, ...(isFirst ? first : {}) },
+    options: { deltas: invocation.stream || host.streams.isTerminal, ...(isFirst ? first : {}) },
   };
 }
 
 interface Printing {
   output: Output;
   session: Session;
+  late: AbortSignal;
+  see(event: AgentEvent): void;
   /** The next prompts go on with this run's session. */
   keepsSession: boolean;
 }
 
 /** Prints the events of a run as they come; gives its result, or nothing where it did not end in time after an abort. */
-async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, keepsSession }: Printing): Promise<RunResult | undefined> {
+async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, late, see, keepsSession }: Printing): Promise<RunResult | undefined> {
   let result: RunResult | undefined;
   const print = async () => {
     for await (const event of run) {
+      see(event);
       if (event.parentId === undefined) {
         if (keepsSession && event.sessionId !== "") session.sessionId ??= event.sessionId;
         if (event.type === "session.finish") result = event.result;
@@ -205,7 +242,7 @@ async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, ke
       if (behind) await behind;
     }
   };
-  await unlessAborted(print(), session.late);
+  await unlessAborted(print(), late);
   return result;
 }
 
@@ -263,10 +300,14 @@ function isPipe(fd: number): boolean {
 }
 
 /** Ends plugins, children and stores; an aborted run does not wait for them for long. */
-async function closeRuntime({ runtime, late }: Session): Promise<void> {
-  const closing = runtime.then(
+async function closeRuntime(session: Session): Promise<void> {
+  const closing = session.runtime.then(
     (started) => started.close(),
     () => {},
   );
-  await unlessAborted(closing, late);
+  await watchStall(
+    endingOf(session),
+    () => "",
+    ({ late }) => unlessAborted(closing, late),
+  );
 }

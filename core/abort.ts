@@ -39,9 +39,9 @@ export interface TimeLimit {
 /** One signal of several and a time limit; `release` lets go of all of them. */
 export function joinSignals(signals: (AbortSignal | undefined)[], limit: TimeLimit | undefined): { signal: AbortSignal; release(): void } {
   const controller = new AbortController();
-  // Every call that runs listens to it; many at once are no leak.
-  setMaxListeners(0, controller.signal);
   const parts = signals.filter((signal) => signal !== undefined);
+  // Every prompt and every call that runs listens to one; many at once are no leak.
+  setMaxListeners(0, controller.signal, ...parts);
   const timer = limit && setTimeout(() => controller.abort(limit.error()), Math.min(limit.ms, LONGEST_TIMER_MS));
   const listeners = parts.map((part) => {
     const abort = () => controller.abort(abortError(part));

@@ -133,6 +133,13 @@ export const ERRORS = {
     message: "{provider} has no model {model}: {reason}",
     hint: "Check the id; see the provider's list of models.",
   },
+  PROVIDER_BROKEN: {
+    recovery: "fallback",
+    exit: 4,
+    name: "APIError",
+    message: "The provider {provider} fails before anything is sent: {reason}",
+    hint: "Mend the plugin that brings it, or choose another model.",
+  },
   RATE_LIMITED: {
     ...transient,
     message: "{model} is rate limited ({status}): {reason}",
@@ -219,12 +226,19 @@ export const ERRORS = {
   // storage
   STORE_DAMAGED: { ...storage, message: "{path} cannot be read: {reason}", hint: "Move the file away to start without it." },
   STORE_NEWER: { ...storage, message: "{path} was written by a newer version ({version}).", hint: "Update agent-runtime; the file is untouched." },
+  STORE_UNWRITABLE: { ...storage, message: "{path} cannot be written: {reason}", hint: "Make it writable, or name another directory with AGENT_DATA_DIR." },
   STORE_REFUSED: { ...storage, message: "{collection}/{id} cannot be kept: {reason}.", hint: "Keep less of it, or split it." },
   SESSION_BUSY: { ...storage, message: "The session {id} is in use by process {pid}.", hint: "Wait for it, or work on a copy with --fork." },
 
   // endings from outside, and our own faults
   INTERRUPTED: { recovery: "stop", exit: 130, name: "MessageAbortedError", message: "The run was interrupted.", hint: "Go on with --continue." },
   OUTPUT_CLOSED: { recovery: "stop", exit: 141, message: "Nobody takes the output any more{advice}.", hint: "" },
+  STALLED: {
+    ...failed,
+    message: "{what} waits for what cannot come: nothing is left that could end it.",
+    hint: "Mend the plugin that brings it, or run without it.",
+  },
+  COMMAND_FAILED: { ...failed, message: "The command {name} failed: {reason}", hint: "Mend the plugin that brings it." },
   HOOK_FAILED: { ...failed, message: "The hook {hook} of the plugin {plugin} failed: {reason}", hint: "Mend the plugin, or run without it." },
   INTERNAL: { ...failed, message: "Something went wrong inside: {reason}", hint: "Run again with --verbose and report what it prints." },
 } as const satisfies Record<string, ErrorRow>;

@@ -92,6 +92,35 @@ interface EventBase {
 /** Everything that can be observed: the closed union that hooks, hosts and the command line see. */
 export type AgentEvent = { [T in keyof Facts]: EventBase & { type: T } & Facts[T] }[keyof Facts];
 export type EventType = keyof Facts;
+
+const TYPES: Record<EventType, true> = {
+  "session.start": true,
+  "model.resolved": true,
+  "step.start": true,
+  "text.delta": true,
+  text: true,
+  "reasoning.delta": true,
+  reasoning: true,
+  "text.void": true,
+  "tool.start": true,
+  "tool.progress": true,
+  "tool.finish": true,
+  "step.finish": true,
+  retry: true,
+  fallback: true,
+  "permission.request": true,
+  compaction: true,
+  "loop.warning": true,
+  "plugin.error": true,
+  "config.untrusted": true,
+  "sandbox.unavailable": true,
+  "store.degraded": true,
+  "store.recovered": true,
+  error: true,
+  "session.finish": true,
+};
+export const EVENT_TYPES: readonly string[] = Object.keys(TYPES);
+
 export type EventOf<T extends EventType> = Extract<AgentEvent, { type: T }>;
 
 /** An event without what the session adds to each: `sessionId`, `at`, `parentId`. */

@@ -1,8 +1,8 @@
 import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
-import type { AgentEvent, EventType } from "./events.ts";
-import type { Entry, Message } from "./message.ts";
-import type { Effect, Tool, ToolResult } from "./tool.ts";
+import { type AgentEvent, EVENT_TYPES, type EventType } from "./events.ts";
+import { type Entry, findEntryFault, findMessageFault, type Message } from "./message.ts";
+import { type Effect, findResultFault, findToolFault, type Tool, type ToolResult } from "./tool.ts";
 
 /** Where a hook is called from. */
 export interface HookContext {
@@ -93,12 +93,17 @@ const HOOKS: readonly string[] = [
   "compact",
 ] satisfies Exclude<keyof Hooks, "on">[];
 
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null && !Array.isArray(value);
+
 /** Why these are no hooks, or undefined. A misspelt hook is a fault: a rule that is never asked protects nobody. */
 export function findHookFault(hooks: unknown): string | undefined {
-  if (typeof hooks !== "object" || hooks === null) return "its hooks are not an object.";
+  if (!isObject(hooks)) return "its hooks are not an object.";
   const { on = {}, ...others } = hooks as Hooks;
+  if (!isObject(on)) return 'its hooks "on" are not an object.';
   const unknown = Object.keys(others).find((name) => !HOOKS.includes(name));
   if (unknown !== undefined) return `there is no hook "${unknown}"; hooks are on, ${HOOKS.join(", ")}.`;
+  const unheard = Object.keys(on).find((type) => !EVENT_TYPES.includes(type));
+  if (unheard !== undefined) return `there is no event "${unheard}"; events are ${EVENT_TYPES.join(", ")}.`;
   const idle = Object.entries({ ...on, ...others }).find(([, hook]) => hook !== undefined && typeof hook !== "function");
   return idle && `the hook "${idle[0]}" is not a function.`;
 }
@@ -160,8 +165,7 @@ export function createHookRunner(
         const hook = hooks[name] as ((value: unknown, ...rest: unknown[]) => unknown) | undefined;
         if (hook === undefined) continue;
         const answer = (await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error))) ?? current;
-        if (kindOf(answer) !== kindOf(value)) fail(plugin, name, new Error(`its answer is of the type ${kindOf(answer)}, not ${kindOf(value)}.`));
-        current = answer as typeof value;
+        current = checkAnswer(answer, value, { plugin, hook: name });
       }
       return current;
     },
@@ -172,7 +176,7 @@ export function createHookRunner(
     async compact(entries, context) {
       for (const { plugin, hooks } of list) {
         const answer = await withinLimit(async () => hooks.compact?.(entries, context)).catch((error) => fail(plugin, "compact", error));
-        if (Array.isArray(answer)) return answer;
+        if (answer !== undefined && answer !== null) return checkAnswer(answer, entries, { plugin, hook: "compact" });
       }
       return undefined;
     },
@@ -197,6 +201,24 @@ function createObservers(report: Report, limits: HookLimits) {
 }
 
 const kindOf = (value: unknown): string => (Array.isArray(value) ? "list" : typeof value);
+
+/** What is wrong with one item of an answer, where that would fail later and blame nobody. */
+const ITEM_FAULTS: { [hook: string]: (item: unknown) => string | undefined } = {
+  tools: findToolFault,
+  messages: findMessageFault,
+  toolAfter: findResultFault,
+  compact: findEntryFault,
+};
+
+/** The answer, where it can take the place of the value. Throws HOOK_FAILED. */
+function checkAnswer<T>(answer: unknown, value: T, { plugin, hook }: { plugin: string; hook: string }): T {
+  if (kindOf(answer) !== kindOf(value)) fail(plugin, hook, `its answer is of the type ${kindOf(answer)}, not ${kindOf(value)}.`);
+  for (const item of [answer].flat()) {
+    const fault = ITEM_FAULTS[hook]?.(item);
+    if (fault !== undefined) fail(plugin, hook, `its answer cannot be used: ${fault}`);
+  }
+  return answer as T;
+}
 
 /** An error is a deny, and so is an answer that is no decision. */
 async function judge(plugin: string, ask: () => Promise<Decision | PermissionVerdict | undefined | void>): Promise<PermissionVerdict | undefined> {

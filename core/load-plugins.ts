@@ -1,12 +1,13 @@
 import { readFileSync, statSync } from "node:fs";
-import { isAbsolute, join, resolve } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Jiti } from "jiti";
 import type { PluginSpec } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { within } from "./hooks.ts";
 import { checkPlugin, type LazyPlugin, type Plugin } from "./plugin.ts";
-import { LOAD_LIMIT_MS, type PluginEntry } from "./registry.ts";
+import { isLazy, LOAD_LIMIT_MS, type PluginEntry } from "./registry.ts";
+import { shareRuntime } from "./share-runtime.ts";
 
 export interface PluginPlace {
   /** Directory that a relative path, and the search for an installed package, start from. */
@@ -26,12 +27,33 @@ export interface PluginPlace {
 export async function loadPlugin(spec: string, place: PluginPlace): Promise<Plugin> {
   const jiti = await createLoader(place);
   const file = isPath(spec) ? findFile(spec, place, jiti) : findPackage(spec, place, jiti);
-  const loaded = await within(place.limitMs ?? LOAD_LIMIT_MS, jiti.import<{ default?: unknown; setup?: unknown } | undefined>(file)).catch((error: unknown) => {
+  shareRuntime(await import("./index.ts"), { natively: isEsModule(file) });
+  const loaded = await within(place.limitMs ?? LOAD_LIMIT_MS, jiti.import<Exports | undefined>(file)).catch((error: unknown) => {
     // Node.js adds to a missing module the files that asked for it: ours among them, which help nobody.
     throw new AgentError("PLUGIN_BROKEN", { spec, reason: errorMessage(error).replace(/\nRequire stack:[\s\S]*/, "") }, { cause: error });
   });
-  // What CommonJS exports is the plugin itself.
-  return checkPlugin(typeof loaded?.setup === "function" ? loaded : loaded?.default, spec);
+  // CommonJS exports the plugin itself, and what a compiler makes of `export default` stands one level deeper there.
+  const places = [loaded, loaded?.default, loaded?.default?.default];
+  return checkPlugin(places.find((place) => typeof place?.setup === "function") ?? loaded?.default, spec);
+}
+
+interface Exports {
+  default?: Exports;
+  setup?: unknown;
+}
+
+/** jiti leaves those to Node; an address is what it has found in a package. */
+function isEsModule(file: string): boolean {
+  const path = file.startsWith("file:") ? fileURLToPath(file) : file;
+  return /\.mjs$/.test(path) || (/\.js$/.test(path) && findPackageType(dirname(path)) === "module");
+}
+
+function findPackageType(directory: string): unknown {
+  try {
+    return JSON.parse(readFileSync(join(directory, "package.json"), "utf8")).type;
+  } catch {
+    return directory === dirname(directory) ? undefined : findPackageType(dirname(directory));
+  }
 }
 
 const isPath = (spec: string): boolean => spec.startsWith(".") || spec.startsWith("file:") || isAbsolute(spec);
@@ -109,8 +131,9 @@ export async function collectPlugins({ given, configured, cwd, place, skipBroken
   const entries: PluginEntry[] = [];
   for (const plugin of given) {
     if (isSpec(plugin)) continue;
-    const wish = wanted.get(plugin.name);
-    wanted.delete(plugin.name);
+    const { name } = isLazy(plugin) ? plugin : checkPlugin(plugin, "given by the host");
+    const wish = wanted.get(name);
+    wanted.delete(name);
     if (wish !== undefined || !("off" in plugin && plugin.off)) entries.push({ plugin, options: wish?.options ?? {} });
   }
   for (const { name: spec, from, options } of wanted.values()) {

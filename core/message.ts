@@ -28,6 +28,21 @@ export interface Entry {
   message: Message;
 }
 
+/** Why this is no message, or undefined. */
+export function findMessageFault(message: unknown): string | undefined {
+  const { role, content } = (message ?? {}) as { role?: unknown; content?: unknown };
+  if (role === "system") return typeof content === "string" ? undefined : "the content of a system message is not a string.";
+  if (role !== "user" && role !== "assistant" && role !== "tool") return "a message has no role: system, user, assistant or tool.";
+  const isParts = Array.isArray(content) && content.every((part) => typeof part?.type === "string");
+  return isParts ? undefined : `the content of a message of the role ${role} is not a list of parts.`;
+}
+
+/** Why this is no entry, or undefined. */
+export function findEntryFault(entry: unknown): string | undefined {
+  const { id, at, message } = (entry ?? {}) as Partial<Entry>;
+  return typeof id === "string" && typeof at === "number" ? findMessageFault(message) : "an entry is not { id, at, message }.";
+}
+
 /** Tokens of one step. `input` excludes what was read from or written to the provider's cache. */
 export interface TokenCount {
   input: number;

@@ -1,7 +1,7 @@
 import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
 import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
-import { AgentError } from "./errors.ts";
+import { AgentError, errorMessage } from "./errors.ts";
 import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
@@ -127,7 +127,7 @@ function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: Ready
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
-        made ??= await (await factory())(id.model);
+        made ??= await orAborted(makeModel(factory, id), signal);
         return await askModel(made, request, { ...step, signal, model, provider });
       } catch (error) {
         step.signal.throwIfAborted();
@@ -137,6 +137,18 @@ function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: Ready
       }
     },
   };
+}
+
+/** What fails here is the plugin: nothing was sent, and to try again would not help. */
+async function makeModel(factory: ReadyProvider["factory"], id: ModelId): Promise<LanguageModel> {
+  try {
+    const made = await (await factory())(id.model);
+    if (typeof made?.doStream === "function") return made;
+  } catch (error) {
+    if (error instanceof AgentError) throw error;
+    throw new AgentError("PROVIDER_BROKEN", { provider: id.provider, reason: errorMessage(error) }, { cause: error });
+  }
+  throw new AgentError("PROVIDER_BROKEN", { provider: id.provider, reason: `what it gives for ${id.model} is no language model.` });
 }
 
 const limitOf = (model: string, ms: number | undefined): TimeLimit | undefined =>

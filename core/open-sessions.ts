@@ -9,9 +9,12 @@ export interface OpenedSession {
   release(): void;
 }
 
+/** Sessions that stay open while no prompt has them; each holds a file, a lock and its conversation. */
+const IDLE_SESSIONS = 8;
+
 /**
- * Sessions stay open between the prompts of a runtime, so that a long one is read once. One prompt at a time has a
- * session: the words of two would mix in it. Throws SESSION_BUSY and what `Sessions` throws.
+ * The last sessions stay open between the prompts of a runtime, so that a long one is read once. One prompt at a time has
+ * a session: the words of two would mix in it. Throws SESSION_BUSY and what `Sessions` throws.
  */
 export function createOpenSessions(sessions: Sessions, cwd: string): Pick<PromptEnvironment, "openSession" | "openChild"> & { close(): Promise<void> } {
   const open = new Map<string, Session>();
@@ -19,9 +22,14 @@ export function createOpenSessions(sessions: Sessions, cwd: string): Pick<Prompt
   const take = (session: Session, resumed: boolean): OpenedSession => {
     const { id } = session;
     if (busy.has(id)) throw new AgentError("SESSION_BUSY", { id, pid: process.pid });
+    open.delete(id); // To its new place: the last one.
     open.set(id, session);
     busy.add(id);
-    return { session, resumed, release: () => busy.delete(id) };
+    const release = () => {
+      busy.delete(id);
+      closeOldest(open, busy);
+    };
+    return { session, resumed, release };
   };
   const goOn = async (id: string) => take(open.get(id) ?? (await sessions.open(id)), true);
   return {
@@ -42,6 +50,14 @@ export function createOpenSessions(sessions: Sessions, cwd: string): Pick<Prompt
       open.clear();
     },
   };
+}
+
+function closeOldest(open: Map<string, Session>, busy: Set<string>): void {
+  const idle = [...open].filter(([id]) => !busy.has(id));
+  for (const [id, session] of idle.slice(0, -IDLE_SESSIONS)) {
+    open.delete(id);
+    void session.close();
+  }
 }
 
 async function newestOf(sessions: Sessions, cwd: string): Promise<string> {

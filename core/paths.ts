@@ -3,6 +3,15 @@ import { type FileHandle, open, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
 
+/** Throws OPTION_INVALID where it has been deleted. */
+export function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    throw new AgentError("OPTION_INVALID", { option: "--cwd", reason: "it is not given, and the current directory no longer exists." }, { cause: error });
+  }
+}
+
 export type Access = "read" | "write";
 
 /**

@@ -92,18 +92,37 @@ export function checkPlugin(plugin: unknown, spec: string): Plugin {
 
 /** What setup returned. A fault in it is told with the plugin's name now, not in the middle of a run. */
 export function checkContribution(contribution: unknown, spec: string): Contribution {
-  const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
-  if (typeof contribution !== "object" || contribution === null) throw refuse("setup returned no contribution; return {} where it adds nothing.");
-  const { tools = [], providers = [], commands = [], hooks = {} } = contribution as Contribution;
-  for (const [name, list] of Object.entries({ tools, providers, commands })) if (!Array.isArray(list)) throw refuse(`its ${name} are not a list.`);
-  for (const tool of tools) {
-    const fault = findToolFault(tool);
-    if (fault !== undefined) throw refuse(fault);
+  const fault = findContributionFault(contribution);
+  if (fault !== undefined) throw new AgentError("PLUGIN_BROKEN", { spec, reason: fault });
+  return contribution as Contribution;
+}
+
+const PARTS: readonly string[] = ["tools", "providers", "hooks", "commands", "dispose"] satisfies (keyof Contribution)[];
+
+/** A misspelt part is a fault, as a misspelt hook is: a rule that is never asked protects nobody. */
+function findContributionFault(contribution: unknown): string | undefined {
+  if (typeof contribution !== "object" || contribution === null || Array.isArray(contribution))
+    return "setup returned no contribution; return {} where it adds nothing.";
+  const unknown = Object.keys(contribution).find((part) => !PARTS.includes(part));
+  if (unknown !== undefined) return `setup returned "${unknown}", which is nothing known; it may return ${PARTS.join(", ")}.`;
+  const { tools = [], providers = [], commands = [], hooks = {}, dispose } = contribution as Contribution;
+  const other = Object.entries({ tools, providers, commands }).find(([, list]) => !Array.isArray(list));
+  if (other !== undefined) return `its ${other[0]} are not a list.`;
+  if (dispose !== undefined && typeof dispose !== "function") return "its dispose is not a function.";
+  const faults = [
+    ...tools.map(findToolFault),
+    ...providers.map(({ id, create }) => (typeof id === "string" && typeof create === "function" ? undefined : `the provider "${id}" has no create function.`)),
+    ...commands.map(({ name, run }) => (typeof name === "string" && typeof run === "function" ? undefined : `the command "${name}" has no run function.`)),
+    findHookFault(hooks),
+  ];
+  const named = { tool: tools.map(({ name }) => name), provider: providers.map(({ id }) => id), command: commands.map(({ name }) => name) };
+  return faults.find((fault) => fault !== undefined) ?? findRepeated(named);
+}
+
+function findRepeated(named: Record<string, string[]>): string | undefined {
+  for (const [kind, names] of Object.entries(named)) {
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    if (twice !== undefined) return `it brings the ${kind} "${twice}" twice.`;
   }
-  for (const { id, create } of providers)
-    if (typeof id !== "string" || typeof create !== "function") throw refuse(`the provider "${id}" has no create function.`);
-  for (const { name, run } of commands) if (typeof name !== "string" || typeof run !== "function") throw refuse(`the command "${name}" has no run function.`);
-  const fault = findHookFault(hooks);
-  if (fault !== undefined) throw refuse(fault);
-  return contribution;
+  return undefined;
 }

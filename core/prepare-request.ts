@@ -1,22 +1,17 @@
+import { AgentError, errorMessage } from "./errors.ts";
 import type { RequestSettings } from "./hooks.ts";
 import { outputInstruction } from "./output-schema.ts";
 import { hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
 import { toJsonSchema } from "./schema.ts";
+import type { Tool } from "./tool.ts";
 
 /** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds; hooks may change the rest. */
 export async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
   const system = await hooks.transform("system", await systemOf(run), hookContext(run));
-  const tools = await Promise.all(
-    [...run.tools.values()].map(async ({ name, description, input }) => ({
-      type: "function" as const,
-      name,
-      description,
-      inputSchema: (await toJsonSchema(input)) as any,
-    })),
-  );
+  const tools = await Promise.all([...run.tools.values()].map(describeTool));
   return async () => {
     const context = hookContext(run);
     const entries = session.entries();
@@ -34,6 +29,13 @@ export async function prepareRequest(run: PromptRun): Promise<() => Promise<Mode
       ),
     };
   };
+}
+
+async function describeTool({ name, description, input }: Tool): Promise<ModelRequest["tools"][number]> {
+  const schema = await toJsonSchema(input).catch((error: unknown) => {
+    throw new AgentError("TOOL_FAILED", { tool: name, reason: `its input cannot be given as JSON Schema: ${errorMessage(error)}` }, { cause: error });
+  });
+  return { type: "function", name, description, inputSchema: schema as any };
 }
 
 async function systemOf({ request, config, profile, environment }: PromptRun): Promise<string> {

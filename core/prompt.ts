@@ -46,6 +46,7 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
   let detach = () => {};
   try {
     signal.throwIfAborted();
+    if (typeof request.message !== "string") throw new AgentError("INPUT_INVALID", { line: 1, reason: "message must be a string." });
     opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
     sender.sessionId = opened.session.id;
     if (parent === undefined) detach = environment.notices.attach((facts) => sender.send(facts));
@@ -121,7 +122,7 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   if (request.message.trim() === "" && !request.tools?.length) throw new AgentError("INPUT_EMPTY");
   if (request.outputSchema !== undefined) await checkOutputSchema(request.outputSchema);
   const routes = request.noReply ? undefined : await openRoutes(run);
-  const files = await readAttachments(request.files ?? [], environment.cwd);
+  const files = await readAttachments(request.files ?? [], environment.cwd, run.signal);
   await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: newId("msg") });
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes === undefined) return undefined;

@@ -40,7 +40,7 @@ export interface RegistryDependencies {
 /** ms that loading and setting up one plugin may take. */
 export const LOAD_LIMIT_MS = 5_000;
 
-export const isLazy = (plugin: Plugin | LazyPlugin): plugin is LazyPlugin => "load" in plugin;
+export const isLazy = (plugin: Plugin | LazyPlugin): plugin is LazyPlugin => typeof plugin === "object" && plugin !== null && "load" in plugin;
 
 /** Sets up all plugins but the lazy ones. Throws PLUGIN_BROKEN and PLUGIN_CONFLICT. */
 export async function createRegistry(entries: PluginEntry[], dependencies: RegistryDependencies): Promise<Registry> {
@@ -133,6 +133,8 @@ class RegistryState implements Registry {
 
   #keep(plugin: Plugin, contribution: Contribution, entry: PluginEntry): void {
     const { hooks, dispose } = contribution;
+    // First: also a plugin that is refused for its names was set up.
+    if (dispose !== undefined) this.#disposers.push({ plugin: plugin.name, dispose });
     const claim = (kind: Kind, name: string) => this.#claim(kind, name, entry, plugin.replaces ?? []);
     const tools = (contribution.tools ?? []).filter(({ name }) => claim("tool", name));
     const providers = (contribution.providers ?? []).filter(({ id }) => claim("provider", id));
@@ -141,7 +143,6 @@ class RegistryState implements Registry {
     for (const provider of providers) this.#providers.set(provider.id, provider);
     for (const command of commands) this.#commands.set(command.name, command);
     if (hooks !== undefined) this.hooks.push({ plugin: plugin.name, hooks });
-    if (dispose !== undefined) this.#disposers.push({ plugin: plugin.name, dispose });
   }
 
   /** False for a name that was replaced. Throws PLUGIN_CONFLICT. */
@@ -175,8 +176,9 @@ async function loadPlugin(plugin: Plugin | LazyPlugin): Promise<unknown> {
   return isLazy(plugin) ? (await plugin.load()).default : plugin;
 }
 
-async function setUp(plugin: Plugin, { options = {} }: PluginEntry, dependencies: RegistryDependencies): Promise<Contribution> {
-  const checked = plugin.options === undefined ? { value: options } : await check(plugin.options, options);
+/** What the plugin contributes, with its options and that checked. Throws PLUGIN_BROKEN, and what the plugin throws. */
+export async function setUp(plugin: Plugin, { options = {} }: Pick<PluginEntry, "options">, dependencies: RegistryDependencies): Promise<Contribution> {
+  const checked = plugin.options === undefined ? { value: options } : await within(limitOf(dependencies), check(plugin.options, options));
   if (checked.reason !== undefined) throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: `its options are wrong: ${checked.reason}` });
   const contribution = await within(
     limitOf(dependencies),

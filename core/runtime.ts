@@ -1,12 +1,14 @@
-import { mkdir, realpath, writeFile } from "node:fs/promises";
+import * as nodeFs from "node:fs";
+import { realpath, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { joinSignals } from "./abort.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadedConfig, loadConfig } from "./config.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
-import { AgentError } from "./errors.ts";
+import { AgentError, errorMessage } from "./errors.ts";
 import type { AgentEvent, ModelSource, RunResult } from "./events.ts";
 import { createExec } from "./exec.ts";
+import { makeDirectories } from "./generation.ts";
 import { createHookRunner, type PermissionRequest } from "./hooks.ts";
 import { createGuardedFetch } from "./http.ts";
 import { newId } from "./id.ts";
@@ -16,7 +18,7 @@ import { type Log, silentLog } from "./log.ts";
 import { createNotices, type Notices } from "./notices.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
-import { createPaths } from "./paths.ts";
+import { createPaths, currentDirectory } from "./paths.ts";
 import type { LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
 import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
@@ -140,7 +142,9 @@ export interface Runtime {
 /** Reads the configuration, sets up the plugins and wires everything. Sends nothing. Throws what makes a run impossible. */
 export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
   const env = options.env ?? hostEnvironment();
-  const cwd = await realpath(options.cwd ?? process.cwd());
+  const cwd = await realpath(options.cwd ?? currentDirectory()).catch((error: unknown) => {
+    throw new AgentError("OPTION_INVALID", { option: "cwd", reason: errorMessage(error) }, { cause: error });
+  });
   const dataDir = options.dataDir ?? dataDirectory(env);
   const log = options.log ?? silentLog;
   const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
@@ -159,13 +163,24 @@ interface Ground {
 }
 
 async function assemble(ground: Ground): Promise<Runtime> {
-  const { options, env, cwd, dataDir, loaded, log } = ground;
+  const { loaded } = ground;
   const notices = createNotices(loaded.untrusted === undefined ? [] : [{ type: "config.untrusted", ...loaded.untrusted }]);
   const redactor = createRedactor(loaded.secrets);
   const fetch = createGuardedFetch();
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
   const registry = await setUpPlugins(ground, { fetch, report });
-  const hooks = createHookRunner(registry.hooks, report);
+  try {
+    return await wire(ground, { notices, redactor, fetch, registry, hooks: createHookRunner(registry.hooks, report) });
+  } catch (error) {
+    await registry.dispose();
+    throw error;
+  }
+}
+
+type Parts = Pick<PromptEnvironment, "notices" | "redactor" | "fetch" | "registry" | "hooks">;
+
+/** What is set up ends with the runtime, and also when there will be none. */
+async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notices, redactor, fetch, registry, hooks }: Parts): Promise<Runtime> {
   const config = await hooks.transform("config", loaded.config);
   const spillDir = join(dataDir, "tool-output");
   const { exec, close: closeExec } = createExec({ env });
@@ -186,7 +201,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
     redactor,
     log,
     notices,
-    systemPrompt: systemPrompts(ground, config, fetch),
+    systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
     ...createSpill(spillDir, redactor),
     ...open,
     resting: new Map(),
@@ -234,13 +249,14 @@ function createFace(environment: PromptEnvironment, { sessions, closeAll }: Face
     command: (name) => registry.command(name),
     redact: redactor.redact,
     prompt(request, promptOptions = {}) {
-      const run = startPrompt(typeof request === "string" ? { message: request } : request, {
+      const run = startPrompt(typeof request === "string" ? { message: request } : { ...request }, {
         ...promptOptions,
         environment,
         closing: closing.signal,
       });
+      const forget = () => running.delete(run.result);
       running.add(run.result);
-      run.result.finally(() => running.delete(run.result));
+      run.result.then(forget, forget);
       return run;
     },
     close() {
@@ -288,14 +304,18 @@ function pluginContexts(
     log,
     async dataDir() {
       const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      makeDirectories(nodeFs, directory);
       return directory;
     },
   });
 }
 
 /** Instruction files are read once for each base text. */
-function systemPrompts({ cwd, env, log }: Ground, config: Readonly<Config>, fetch: PluginContext["fetch"]): PromptEnvironment["systemPrompt"] {
+function systemPrompts(
+  { cwd, env, log }: Pick<Ground, "cwd" | "env" | "log">,
+  config: Readonly<Config>,
+  fetch: PluginContext["fetch"],
+): PromptEnvironment["systemPrompt"] {
   const made = new Map<string | undefined, Promise<string>>();
   return (base) => {
     const known =
@@ -308,13 +328,15 @@ function systemPrompts({ cwd, env, log }: Ground, config: Readonly<Config>, fetc
 
 /** Texts that are too long for the context, each in a file of its own that only its owner can read. */
 function createSpill(spillDir: string, redactor: Redactor): Pick<PromptEnvironment, "spill" | "spillPath"> {
-  const made = new Map<string, Promise<unknown>>();
+  const made = new Set<string>();
   const spillPath = async (sessionId: string) => {
     const directory = join(spillDir, sessionId);
-    // Where nothing can be made, nothing can be written either: whoever writes finds out and goes on without.
-    const ready = made.get(sessionId) ?? mkdir(directory, { recursive: true, mode: 0o700 }).catch(() => {});
-    made.set(sessionId, ready);
-    await ready;
+    try {
+      if (!made.has(sessionId)) makeDirectories(nodeFs, directory);
+    } catch {
+      // Where nothing can be made, nothing can be written either: whoever writes finds out and goes on without.
+    }
+    made.add(sessionId);
     return join(directory, `${newId("call")}.txt`);
   };
   return {

@@ -38,13 +38,20 @@ export async function toJsonSchema(schema: StandardSchema | JsonSchema): Promise
 }
 
 async function makeJsonSchema(schema: StandardSchema): Promise<JsonSchema> {
-  if (schema["~standard"].vendor === "zod") {
-    return toJSONSchema(schema as never, { io: "input", target: "draft-7", unrepresentable: "any" }) as JsonSchema;
-  }
-  const { jsonSchema } = schema["~standard"];
-  if (jsonSchema === undefined)
-    throw new TypeError(`A schema of "${schema["~standard"].vendor}" cannot be given as JSON Schema; use zod or write JSON Schema.`);
-  return jsonSchema.input({ target: "draft-07" });
+  const fault = findSchemaFault(schema);
+  if (fault !== undefined) throw new TypeError(fault);
+  if (isZod(schema)) return toJSONSchema(schema as never, { io: "input", target: "draft-7", unrepresentable: "any" }) as JsonSchema;
+  return schema["~standard"].jsonSchema?.input({ target: "draft-07" }) ?? {};
+}
+
+/** Zod 3 has the same vendor, and no way to JSON Schema. */
+const isZod = (schema: StandardSchema): boolean => schema["~standard"].vendor === "zod" && "_zod" in schema;
+
+/** Why no JSON Schema can be made of this, or undefined. Makes none, so it costs nothing at the start. */
+export function findSchemaFault(schema: StandardSchema | JsonSchema): string | undefined {
+  if (!isStandardSchema(schema) || isZod(schema) || schema["~standard"].jsonSchema !== undefined) return undefined;
+  const { vendor } = schema["~standard"];
+  return `a schema of "${vendor}"${vendor === "zod" ? " 3" : ""} cannot be given as JSON Schema; use the z of agent-runtime, zod 4, or write JSON Schema.`;
 }
 
 /**

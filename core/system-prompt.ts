@@ -26,17 +26,16 @@ export interface SystemPromptDependencies {
   instructions: string[];
   /** Replaces the base text. */
   base?: string | undefined;
-  append?: string | undefined;
   fetch: GuardedFetch;
   log: Log;
 }
 
-/** Base text, workspace, instruction files of the user and of the workspace, then what is appended. */
+/** Base text, workspace, then the instruction files of the user and of the workspace. */
 export async function buildSystemPrompt(dependencies: SystemPromptDependencies): Promise<string> {
-  const { cwd, base = BASE, append } = dependencies;
+  const { cwd, base = BASE } = dependencies;
   const workspace = `Workspace: ${cwd}\nPlatform: ${process.platform}`;
   const files = await readInstructions(dependencies);
-  return [base, workspace, ...files, append].filter((text) => text !== undefined && text !== "").join("\n\n");
+  return [base, workspace, ...files].filter((text) => text !== "").join("\n\n");
 }
 
 /** Bytes of one instruction file that are used. */
@@ -79,7 +78,7 @@ function directoriesBetween(root: string, cwd: string): string[] {
 async function readNamed(place: string, dependencies: SystemPromptDependencies): Promise<string[]> {
   const { cwd, fetch, log } = dependencies;
   try {
-    if (/^https?:/.test(place)) return [present(place, await (await fetch(place, { timeoutMs: URL_LIMIT_MS, maxBytes: INSTRUCTION_BYTES })).text())];
+    if (/^https?:/.test(place)) return [present(place, await fetchText(place, fetch))];
     const pattern = place.startsWith("~/") ? join(homedir(), place.slice(2)) : place;
     const files = /[*?[{]/.test(pattern)
       ? await (await import("tinyglobby")).glob(pattern, { cwd, absolute: true, followSymbolicLinks: false })
@@ -92,6 +91,12 @@ async function readNamed(place: string, dependencies: SystemPromptDependencies):
     log.warn(`The instructions ${place} cannot be read: ${errorMessage(error)}`);
     return [];
   }
+}
+
+async function fetchText(url: string, fetch: GuardedFetch): Promise<string> {
+  const response = await fetch(url, { timeoutMs: URL_LIMIT_MS, maxBytes: INSTRUCTION_BYTES });
+  if (!response.ok) throw new Error(`the server answers ${response.status}.`);
+  return response.text();
 }
 
 const present = (name: string, text: string): string => `Instructions from: ${name}\n${text.trim()}`;

@@ -4,7 +4,7 @@ import type { Emit, ToolState } from "./events.ts";
 import type { PermissionRequest, PermissionVerdict, ToolCall } from "./hooks.ts";
 import type { FilePart, Message, ToolResultPart } from "./message.ts";
 import type { Checked } from "./schema.ts";
-import type { Attachment, Tool, ToolContext, ToolOutput, ToolResult } from "./tool.ts";
+import { type Attachment, findResultFault, type Tool, type ToolContext, type ToolOutput, type ToolResult } from "./tool.ts";
 import { type AskedCall, parseInput } from "./turn.ts";
 
 /** What answering a call needs; a nested call gets the same, one level deeper. */
@@ -103,7 +103,7 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   const judged = { ...call, input: checked.value };
   await authorise(tool, judged, dependencies);
   dependencies.signal.throwIfAborted();
-  const result = toResult(await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged), tool);
+  const result = await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged);
   // Redacted first: a cut through the middle of a secret would hide it.
   const output = dependencies.redact(result.output);
   return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
@@ -124,7 +124,9 @@ function readInput({ tool, input }: AskedCall): unknown {
 }
 
 async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: CallDependencies): Promise<void> {
-  const patterns = tool.patterns?.(call.input, { cwd }) ?? ["*"];
+  const patterns: unknown = tool.patterns === undefined ? ["*"] : tool.patterns(call.input, { cwd });
+  // Anything else matches no rule, and so would pass those that deny.
+  if (!isTexts(patterns)) throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "its patterns are not a list of strings." });
   const verdict = await permit({
     tool: tool.name,
     permission: tool.permission ?? tool.name,
@@ -136,10 +138,13 @@ async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: CallDepend
   if (verdict.decision !== "allow") throw new AgentError("PERMISSION_DENIED", { reason: verdict.reason ?? `${tool.name} is not allowed here.` });
 }
 
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every((text) => typeof text === "string");
+
 function toResult(output: ToolOutput, tool: Tool): ToolResult {
   if (typeof output === "string") return { output };
-  if (typeof output?.output === "string" && Array.isArray(output.attachments ?? [])) return output;
-  throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "it returned neither a string nor { output }." });
+  const fault = findResultFault(output);
+  if (fault !== undefined) throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: fault });
+  return output;
 }
 
 const describeFailure = (error: unknown): string => (error instanceof AgentError ? error.text : errorMessage(error));

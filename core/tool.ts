@@ -2,7 +2,7 @@ import type { Exec } from "./exec.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import type { Paths } from "./paths.ts";
-import type { StandardSchema } from "./schema.ts";
+import { findSchemaFault, type StandardSchema } from "./schema.ts";
 
 /** What a tool can do to the world; permissions and `--read-only` judge by it. */
 export type Effect = "read" | "write" | "run" | "net";
@@ -116,6 +116,16 @@ export interface ToolDefinition<S extends StandardSchema> extends Omit<Tool, "in
 
 export type OutputOf<S extends StandardSchema> = NonNullable<S["~standard"]["types"]>["output"];
 
+/** Why a run, or a `toolAfter` hook, cannot have returned this, or undefined. */
+export function findResultFault(result: unknown): string | undefined {
+  const { output, title = "", metadata = {}, attachments = [] } = (result ?? {}) as Partial<ToolResult>;
+  if (typeof output !== "string") return "it returned neither a string nor { output }.";
+  if (typeof title !== "string") return "the title that it returned is not a string.";
+  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) return "the metadata that it returned is not an object.";
+  const isAttached = Array.isArray(attachments) && attachments.every((file) => typeof file?.mediaType === "string" && typeof file.data === "string");
+  return isAttached ? undefined : "the attachments that it returned are not a list of { mediaType, data }.";
+}
+
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 const EFFECTS: readonly string[] = ["read", "write", "run", "net"] satisfies Effect[];
 
@@ -126,7 +136,9 @@ export function findToolFault(tool: unknown): string | undefined {
   if (typeof description !== "string") return `the tool "${name}" has no description.`;
   if (typeof input !== "object" || input === null) return `the tool "${name}" has no schema of its input.`;
   if (effect === undefined || !EFFECTS.includes(effect)) return `the tool "${name}" has no effect: read, write, run or net.`;
-  return typeof run === "function" ? undefined : `the tool "${name}" has no run function.`;
+  if (typeof run !== "function") return `the tool "${name}" has no run function.`;
+  const fault = findSchemaFault(input);
+  return fault && `the input of the tool "${name}": ${fault}`;
 }
 
 /**

@@ -88,6 +88,6 @@ function describeEnding(ending: Ending, timeoutMs: number): string[] {
 export default definePlugin({
   name: "bash",
   /** `env`: names, or `PREFIX_*`, that commands get beside the allow-listed environment. */
-  options: z.object({ env: z.array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*\*?$/, "Write a variable's NAME or PREFIX_*.")).optional() }),
+  options: z.strictObject({ env: z.array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*\*?$/, "Write a variable's NAME or PREFIX_*.")).optional() }),
   setup: ({ options }) => ({ tools: [createBash(options.env ?? [])] }),
 });

@@ -69,4 +69,4 @@ function describeParts(parts: Part[]): ToolResult {
 }
 
 /** Several calls in one: the same permissions, hooks and events as if the model had made each by itself. */
-export default definePlugin({ name: "batch", setup: () => ({ tools: [batch] }) });
+export default definePlugin({ name: "batch", options: z.strictObject({}), setup: () => ({ tools: [batch] }) });

@@ -1,4 +1,4 @@
-import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider } from "agent-runtime";
+import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider, z } from "agent-runtime";
 import { createEcho } from "./echo.ts";
 import { createScript } from "./script.ts";
 import { createTour } from "./tour.ts";
@@ -17,6 +17,7 @@ const DEFAULT_DELAY_MS = 15;
 /** Models that need no key and no network. */
 export default definePlugin({
   name: "demo",
+  options: z.strictObject({}),
   setup: ({ cwd }) => ({
     providers: [
       provider({

@@ -1,4 +1,4 @@
-import { definePlugin } from "agent-runtime";
+import { definePlugin, z } from "agent-runtime";
 import { editTool } from "./edit.ts";
 import { globTool } from "./glob.ts";
 import { grepTool } from "./grep.ts";
@@ -10,6 +10,7 @@ import { writeTool } from "./write.ts";
 /** The file tools. `read`, `write` and `edit` share a record of which version of a file each session has seen. */
 export default definePlugin({
   name: "files",
+  options: z.strictObject({}),
   setup: () => {
     const record = createReadRecord();
     return { tools: [readTool(record), writeTool(record), editTool(record), listTool, globTool, grepTool] };

@@ -9,6 +9,7 @@ import {
   provider,
   withExactToolCalls,
   withMergedDeltas,
+  z,
 } from "agent-runtime";
 import { fromPackage } from "./from-package.ts";
 import { PRESETS, type Preset } from "./presets.ts";
@@ -130,6 +131,7 @@ const isEndpoint = ({ npm, api, options, models }: Configured): boolean => [npm,
 
 export default definePlugin({
   name: "openai-compatible",
+  options: z.strictObject({}),
   setup({ config, cwd }) {
     const configured = config.provider ?? {};
     const named = Object.keys(configured).filter((id) => !OTHERS.has(id) && isEndpoint(configured[id]!));

@@ -1,4 +1,4 @@
-import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider, withExactToolCalls, withLimits, withMergedDeltas } from "agent-runtime";
+import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider, withExactToolCalls, withLimits, withMergedDeltas, z } from "agent-runtime";
 import { keepRecent } from "./window.ts";
 
 const BASE_URL = "https://openrouter.ai/api/v1";
@@ -153,4 +153,4 @@ const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["descr
   return place === 0 && Array.isArray(details) && details.length > 0 ? { openrouter: { reasoning_details: details } } : undefined;
 };
 
-export default definePlugin({ name: "openrouter", setup: () => ({ providers: [openrouter] }) });
+export default definePlugin({ name: "openrouter", options: z.strictObject({}), setup: () => ({ providers: [openrouter] }) });

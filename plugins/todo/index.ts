@@ -43,4 +43,4 @@ function describeTodos(todos: Todo[]) {
 }
 
 /** A list of what is to be done that lives with the session. */
-export default definePlugin({ name: "todo", setup: () => ({ tools: [writeTodos, readTodos] }) });
+export default definePlugin({ name: "todo", options: z.strictObject({}), setup: () => ({ tools: [writeTodos, readTodos] }) });

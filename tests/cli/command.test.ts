@@ -1,4 +1,4 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -59,6 +59,27 @@ describe.skipIf(!isBuilt)("the command", () => {
     expect(run.stderr).toContain("error: unknown option '--modle'\nDid you mean --model?");
     const json = await runCommand({ args: [...JSON_OUT, "--modle", "x", "-p", "hi"] });
     expect(json.events).toMatchObject([{ type: "error", error: { code: "OPTION_UNKNOWN" } }]);
+  });
+
+  test("takes the format of the command line for its errors, whatever the environment says", async () => {
+    const env = { AGENT_OUTPUT_FORMAT: "json" };
+    expect((await runCommand({ args: ["--output-format", "text", "--bogus"], env })).stdout).toBe("");
+    expect((await runCommand({ args: ["--bogus"], env })).events).toMatchObject([{ type: "error" }]);
+  });
+
+  test("says so where the current directory is gone, and does what needs none", async () => {
+    const gone = (...args: string[]) =>
+      spawnSync("sh", ["-c", 'mkdir "$1/gone" && cd "$1/gone" && rmdir "$1/gone" && shift && exec "$@"', "sh", home, process.execPath, LAUNCHER, ...args], {
+        encoding: "utf8",
+        env: { PATH: process.env.PATH, HOME: home },
+      });
+    const home = makeHome();
+    for (const args of [["hi"], ["session", "list"]]) {
+      const run = gone(...args);
+      expect([run.status, run.stderr]).toEqual([2, expect.stringContaining("the current directory no longer exists")]);
+    }
+    expect(gone("--version").status).toBe(0);
+    expect(gone("-m", "demo/echo", "--cwd", home, "hi").stdout).toBe("hi\n");
   });
 
   test("without a prompt sends nothing and ends with 2", async () => {

@@ -124,6 +124,7 @@ describe.skipIf(!isBuilt)("a plugin that is no plugin", { concurrent: true }, ()
     ["a tool without a schema", `${IMPORT}export default ${pluginText("p", '{ tools: [{ name: "x", description: "d" }] }')};`, /the tool "x" has no schema/],
     ["a tool with a wrong name", `${IMPORT}export default ${pluginText("p", '{ tools: [{ name: "x y" }] }')};`, /"x y" is not a tool name/],
     ["a hook that does not exist", hooked("permision: () => 'deny'"), /no hook "permision"/],
+    ["a part that does not exist", `${IMPORT}export default ${pluginText("p", "{ permission: () => 'deny' }")};`, /setup returned "permission"/],
     ["process.exit at its import", "process.exit(0);", /called process\.exit/],
     ["process.exit in its setup", `${IMPORT}export default ${pluginText("p", "process.exit(0)")};`, /called process\.exit/],
   ];
@@ -185,6 +186,74 @@ describe.skipIf(!isBuilt)("names", { concurrent: true }, () => {
     const home = makeHomeWith({ ".config/agent/plugin/p.ts": `${IMPORT}export default ${pluginText("p", command)};` });
     const run = await runCommand({ home, args: ["greet", "a", "b"] });
     expect([run.code, run.stdout, run.requests.length]).toEqual([4, "a+b", 0]);
+  });
+});
+
+describe.skipIf(!isBuilt)("a command of a plugin", { concurrent: true }, () => {
+  const runOwn = (body: string) =>
+    runCommand({
+      home: makeHomeWith({
+        ".config/agent/plugin/p.mjs": `${IMPORT}export default { name: "p", setup: () => ({ commands: [{ name: "mine", description: "d", run: ${body} }] }) };`,
+      }),
+      args: ["mine"],
+    });
+
+  test.each(["() => 256", "() => -1", "() => 1.5", "() => NaN", '() => "failed"', "() => false"])("whose exit code is none is named: %s", async (body) => {
+    const { code, stderr } = await runOwn(body);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("error: The command mine failed: what it returned is no exit code.")]);
+  });
+
+  test("that throws is named, and an error of the table stays what it is", async () => {
+    expect(await runOwn('() => { throw new Error("oops"); }')).toMatchObject({ code: 1, stderr: expect.stringContaining("The command mine failed: oops") });
+    expect(await runOwn('() => { throw new AgentError("KEY_MISSING", { provider: "x", variable: "X" }); }')).toMatchObject({
+      code: 5,
+      stderr: expect.stringContaining("No key is set for x."),
+    });
+  });
+});
+
+describe.skipIf(!isBuilt)("a plugin that waits for what cannot come", { concurrent: true }, () => {
+  const never = "new Promise(() => {})";
+  const model = (create: string) => `import { provider, textModel } from "agent-runtime";
+    export default { name: "p", setup: () => ({ providers: [provider({ id: "mine", keyless: true, create: ${create} })] }) };`;
+
+  test("in a tool ends that prompt with its name, and the next one is answered", async () => {
+    const requests = [
+      { message: "-", tools: [{ name: "hello", params: { name: "Ada" } }], noReply: true },
+      { message: "hi", model: "demo/echo" },
+    ];
+    const run = await runCommand({
+      home: makeHomeWith({ "work/p.ts": `${IMPORT}export default ${pluginText("p", `{ tools: [${toolText("hello", `() => ${never}`)}] }`)};` }),
+      stdin: requests.map((request) => JSON.stringify(request)).join("\n"),
+      args: ["--plugin", "./p.ts"],
+    });
+    expect([run.code, ofType(run, "result").map(({ status, text }) => [status, text])]).toEqual([
+      1,
+      [
+        ["error", ""],
+        ["success", "hi"],
+      ],
+    ]);
+    expect(errorOf(run)).toMatchObject({ code: "STALLED", message: "The tool hello waits for what cannot come: nothing is left that could end it." });
+  });
+
+  test.each([
+    ["its provider is made", `() => ${never}`],
+    ["its model is made", `() => () => ${never}`],
+    ["its model answers", `() => () => textModel(async function* () { yield "a"; await ${never}; })`],
+  ])("while %s ends the prompt with the name of the model", async (_, create) => {
+    const run = await runCommand({
+      home: makeHomeWith({ "work/p.ts": model(create) }),
+      args: ["--plugin", "./p.ts", "-m", "mine/x", "-p", "hi", "--output-format", "json"],
+    });
+    expect([run.code, errorOf(run).code, ofType(run, "result").length, resultOf(run).status]).toEqual([1, "STALLED", 1, "error"]);
+    expect(errorOf(run).message).toMatch(/^The model mine\/x waits/);
+  });
+
+  test("in a command ends it with its name", async () => {
+    const command = `export default { name: "p", setup: () => ({ commands: [{ name: "mine", description: "d", run: () => ${never} }] }) };`;
+    const run = await runCommand({ home: makeHomeWith({ "work/p.mjs": command }), args: ["--plugin", "./p.mjs", "mine"] });
+    expect([run.code, run.stderr]).toEqual([1, expect.stringContaining("The command mine waits for what cannot come")]);
   });
 });
 

@@ -80,6 +80,22 @@ describe("transforms", () => {
     });
   });
 
+  test.each<[keyof Hooks & ("tools" | "messages" | "toolAfter"), unknown, string]>([
+    ["tools", [{ name: "x" }], 'the tool "x" has no description.'],
+    ["tools", [null], '"undefined" is not a tool name'],
+    ["messages", [{}], "a message has no role: system, user, assistant or tool."],
+    ["messages", [{ role: "user", content: "text" }], "the content of a message of the role user is not a list of parts."],
+    ["messages", [{ role: "system", content: [] }], "the content of a system message is not a string."],
+    ["toolAfter", { output: "x", attachments: [null] }, "the attachments that it returned are not a list of { mediaType, data }."],
+  ])("that answer %s with %j are at fault, not who uses it", async (hook, answer, reason) => {
+    const { hooks } = runner({ bad: { [hook]: () => answer } });
+    const said = hooks.transform(hook, Array.isArray(answer) ? [] : { output: "" }, context);
+    await expect(said).rejects.toMatchObject({
+      code: "HOOK_FAILED",
+      message: expect.stringContaining(`The hook ${hook} of the plugin bad failed: its answer cannot be used: ${reason}`),
+    });
+  });
+
   test("that hang fail after their limit", async () => {
     const { hooks } = runner({ stuck: { request: () => never } });
     await expect(hooks.transform("request", {}, context)).rejects.toThrow("stuck failed: it took longer than 0.02 s.");
@@ -138,6 +154,17 @@ test("the first plugin that compacts is the one that counts", async () => {
       },
     }).hooks.compact([], context),
   ).rejects.toMatchObject({ code: "HOOK_FAILED" });
+});
+
+test.each<[unknown, string]>([
+  [7, "its answer is of the type number, not list."],
+  [[{}], "its answer cannot be used: an entry is not { id, at, message }."],
+  [[{ id: "msg_1", at: 0, message: {} }], "its answer cannot be used: a message has no role: system, user, assistant or tool."],
+])("a plugin that compacts to %j is at fault", async (answer, reason) => {
+  await expect(runner({ bad: { compact: () => answer as never } }).hooks.compact([], context)).rejects.toMatchObject({
+    code: "HOOK_FAILED",
+    message: `The hook compact of the plugin bad failed: ${reason}`,
+  });
 });
 
 test("a time limit leaves no rejection behind when the promise fails after it", async () => {

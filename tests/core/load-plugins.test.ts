@@ -53,9 +53,27 @@ describe("a plugin is found", () => {
     expect((await load(pathToFileURL(join(root, "plain.mjs")).href)).name).toBe("plain");
   });
 
-  test("with the very same agent-runtime, wherever it lives", async () => {
-    const { load } = world({ "plain.mjs": JAVASCRIPT });
-    const plugin = await load("./plain.mjs");
+  test.each([
+    "plain.mjs",
+    "plain.js",
+    "plain.ts",
+    "module/plain.js",
+    "plain.cjs",
+    "module/near.cjs",
+  ])("with the very same agent-runtime in %s, though another copy lies beside it", async (file) => {
+    const another = "export class AgentError extends Error {}; export const definePlugin = (plugin) => plugin;";
+    const commonJs = JAVASCRIPT.replace("import {", "const {")
+      .replace("} from", "} = require(")
+      .replace('";', '");')
+      .replace("export default", "module.exports =");
+    const { load } = world({
+      "node_modules/agent-runtime/package.json": JSON.stringify({ name: "agent-runtime", exports: { import: "./index.mjs", require: "./index.cjs" } }),
+      "node_modules/agent-runtime/index.mjs": another,
+      "node_modules/agent-runtime/index.cjs": "exports.AgentError = class AgentError extends Error {}; exports.definePlugin = (plugin) => plugin;",
+      "module/package.json": '{ "type": "module" }',
+      [file]: file.endsWith(".cjs") ? commonJs : JAVASCRIPT,
+    });
+    const plugin = await load(`./${file}`);
     expect(() => plugin.setup({} as never)).toThrow(AgentError);
   });
 
@@ -78,6 +96,16 @@ describe("a plugin is found", () => {
     });
     expect((await load("./a/index.ts")).name).toBe("near");
   });
+});
+
+test("a plugin that a compiler has made CommonJS of is loaded, with `export default` as it compiles it or without", async () => {
+  const made = '{ name: "compiled", setup: () => ({}) }';
+  const { load } = world({
+    "marked.cjs": `Object.defineProperty(exports, "__esModule", { value: true }); exports.default = ${made};`,
+    "plain.cjs": `exports.default = ${made};`,
+    "whole.cjs": `module.exports = ${made};`,
+  });
+  for (const spec of ["./marked.cjs", "./plain.cjs", "./whole.cjs"]) expect((await load(spec)).name).toBe("compiled");
 });
 
 describe("a plugin is refused", () => {
@@ -148,6 +176,14 @@ describe("the plugins that take part", () => {
       ["plain", {}],
       ["typed", {}],
     ]);
+  });
+
+  test.each([null, undefined, 7, {}])("are plugins: %j of the host is refused", async (given) => {
+    const { place } = world({});
+    await expect(collect(place, [given as never])).rejects.toMatchObject({
+      code: "PLUGIN_BROKEN",
+      message: expect.stringContaining("plugin given by the host"),
+    });
   });
 
   test("stop the start when one is broken, or go on without it where that is wanted", async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import * as zod3 from "zod/v3";
 import { type Contribution, definePlugin, type LazyPlugin, type Plugin } from "../../core/plugin.ts";
 import { provider } from "../../core/provider.ts";
 import { createRegistry, type PluginEntry } from "../../core/registry.ts";
@@ -142,6 +143,33 @@ describe("a plugin that is broken", () => {
     expect(await reasonOf({ name: "p", load: async () => ({ default: (() => {}) as never }) })).toContain("its default export is a function");
   });
 
+  test.each<[string, unknown, string]>([
+    ["a part that does not exist", { tool: [] }, 'setup returned "tool", which is nothing known; it may return tools, providers, hooks, commands, dispose.'],
+    ["a hook beside its place", { permission: () => "deny" }, 'setup returned "permission", which is nothing known'],
+    ["a list", [], "setup returned no contribution"],
+    ["an end that is no function", { dispose: 5 }, "its dispose is not a function."],
+    ["a list of hooks", { hooks: [] }, "its hooks are not an object."],
+    ["a list of observers", { hooks: { on: [] } }, 'its hooks "on" are not an object.'],
+    ["an event that does not exist", { hooks: { on: { "tool.finnish": () => {} } } }, 'there is no event "tool.finnish"; events are session.start, '],
+    ["two tools of one name", { tools: [makeTool("read"), makeTool("read")] }, 'it brings the tool "read" twice.'],
+    ["two commands of one name", { commands: ["c", "c"].map((name) => ({ name, description: "", run: () => 0 })) }, 'it brings the command "c" twice.'],
+  ])("by contributing %s says so", async (_, contribution, reason) => {
+    expect(await reasonOf(plugin("p", contribution as Contribution))).toContain(`PLUGIN_BROKEN: The plugin p cannot be loaded: ${reason}`);
+  });
+
+  test("by a schema that no model can be told is named with its tool, and left out where that is wanted", async () => {
+    const mute = { "~standard": { version: 1, vendor: "mute", validate: (value: unknown) => ({ value }) } };
+    for (const [input, vendor] of [
+      [mute, '"mute"'],
+      [zod3.z.object({ a: zod3.z.string() }), '"zod" 3'],
+    ] as const) {
+      const broken = plugin("p", { tools: [{ ...makeTool("read"), input: input as never }] });
+      const reason = `The plugin p cannot be loaded: the input of the tool "read": a schema of ${vendor} cannot be given as JSON Schema; use the z of agent-runtime, zod 4, or write JSON Schema.`;
+      expect(await reasonOf(broken)).toBe(`PLUGIN_BROKEN: ${reason}`);
+      expect((await registryOf([{ plugin: broken, skipWhenBroken: true }])).faults).toEqual([`p: ${reason}`]);
+    }
+  });
+
   test("by wrong options says which", async () => {
     expect(await reasonOf(definePlugin({ name: "p", options: z.object({ port: z.number() }), setup: () => ({}) }))).toMatch(/its options are wrong: port: /);
   });
@@ -150,6 +178,8 @@ describe("a plugin that is broken", () => {
     const never = new Promise<never>(() => {});
     expect(await reasonOf(plugin("p", {}, { setup: () => never }), 20)).toContain("it took longer than 0.02 s.");
     expect(await reasonOf({ name: "p", load: () => never }, 20)).toContain("it took longer than 0.02 s.");
+    const options = z.object({}).refine(() => never);
+    expect(await reasonOf(definePlugin({ name: "p", options, setup: () => ({}) }), 20)).toContain("it took longer than 0.02 s.");
   });
 
   test("is reported and left out where that is wanted, but a conflict still stops the start", async () => {

@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LanguageModelV3StreamPart } from "@ai-sdk/provider";
@@ -9,6 +10,7 @@ import type { AgentEvent, EventOf, EventType } from "../../core/events.ts";
 import type { Hooks } from "../../core/hooks.ts";
 import { type Contribution, definePlugin, type LazyPlugin, type Plugin } from "../../core/plugin.ts";
 import { provider } from "../../core/provider.ts";
+import { createRuntime } from "../../core/runtime.ts";
 import { type BootedAgent, type BootOptions, boot, call, calls, fail, type PromptReport, type ScriptedTurn, say } from "../../core/testing/index.ts";
 import { type Tool, tool } from "../../core/tool.ts";
 
@@ -195,6 +197,18 @@ describe("an answer that is none", () => {
     expect(result).toMatchObject({ status: "limit", exitCode: 3, text: "half an ans", error: { code: "ANSWER_CUT" } });
   });
 
+  test("because a limit cut it while it thought leaves a conversation that can go on", async () => {
+    const { agent, result } = await one([{ reasoning: "let me think", finish: "length" }, say("Again.")]);
+    expect(result.exitCode).toBe(3);
+    expect((await agent.prompt({ message: "go on", session: result.sessionId })).text).toBe("Again.");
+    expect(roles(agent.requests[1]?.prompt ?? [])).toBe("suu");
+  });
+
+  test("because its calls got lost on the way is no success", async () => {
+    const { result } = await one({ text: "Let me read the file.", finish: "tool-calls" });
+    expect(result).toMatchObject({ exitCode: 1, error: { code: "ANSWER_EMPTY" } });
+  });
+
   test("because a limit cut it in a call does not run that call, and leaves a conversation that can go on", async () => {
     const { agent, result, toolOutputs } = await one([{ calls: [{ tool: "noop", input: '{"n": 1' }], finish: "length" }, say("Again.")]);
     expect([result.exitCode, toolOutputs]).toEqual([3, []]);
@@ -340,6 +354,25 @@ describe("a request with more than words", () => {
       { type: "text", text: '<file path="notes.md">\nRemember.\n</file>' },
       { type: "file", mediaType: "image/png", filename: "a.png", data: readFileSync(join(agent.cwd, "a.png")).toString("base64") },
     ]);
+  });
+
+  test("attaches what comes through a pipe, and waits for it no longer than the prompt lasts", async () => {
+    const agent = await start({ config: { limits: { timeoutSeconds: 0.3 } } });
+    const [pipe, silent] = [join(agent.cwd, "pipe"), join(agent.cwd, "silent")];
+    execFileSync("mkfifo", [pipe, silent]);
+    const [writer, held] = [openSync(pipe, "r+"), openSync(silent, "r+")];
+    writeSync(writer, "one\n");
+    setTimeout(() => {
+      writeSync(writer, "two\n");
+      closeSync(writer);
+    }, 50);
+    await agent.prompt({ message: "see", files: ["pipe"] });
+    expect((agent.requests[0]?.prompt[1] as any)?.content[1]).toEqual({ type: "text", text: '<file path="pipe">\none\ntwo\n\n</file>' });
+    expect((await agent.prompt({ message: "see", files: ["silent"] })).result).toMatchObject({ exitCode: 3, error: { code: "LIMIT_TIME" } });
+    closeSync(held);
+    for (const path of ["/dev/zero", "."]) {
+      expect((await agent.prompt({ message: "see", files: [path] })).result).toMatchObject({ exitCode: 2, error: { code: "FILE_NOT_FOUND" } });
+    }
   });
 
   test("with a file that is not there sends nothing", async () => {
@@ -788,6 +821,15 @@ describe("plugins", () => {
     expect((await agent.runtime.sessions.read(result.sessionId)).entries).toHaveLength(2);
   });
 
+  test("whose tool has a schema that fails to become JSON Schema end the run, and the tool is named", async () => {
+    const input = { "~standard": { version: 1, vendor: "other", validate: (value: unknown) => ({ value }), jsonSchema: { input: () => JSON.parse("{") } } };
+    const agent = await start({ plugins: [plugin({ tools: [{ ...noop, input: input as never }] })] });
+    expect((await agent.prompt("go")).result).toMatchObject({
+      exitCode: 1,
+      error: { code: "TOOL_FAILED", message: expect.stringMatching(/^noop failed: its input cannot be given as JSON Schema: /) },
+    });
+  });
+
   test("that fail to change something fail the run and are named", async () => {
     for (const hook of ["system", "messages", "tools", "request"] as const) {
       const agent = await start({
@@ -863,6 +905,44 @@ describe("the model of a prompt", () => {
   });
 });
 
+describe("a provider that is broken", () => {
+  const never = new Promise<never>(() => {});
+  const broken = (create: () => unknown) => plugin({ providers: [provider({ id: "raw", keyless: true, create: create as never })] }, "raw");
+
+  test.each<[string, () => unknown, string]>([
+    [
+      "throws",
+      () => {
+        throw new TypeError("create boom");
+      },
+      "create boom",
+    ],
+    ["gives no model", () => () => null, "what it gives for m is no language model."],
+    [
+      "throws for a model",
+      () => () => {
+        throw new Error("no m");
+      },
+      "no m",
+    ],
+  ])("and %s is told by its name, once, and the next model of the chain answers", async (_, create, reason) => {
+    const alone = await start({ plugins: [broken(create)] });
+    const report = await alone.prompt({ message: "hi", model: "raw/m" });
+    expect(report.result).toMatchObject({
+      exitCode: 4,
+      error: { code: "PROVIDER_BROKEN", message: expect.stringContaining(`provider raw fails before anything is sent: ${reason}`) },
+    });
+    expect(told(report)).not.toContain("retry");
+    const chain = await start({ plugins: [broken(create)], script: [say("Here.")] });
+    expect((await chain.prompt({ message: "hi", model: "raw/m,scripted/model" })).text).toBe("Here.");
+  });
+
+  test("and never gives its model ends with the prompt", async () => {
+    const agent = await start({ plugins: [broken(() => () => never)], config: { limits: { timeoutSeconds: 0.1 } } });
+    expect((await agent.prompt({ message: "hi", model: "raw/m" })).result).toMatchObject({ exitCode: 3, error: { code: "LIMIT_TIME" } });
+  });
+});
+
 describe("an agent profile", () => {
   const config = { agent: { writer: { prompt: "You write.", temperature: 0.9, tools: { noop: false } }, gone: { disable: true } } };
 
@@ -878,6 +958,29 @@ describe("an agent profile", () => {
     for (const name of ["nobody", "gone"])
       expect((await agent.prompt({ message: "go", agent: name })).result).toMatchObject({ exitCode: 2, error: { code: "AGENT_NOT_FOUND" } });
     expect(agent.requests).toEqual([]);
+  });
+});
+
+describe("a runtime that cannot be made", () => {
+  test("ends the plugins that were set up", async () => {
+    const ended: string[] = [];
+    const tidy = (name: string, more: Contribution = {}) => plugin({ ...more, dispose: () => void ended.push(name) }, name);
+    await expect(start({ plugins: [tidy("one")], roots: ["/nonexistent-root"] })).rejects.toBeInstanceOf(AgentError);
+    await expect(
+      start({
+        plugins: [
+          tidy("two", {
+            hooks: {
+              config: () => {
+                throw new Error("no");
+              },
+            },
+          }),
+        ],
+      }),
+    ).rejects.toMatchObject({ code: "HOOK_FAILED" });
+    await expect(start({ plugins: [tidy("three", { tools: [noop] }), tidy("four", { tools: [noop] })] })).rejects.toMatchObject({ code: "PLUGIN_CONFLICT" });
+    expect(ended).toEqual(["one", "two", "four", "three"]);
   });
 });
 
@@ -911,6 +1014,31 @@ describe("a runtime", () => {
     await agent.runtime.close();
     expect(await run.result).toMatchObject({ status: "interrupted", exitCode: 130 });
     expect(disposed).toEqual(["two", "one"]);
+  });
+
+  test("refuses what is no request as it refuses any other prompt", async () => {
+    const { runtime } = await start();
+    for (const request of [null, {}, { message: 5 }])
+      expect(await runtime.prompt(request as never).result).toMatchObject({ status: "error", exitCode: 2, error: { code: "INPUT_INVALID" } });
+  });
+
+  test("needs a workspace that is there", async () => {
+    await expect(createRuntime({ cwd: "/not/there", discover: false })).rejects.toMatchObject({
+      code: "OPTION_INVALID",
+      message: expect.stringContaining("cwd: ENOENT"),
+    });
+  });
+
+  test("takes many prompts at once, also with one signal for all, and warns of no leak", async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error) => warnings.push(warning);
+    process.on("warning", note);
+    ends.push(() => process.off("warning", note));
+    const agent = await start({ script: [say("Hi.")] });
+    const { signal } = new AbortController();
+    const reports = await Promise.all(Array.from({ length: 20 }, () => agent.prompt("go", { signal })));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([reports.every(({ text }) => text === "Hi."), warnings]).toEqual([true, []]);
   });
 
   test("that is closed answers nothing more", async () => {

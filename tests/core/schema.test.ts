@@ -28,7 +28,7 @@ describe("JSON Schema", () => {
   test("of another library is its own, and one that gives none is refused by name", async () => {
     expect(await toJsonSchema(foreign)).toEqual({ type: "string" });
     const mute = { "~standard": { version: 1 as const, vendor: "mute", validate: (value: unknown) => ({ value }) } };
-    await expect(toJsonSchema(mute)).rejects.toThrow('A schema of "mute" cannot be given as JSON Schema');
+    await expect(toJsonSchema(mute)).rejects.toThrow('a schema of "mute" cannot be given as JSON Schema');
   });
 });
 

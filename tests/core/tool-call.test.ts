@@ -158,10 +158,29 @@ describe("a call that cannot be run tells the model why, and the run goes on", (
     }
   });
 
-  test.each([undefined, null, 7, {}, { output: 7 }, [], { output: "x", attachments: {} }])("when it returns %j", async (garbage) => {
+  test.each([undefined, null, 7, {}, { output: 7 }, []])("when it returns %j", async (garbage) => {
     const report = await answer(make(() => garbage as never));
     isError(report);
     expect(report.told).toBe("it failed: it returned neither a string nor { output }.");
+  });
+
+  test.each([
+    [{ attachments: {} }, "the attachments that it returned are not a list of { mediaType, data }."],
+    [{ attachments: [null] }, "the attachments that it returned are not a list of { mediaType, data }."],
+    [{ attachments: [{ mediaType: 5 }] }, "the attachments that it returned are not a list of { mediaType, data }."],
+    [{ metadata: "text" }, "the metadata that it returned is not an object."],
+    [{ title: 7 }, "the title that it returned is not a string."],
+  ])("when it returns %j beside its output", async (garbage, reason) => {
+    const report = await answer(make(() => ({ output: "x", ...garbage }) as never));
+    isError(report);
+    expect(report.told).toBe(`it failed: ${reason}`);
+  });
+
+  test.each([["text"], [null], [[undefined]], [[7]], [Promise.resolve(["secret"])]])("when its patterns are %j: no rule could deny it", async (patterns) => {
+    let ran = false;
+    const report = await answer(make(() => String((ran = true)), { patterns: () => patterns as never }));
+    isError(report);
+    expect([report.told, ran]).toEqual(["it failed: its patterns are not a list of strings.", false]);
   });
 
   test("when its patterns cannot be told", async () =>

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { parseArgs } from "../../cli/args.ts";
 import { eventSchema } from "../../cli/events-schema.ts";
@@ -32,18 +32,24 @@ describe("links", () => {
         .replaceAll(" ", "-"),
     );
 
-  test.each(pages)("of %s lead somewhere", (page) => {
-    const targets = [
+  /** The links of a page to other pages, as the path from the root and the anchor. */
+  const linksOf = (page: string) =>
+    [
       ...read(page)
         .replace(/^```[\s\S]*?^```/gm, "")
-        .matchAll(/\]\(([^)\s]+)\)/g),
-    ].map(([, target]) => target as string);
-    const isBroken = (target: string): boolean => {
-      const [path = "", anchor] = target.split("#");
-      const file = path === "" ? join(root, page) : resolve(root, dirname(page), path);
-      return !existsSync(file) || (anchor !== undefined && !anchorsOf(readFileSync(file, "utf8")).includes(anchor));
-    };
-    expect(targets.filter((target) => !/^[a-z]+:/.test(target)).filter(isBroken)).toEqual([]);
+        .matchAll(/\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)/g),
+    ].map(([, path, anchor]) => ({ path: path ? relative(root, resolve(root, dirname(page), path)) : page, anchor }));
+
+  test.each(pages)("of %s lead somewhere", (page) => {
+    const isBroken = ({ path, anchor }: ReturnType<typeof linksOf>[number]) =>
+      !existsSync(join(root, path)) || (anchor && !anchorsOf(read(path)).includes(anchor));
+    expect(linksOf(page).filter(isBroken)).toEqual([]);
+  });
+
+  test.each(pages)("of %s lead to what the package holds, too", (page) => {
+    const { files } = JSON.parse(read("package.json"));
+    const holds = (path: string) => [...files, "README.md"].some((held) => path === held || path.startsWith(`${held}/`));
+    expect(linksOf(page).filter(({ path }) => !holds(path))).toEqual([]);
   });
 });
 

@@ -84,6 +84,7 @@ test("what hosts need besides is kept apart", () => {
       "createMemorySessions",
       "createRedactor",
       "createSessions",
+      "currentDirectory",
       "dataDirectory",
       "grantTrust",
       "hostEnvironment",

@@ -160,7 +160,7 @@ const LAUNCHER = `trap : ${GROUP_SIGNALS}; sh -s agent-launcher | (trap '' ${GRO
 /**
  * The functions that stand around each command. It can serve again when the command was the only process that was started
  * meanwhile (the last id that was given ends /proc/loadavg) and has not left the pipe in non-blocking mode (04000), in
- * which the next one would lose output. Unlike an ignored signal, a handler does not pass on to the command.
+ * which the next one would lose output. It ends where nobody takes its output any more. Unlike an ignored signal, a handler does not pass on to the command.
  */
 const describeStart = (token: string): string => `trap : ${GROUP_SIGNALS}
 agent_begin() {
@@ -174,7 +174,11 @@ agent_end() {
   read -r _ _ _ _ agent_after </proc/loadavg
   { read -r _; read -r _ agent_flags; } </proc/self/fdinfo/1
   agent_serves=$((\${agent_after:-0} - \${agent_before:-0} == 1 && (\${agent_flags:-04000} & 04000) == 0))
-  until printf '\\000%s%03d %d' ${token} $agent_status $agent_serves; do sleep 0.1; done
+  for agent_try in 1 2 3 4 5 6 7 8 9 10; do
+    printf '\\000%s%03d %d' ${token} $agent_status $agent_serves && return
+    sleep 0.1
+  done
+  exit
 }
 `;
 

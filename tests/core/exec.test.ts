@@ -323,6 +323,20 @@ describe("an agent", () => {
     expect(await until(() => !isWatching(watcher), 2000)).toBe(true);
   });
 
+  test("that is killed together with its watcher leaves no launcher behind either, once the command has ended", async () => {
+    const parent = await startParent("sleep 0.5; echo unheard");
+    const childrenOf = (pid: number) =>
+      listProcesses("pid=,ppid=")
+        .map((line) => line.trim().split(/\s+/).map(Number))
+        .filter(([, parentPid]) => parentPid === pid)
+        .map(([child]) => child as number);
+    const launchers = childrenOf(parent.pid as number).flatMap((pid) => [pid, ...childrenOf(pid)]);
+    process.kill(findWatcher(parent) as number, "SIGKILL");
+    parent.kill("SIGKILL");
+    const left = () => listProcesses("pid=").filter((pid) => launchers.includes(Number(pid)));
+    expect(await until(() => left().length === 0, 5000)).toBe(true);
+  });
+
   test("that closes is not kept alive by its watcher, which ends with it", async () => {
     const parent = await startParent("close");
     const watcher = findWatcher(parent);

@@ -51,7 +51,11 @@ const directBuiltins = {
 /** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else. */
 const groups = [
   { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
-  { name: "start", test: /[\\/](core[\\/](?!testing)|plugins[\\/](files|bash|web|batch|task|todo|permissions)[\\/])[^:]*\.ts$/, priority: 1 },
+  {
+    name: "start",
+    test: /[\\/](core[\\/](?!testing)|plugins[\\/](files|bash|web|batch|task|todo)[\\/]|plugins[\\/]permissions[\\/]index)[^:]*\.ts$/,
+    priority: 1,
+  },
 ];
 
 const bundle = await rolldown({

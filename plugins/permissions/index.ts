@@ -1,5 +1,4 @@
 import { definePlugin, z } from "agent-runtime";
-import { judge } from "./judge.ts";
 
 /** Judges every call by the permission mode and the permission map of the configuration. */
 export default definePlugin({
@@ -7,7 +6,11 @@ export default definePlugin({
   options: z.strictObject({}),
   setup: () => ({
     hooks: {
-      permission: (request, { config, cwd, roots = [] }) => judge(request, { mode: config.permissionMode ?? "auto", map: config.permission, cwd, roots }),
+      // Loaded with the first call: an answer without one does not wait for it.
+      permission: async (request, { config, cwd, roots = [] }) => {
+        const { judge } = await import("./judge.ts");
+        return judge(request, { mode: config.permissionMode ?? "auto", map: config.permission, cwd, roots });
+      },
     },
   }),
 });

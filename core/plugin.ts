@@ -80,9 +80,8 @@ export function definePlugin(plugin: Plugin): Plugin {
 export function checkPlugin(plugin: unknown, spec: string): Plugin {
   const refuse = (reason: string) => new AgentError("PLUGIN_BROKEN", { spec, reason });
   if (typeof plugin === "function") throw refuse("its default export is a function; export default definePlugin({ name, setup }).");
-  if (plugin !== undefined && (typeof plugin !== "object" || plugin === null))
-    throw refuse("its default export is no plugin; export default definePlugin({ name, setup }).");
   if (plugin === undefined) throw refuse("it has no default export; export default definePlugin({ name, setup }).");
+  if (typeof plugin !== "object" || plugin === null) throw refuse("its default export is no plugin; export default definePlugin({ name, setup }).");
   const { name, api = PLUGIN_API, setup } = plugin as Partial<Plugin>;
   if (typeof name !== "string" || name === "") throw refuse("it has no name.");
   if (typeof setup !== "function") throw refuse(`"${name}" has no setup function.`);
@@ -109,6 +108,8 @@ function findContributionFault(contribution: unknown): string | undefined {
   const other = Object.entries({ tools, providers, commands }).find(([, list]) => !Array.isArray(list));
   if (other !== undefined) return `its ${other[0]} are not a list.`;
   if (dispose !== undefined && typeof dispose !== "function") return "its dispose is not a function.";
+  const empty = Object.entries({ tools, providers, commands }).find(([, list]) => list.some((item) => typeof item !== "object" || item === null));
+  if (empty !== undefined) return `one of its ${empty[0]} is not an object.`;
   const faults = [
     ...tools.map(findToolFault),
     ...providers.map(({ id, create }) => (typeof id === "string" && typeof create === "function" ? undefined : `the provider "${id}" has no create function.`)),

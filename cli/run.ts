@@ -52,11 +52,7 @@ export async function runPrompts(invocation: RunInvocation, host: RunHost): Prom
   const say = (line: string) => {
     if (!invocation.log.quiet) host.streams.say(`${line}\n`);
   };
-  const session: Session = { host, invocation, runtime: startRuntime(invocation, host), late: delayAbort(host.signal), redact: (text) => text };
-  session.runtime.then(
-    ({ redact }) => (session.redact = redact),
-    () => {},
-  );
+  const session: Session = { host, invocation, ...startRuntime(invocation, host), late: delayAbort(host.signal) };
   const items = readInput({
     ...(invocation.prompt !== undefined && { prompt: invocation.prompt }),
     joinStdin: invocation.joinStdin,
@@ -83,18 +79,19 @@ async function warnOfWaiting(stdin: Stdin, say: (line: string) => void): Promise
 }
 
 /** Starts the runtime while stdin is read; whoever needs it first meets its error. */
-function startRuntime({ runtime: options, log }: RunInvocation, { streams, makeRuntime = createRuntime }: RunHost): Promise<Runtime> {
-  let redact = (text: string) => text;
-  const started = makeRuntime({
+function startRuntime({ runtime: options, log }: RunInvocation, { streams, makeRuntime = createRuntime }: RunHost): Pick<Session, "runtime" | "redact"> {
+  let started: Runtime | undefined;
+  const redact = (text: string) => started?.redact(text) ?? text;
+  const runtime = makeRuntime({
     ...options,
     plugins: [...builtins, ...(options.plugins ?? [])],
-    log: createLog({ ...log, say: (line) => streams.say(`${redact(line)}\n`), redact: (text) => redact(text) }),
+    log: createLog({ ...log, say: (line) => streams.say(`${redact(line)}\n`), redact }),
   });
-  started.then(
-    (runtime) => (redact = runtime.redact),
+  runtime.then(
+    (made) => (started = made),
     () => {},
   );
-  return started;
+  return { runtime, redact };
 }
 
 async function answerItems(items: AsyncGenerator<InputItem>, session: Session): Promise<number> {

@@ -37,7 +37,8 @@ export const isOn = (text: string | undefined): boolean => /^(1|true|yes|on)$/i.
 export const secretsOf = (env: Record<string, string | undefined>): string[] =>
   Object.entries(env).flatMap(([name, value]) => (value && /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : []));
 
-const SECRET_NAME = /(key|token|secret|password|passwd|signature|authorization)$/i;
+/** Names of values that are never shown. */
+export const SECRET_NAME = /(key|token|secret|password|passwd|signature|authorization|cookie)s?$/i;
 
 /** Headers that say what is sent, or who sends it: their values are ordinary words. */
 const PUBLIC_HEADER = /^(accept.*|content-.*|cache-control|user-agent|(http-)?referer|origin|x-title|.*-(title|version|beta))$/i;

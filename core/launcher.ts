@@ -158,9 +158,10 @@ const GROUP_SIGNALS = "HUP INT QUIT TERM USR1 USR2 ALRM PIPE";
 const LAUNCHER = `trap : ${GROUP_SIGNALS}; sh -s agent-launcher | (trap '' ${GROUP_SIGNALS}; exec cat)`;
 
 /**
- * The functions that stand around each command. It can serve again when the command was the only process that was started
- * meanwhile (the last id that was given ends /proc/loadavg) and has not left the pipe in non-blocking mode (04000), in
- * which the next one would lose output. It ends where nobody takes its output any more. Unlike an ignored signal, a handler does not pass on to the command.
+ * The functions that stand around each command. The launcher can serve again when the command was the only process that
+ * was started meanwhile (the last id that was given ends /proc/loadavg) and has not left the pipe in non-blocking mode
+ * (04000), in which the next one would lose output. It ends where nobody takes its output any more. Its handlers, unlike
+ * ignored signals, do not pass on to the command.
  */
 const describeStart = (token: string): string => `trap : ${GROUP_SIGNALS}
 agent_begin() {

@@ -1,6 +1,6 @@
 import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
@@ -128,16 +128,10 @@ function listYounger(birth: Birth | undefined): number[] {
   return Array.from({ length: count }, (_, index) => birth.pid + 1 + index).filter((pid) => existsSync(`/proc/${pid}`));
 }
 
-/** Stays open: it is read twice for each command. */
-let loadAverage: number | undefined;
-const loadAverageText = Buffer.alloc(128);
-
 /** The last process id that was given. NaN where there is no /proc. */
 export function readLastPid(): number {
   try {
-    loadAverage ??= openSync("/proc/loadavg", "r");
-    const length = readSync(loadAverage, loadAverageText, 0, loadAverageText.length, 0);
-    return Number(loadAverageText.toString("latin1", 0, length).trim().split(" ").at(-1));
+    return Number(readFileSync("/proc/loadavg", "latin1").trim().split(" ").at(-1));
   } catch {
     return Number.NaN;
   }

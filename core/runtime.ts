@@ -162,6 +162,7 @@ interface Ground {
   log: Log;
 }
 
+/** Plugins that were set up end with the runtime, and also when there will be none. */
 async function assemble(ground: Ground): Promise<Runtime> {
   const { loaded } = ground;
   const notices = createNotices(loaded.untrusted === undefined ? [] : [{ type: "config.untrusted", ...loaded.untrusted }]);
@@ -179,7 +180,6 @@ async function assemble(ground: Ground): Promise<Runtime> {
 
 type Parts = Pick<PromptEnvironment, "notices" | "redactor" | "fetch" | "registry" | "hooks">;
 
-/** What is set up ends with the runtime, and also when there will be none. */
 async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notices, redactor, fetch, registry, hooks }: Parts): Promise<Runtime> {
   const config = await hooks.transform("config", loaded.config);
   const spillDir = join(dataDir, "tool-output");

@@ -213,21 +213,20 @@ function pathOfUrl(url: string): string {
 /** A package counts as a whole: its manifest may give any of its files to those who import it, and these each other by its name. */
 async function notePackage(folder: string, note: Note): Promise<void> {
   const own = createNotes(folder);
-  for (const file of listPackageFiles(folder, new Set())) own.note(file, await readProgram(file));
+  for (const file of listPackageFiles(folder, realpathSync(folder))) own.note(file, await readProgram(file));
   note(folder, own.result().digest);
 }
 
 /** Without the packages that it brings along, and without what links lead out to. */
-function listPackageFiles(folder: string, seen: Set<string>): string[] {
+function listPackageFiles(folder: string, top: string, seen = new Set<string>()): string[] {
   const real = realpathSync(folder);
   if (seen.has(real)) return [];
   seen.add(real);
-  const top = [...seen][0]!;
   return readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
     if (isFile(path)) return [path];
     const isPart = name !== "node_modules" && statPath(path)?.isDirectory() && isBelow(top, realpathSync(path));
-    return isPart ? listPackageFiles(path, seen) : [];
+    return isPart ? listPackageFiles(path, top, seen) : [];
   });
 }
 

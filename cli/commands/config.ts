@@ -1,5 +1,5 @@
 import { AgentError } from "agent-runtime";
-import type { LoadedConfig } from "agent-runtime/host";
+import { type LoadedConfig, SECRET_NAME } from "agent-runtime/host";
 
 /** What a command of the configuration needs from the command line. */
 export interface ConfigContext {
@@ -57,10 +57,7 @@ function valueAt(value: unknown, key: string): unknown {
   return undefined;
 }
 
-const SECRET_NAMES = /(key|token|secret|password|authorization|cookie)s?$/i;
 const SECRET_GROUPS = new Set(["headers", "environment"]);
-/** In the query of an address. */
-const SECRET_PARTS = /([?&][^\s=&#]{0,100}(?:key|token|secret|password|passwd|signature|authorization)=)[^\s&#]+/gi;
 
 /** The configuration as it may be shown: keys, also those in an address, headers and variables of servers are "***". */
 function mask(value: unknown, name: string): unknown {
@@ -69,5 +66,7 @@ function mask(value: unknown, name: string): unknown {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mask(item, SECRET_GROUPS.has(name) ? "secret" : key)]));
   }
   if (typeof value !== "string" || value === "") return value;
-  return SECRET_NAMES.test(name) ? "***" : value.replace(SECRET_PARTS, "$1***");
+  return SECRET_NAME.test(name)
+    ? "***"
+    : value.replace(/([?&]([^\s=&#]{1,100})=)[^\s&#]+/g, (whole, start, key) => (SECRET_NAME.test(key) ? `${start}***` : whole));
 }

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { LanguageModelV3CallOptions } from "@ai-sdk/provider";
+import { hostEnvironment } from "../config.ts";
 import type { AgentEvent, RunResult } from "../events.ts";
 import { definePlugin, type LazyPlugin, type Plugin } from "../plugin.ts";
 import { createRuntime, type PromptOptions, type PromptRequest, type Runtime, type RuntimeOptions } from "../runtime.ts";
@@ -54,7 +55,7 @@ export async function boot({ plugins = [], script = [], files = {}, ...options }
     createRuntime({
       dataDir: join(root, "data"),
       discover: false,
-      env: { PATH: process.env.PATH },
+      env: { PATH: hostEnvironment().PATH },
       ...options,
       cwd,
       config: { model: "scripted/model", ...options.config },

@@ -73,6 +73,7 @@ test("what hosts need besides is kept apart", () => {
       "LoadConfigOptions",
       "LoadedConfig",
       "NO_TOKENS",
+      "SECRET_NAME",
       "Session",
       "SessionMeta",
       "Sessions",

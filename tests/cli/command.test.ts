@@ -1,5 +1,5 @@
 import { execFile, spawn, spawnSync } from "node:child_process";
-import { closeSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { eventSchema } from "../../cli/events-schema.ts";
@@ -80,6 +80,19 @@ describe.skipIf(!isBuilt)("the command", () => {
     }
     expect(gone("--version").status).toBe(0);
     expect(gone("-m", "demo/echo", "--cwd", home, "hi").stdout).toBe("hi\n");
+  });
+
+  test("says at once that its log file cannot be written, and makes one that can", async () => {
+    const home = makeHome();
+    const run = await runCommand({ home, args: [...MODEL, "-q", "--log-file", "/nope/log", "-p", "hi"] });
+    expect([run.code, run.stderr]).toEqual([0, expect.stringContaining("warning: the log file /nope/log cannot be written: there is no such file.")]);
+    await runCommand({ home, args: [...MODEL, "-q", "--log-file", "log", "-p", "hi"] });
+    expect(existsSync(join(home, "work/log"))).toBe(true);
+  });
+
+  test("takes no name of a tool for one of its own words", async () => {
+    const run = await runCommand({ args: [...MODEL, "--allowedTools", "toString", "-p", "hi"] });
+    expect(run.stderr).toContain('no tool "tostring"');
   });
 
   test("without a prompt sends nothing and ends with 2", async () => {

@@ -1,6 +1,6 @@
 // Bundles the command, the library, the testing kit and the built-in plugins into dist/, and writes their types.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -34,18 +34,16 @@ const codeUnitOrder = {
 };
 
 /**
- * For `import { readFile } from "node:fs"` Node reads every export of the module, and some are getters that load further
- * modules: some 5 ms a start. What is asked for directly is not read through.
+ * The output is CommonJS: its code can be kept compiled between runs (bin/code-cache.js), and the ES module loader is not even
+ * started. A built-in module is asked for at once; any other `import()` that is left goes through import.cjs, which Node itself
+ * compiles, because cached code has no `import()`.
  */
-const directBuiltins = {
-  name: "direct-builtins",
-  renderChunk: (code) =>
+const nativeImports = {
+  name: "native-imports",
+  renderChunk: (code, { fileName }) =>
     code
-      .replace(
-        /^import \{([^}]*)\} from "(node:[^"]+)";$/gm,
-        (_, names, id) => `const {${names.replaceAll(" as ", ": ")}} = process.getBuiltinModule("${id}");`,
-      )
-      .replace(/^import (?:\* as )?(\w+) from "(node:[^"]+)";$/gm, (_, name, id) => `const ${name} = process.getBuiltinModule("${id}");`),
+      .replace(/\bimport\((["`']node:[^"`']+["`'])\)/g, "Promise.resolve(require($1))")
+      .replace(/\bimport\(/g, `require("${fileName.includes("/") ? ".." : "."}/import.cjs")(`),
 };
 
 /** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else. */
@@ -59,7 +57,7 @@ const groups = [
 ];
 
 const bundle = await rolldown({
-  plugins: [englishOnly, codeUnitOrder, directBuiltins],
+  plugins: [englishOnly, codeUnitOrder, nativeImports],
   input: {
     index: at("core/index.ts"),
     host: at("core/host.ts"),
@@ -77,14 +75,20 @@ const bundle = await rolldown({
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
 });
-await bundle.write({
+const { output } = await bundle.write({
   dir: join(fresh, "new"),
-  format: "esm",
+  format: "cjs",
   minify: true,
-  entryFileNames: "[name].js",
-  chunkFileNames: "chunks/[name]-[hash].js",
+  entryFileNames: "[name].cjs",
+  chunkFileNames: "chunks/[name]-[hash].cjs",
   codeSplitting: { groups },
 });
+writeFileSync(join(fresh, "new", "import.cjs"), "module.exports = (specifier, options) => import(specifier, options);\n");
+// Who imports and who requires gets the same objects.
+for (const { name, exports: names } of output.filter(({ isEntry, name }) => isEntry && name !== "cli")) {
+  const face = `import self from "./${name}.cjs";\nexport const { ${names.join(", ")} } = self;\n`;
+  writeFileSync(join(fresh, "new", `${name}.js`), face);
+}
 await bundle.close();
 if (!isReplaced) throw new Error("The OpenRouter package no longer sorts keys by localeCompare: take code-unit-order out of scripts/build.mjs.");
 

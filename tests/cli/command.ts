@@ -9,7 +9,7 @@ import { type Reply, type Script, startServer, type TestServer } from "../fixtur
 export const LAUNCHER = process.env.AGENT_BIN ?? fileURLToPath(new URL("../../bin/agent.js", import.meta.url));
 
 /** The real command needs the build. */
-export const isBuilt = existsSync(fileURLToPath(new URL("../dist/cli.js", `file://${LAUNCHER}`)));
+export const isBuilt = existsSync(fileURLToPath(new URL("../dist/cli.cjs", `file://${LAUNCHER}`)));
 
 export const KEY = "sk-or-v1-CANARY7f3a9c0000000000000000000000000000";
 export const MODEL = ["--model", "openrouter/acme/model-1"];

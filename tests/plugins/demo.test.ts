@@ -152,7 +152,7 @@ describe("textModel", () => {
   });
 });
 
-test.skipIf(!existsSync("dist/cli.js"))("npm start shows the tour and leaves nothing behind", async () => {
+test.skipIf(!existsSync("dist/cli.cjs"))("npm start shows the tour and leaves nothing behind", async () => {
   const scratch = mkdtempSync(join(tmpdir(), "start-"));
   try {
     const child = spawn(process.execPath, ["scripts/start.mjs"], {

@@ -1,0 +1,80 @@
+// Keeps what V8 has compiled of dist/chunks from one run to the next. Node's own compile cache (from version 22 on) stores a
+// file as it was before it ran, without the functions that were compiled when they were first called: most of them.
+const fs = require("node:fs");
+const { basename, dirname, join, sep } = require("node:path");
+const vm = require("node:vm");
+const { crc32 } = require("node:zlib");
+
+/** V8 gives up the code of functions that have not been called for long: a run that goes on is saved while they are there. */
+const SAVE_AFTER_MS = 5000;
+const MONTH_MS = 30 * 24 * 60 * 60 * 1000;
+
+/** Has `require` take the files of `chunks` (absolute path; a file's name holds a hash of its text) from the folder `cache`, and fills it. */
+exports.cacheCode = function cacheCode(chunks, cache) {
+  // One of V8's versions does not read what another wrote; it sees that for itself, but then they would write in turn.
+  const folder = join(cache, `${process.version}-${process.arch}`);
+  const prefix = chunks + sep;
+  const scripts = new Map();
+  let isComplete = true;
+
+  function load(module, file) {
+    if (!file.startsWith(prefix)) return require.extensions[".js"](module, file);
+    const script = compile(file, readCode(join(folder, basename(file))));
+    scripts.set(basename(file), script);
+    if (isComplete && script.cachedDataRejected !== false) {
+      isComplete = false;
+      setTimeout(save, SAVE_AFTER_MS).unref();
+      process.once("exit", save);
+    }
+    script.runInThisContext().call(module.exports, module.exports, (id) => module.require(id), module, file, dirname(file));
+  }
+
+  /** Whoever loads a file for the first time writes all that it has loaded: it called functions that the ones before did not. */
+  function save() {
+    if (isComplete) return;
+    isComplete = true;
+    try {
+      makeFolder(cache, folder);
+      for (const [name, script] of scripts) writeCode(join(folder, name), script.createCachedData());
+    } catch {
+      // Only time is lost.
+    }
+  }
+
+  // Not enumerable: what a plugin requires without an extension is looked for as ever.
+  Object.defineProperty(require.extensions, ".cjs", { value: load, configurable: true });
+};
+
+function compile(file, cachedData) {
+  const text = fs.readFileSync(file, "utf8");
+  return new vm.Script(`(function (exports, require, module, __filename, __dirname) { ${text}\n})`, { filename: file, cachedData });
+}
+
+/** V8 trusts what it reads and crashes on a single wrong bit, so each file ends in the CRC-32 of the rest. */
+function readCode(path) {
+  try {
+    const bytes = fs.readFileSync(path);
+    const code = bytes.subarray(0, -4);
+    return crc32(code) === bytes.readUInt32LE(code.length) ? code : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function writeCode(path, code) {
+  const sum = Buffer.alloc(4);
+  sum.writeUInt32LE(crc32(code));
+  const fresh = `${path}.${process.pid}`;
+  fs.writeFileSync(fresh, Buffer.concat([code, sum]), { flag: "wx", mode: 0o600 });
+  fs.renameSync(fresh, path);
+}
+
+/** What other versions of Node or of this package left goes when nobody has written there for a month. */
+function makeFolder(cache, folder) {
+  if (fs.existsSync(folder)) return;
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (const name of fs.readdirSync(cache)) {
+    const other = join(cache, name);
+    if (Date.now() - fs.statSync(other).mtimeMs > MONTH_MS) fs.rmSync(other, { recursive: true, force: true });
+  }
+}

@@ -2,6 +2,7 @@
 // file as it was before it ran, without the functions that were compiled when they were first called: most of them.
 const fs = require("node:fs");
 const { basename, dirname, join, sep } = require("node:path");
+const { cachedDataVersionTag } = require("node:v8");
 const vm = require("node:vm");
 const { crc32 } = require("node:zlib");
 
@@ -11,8 +12,8 @@ const MONTH_MS = 30 * 24 * 60 * 60 * 1000;
 
 /** Has `require` take the files of `chunks` (absolute path; a file's name holds a hash of its text) from the folder `cache`, and fills it. */
 exports.cacheCode = function cacheCode(chunks, cache) {
-  // One of V8's versions does not read what another wrote; it sees that for itself, but then they would write in turn.
-  const folder = join(cache, `${process.version}-${process.arch}`);
+  // What one V8 wrote another refuses, or the same with other flags; in one folder they would replace it in turn.
+  const folder = join(cache, `${process.version}-${process.arch}-${cachedDataVersionTag().toString(16)}`);
   const prefix = chunks + sep;
   const scripts = new Map();
   let isComplete = true;
@@ -72,9 +73,21 @@ function writeCode(path, code) {
 /** What other versions of Node or of this package left goes when nobody has written there for a month. */
 function makeFolder(cache, folder) {
   if (fs.existsSync(folder)) return;
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolders(folder);
   for (const name of fs.readdirSync(cache)) {
     const other = join(cache, name);
     if (Date.now() - fs.statSync(other).mtimeMs > MONTH_MS) fs.rmSync(other, { recursive: true, force: true });
+  }
+}
+
+/** Node's own `recursive` never ends where no directory can be made (/proc). */
+function makeFolders(path) {
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (error.code === "EEXIST") return;
+    if (error.code !== "ENOENT") throw error;
+    makeFolders(dirname(path));
+    fs.mkdirSync(path, { mode: 0o700 });
   }
 }

@@ -42,8 +42,8 @@ const nativeImports = {
   name: "native-imports",
   renderChunk: (code, { fileName }) =>
     code
-      .replace(/\bimport\((["`']node:[^"`']+["`'])\)/g, "Promise.resolve(require($1))")
-      .replace(/\bimport\(/g, `require("${fileName.includes("/") ? ".." : "."}/import.cjs")(`),
+      .replace(/(?<![.\w$])import\((["`']node:[^"`']+["`'])\)/g, "Promise.resolve(require($1))")
+      .replace(/(?<![.\w$])import\(/g, `require("${fileName.includes("/") ? ".." : "."}/import.cjs")(`),
 };
 
 /** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else. */

@@ -75,7 +75,7 @@ try {
   row("hello, wall", hello.of("wallMs"), "ms", "≤ 0.70 × floor");
   row("hello, CPU", hello.of("cpuMs"), "ms", "");
   row("hello, peak memory", hello.of("memoryMb"), "MB", "≤ 90 MB");
-  const loop = await compare("steps-50", Math.max(3, Math.ceil(runs / 3)));
+  const loop = await compare("steps-50", Math.max(3, Math.ceil(runs / 2)));
   row("50-step tool loop, wall", loop.of("wallMs"), "ms", "≤ 0.70 × floor");
   const tokens = await compare("tokens-20000", Math.max(3, Math.ceil(runs / 2)));
   row("20,000 one-token events, CPU", tokens.of("cpuMs"), "ms", "≤ 0.30 × floor");

@@ -15,12 +15,13 @@ exports.cacheCode = function cacheCode(chunks, cache) {
   // What one V8 wrote another refuses, or the same with other flags; in one folder they would replace it in turn.
   const folder = join(cache, `${process.version}-${process.arch}-${cachedDataVersionTag().toString(16)}`);
   const prefix = chunks + sep;
+  const isOurs = isPrivate(folder);
   const scripts = new Map();
   let isComplete = true;
 
   function load(module, file) {
     if (!file.startsWith(prefix)) return require.extensions[".js"](module, file);
-    const script = compile(file, readCode(join(folder, basename(file))));
+    const script = compile(file, isOurs ? readCode(join(folder, basename(file))) : undefined);
     scripts.set(basename(file), script);
     if (isComplete && script.cachedDataRejected !== false) {
       isComplete = false;
@@ -35,8 +36,11 @@ exports.cacheCode = function cacheCode(chunks, cache) {
     if (isComplete) return;
     isComplete = true;
     try {
-      makeFolder(cache, folder);
+      makeFolders(folder);
+      if (!isPrivate(folder)) return;
       for (const [name, script] of scripts) writeCode(join(folder, name), script.createCachedData());
+      removeOld(folder);
+      removeOld(cache);
     } catch {
       // Only time is lost.
     }
@@ -49,6 +53,16 @@ exports.cacheCode = function cacheCode(chunks, cache) {
 function compile(file, cachedData) {
   const text = fs.readFileSync(file, "utf8");
   return new vm.Script(`(function (exports, require, module, __filename, __dirname) { ${text}\n})`, { filename: file, cachedData });
+}
+
+/** Who can write there can run what he likes as this user: nobody else may. */
+function isPrivate(folder) {
+  try {
+    const { uid, mode } = fs.statSync(folder);
+    return process.getuid === undefined || (uid === process.getuid() && (mode & 0o022) === 0);
+  } catch {
+    return false;
+  }
 }
 
 /** V8 trusts what it reads and crashes on a single wrong bit, so each file ends in the CRC-32 of the rest. */
@@ -70,13 +84,11 @@ function writeCode(path, code) {
   fs.renameSync(fresh, path);
 }
 
-/** What other versions of Node or of this package left goes when nobody has written there for a month. */
-function makeFolder(cache, folder) {
-  if (fs.existsSync(folder)) return;
-  makeFolders(folder);
-  for (const name of fs.readdirSync(cache)) {
-    const other = join(cache, name);
-    if (Date.now() - fs.statSync(other).mtimeMs > MONTH_MS) fs.rmSync(other, { recursive: true, force: true });
+/** What other versions of Node or of this package left goes when nobody has written it for a month. */
+function removeOld(folder) {
+  for (const name of fs.readdirSync(folder)) {
+    const path = join(folder, name);
+    if (Date.now() - fs.statSync(path).mtimeMs > MONTH_MS) fs.rmSync(path, { recursive: true, force: true });
   }
 }
 

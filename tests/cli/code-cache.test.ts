@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -69,13 +69,33 @@ describe.skipIf(!isBuilt)("compiled code", () => {
     await hello(makeHomeWith({ ".local/share/agent/cache": "a file in its place" }));
   });
 
-  test("of other versions goes when it was not written for a month", async () => {
+  test("that others could have written is neither read nor replaced", async () => {
+    const home = makeHome();
+    await hello(home);
+    const [folder] = readdirSync(cacheOf(home));
+    chmodSync(join(cacheOf(home), folder!), 0o777);
+    // Were it read, the run would crash.
+    for (const file of filesOf(home)) damage(file);
+    const damaged = inodesOf(home);
+    await hello(home);
+    expect(inodesOf(home)).toEqual(damaged);
+  });
+
+  test("of other versions, of Node or of the package, goes when it was not written for a month", async () => {
     const home = makeHomeWith({ ".local/share/agent/cache/code/v1-x64-0/a.cjs": "old", ".local/share/agent/cache/code/v2-x64-0/a.cjs": "new" });
     const past = new Date(Date.now() - MONTH_MS);
     utimesSync(join(cacheOf(home), "v1-x64-0"), past, past);
     await hello(home);
-    expect(readdirSync(cacheOf(home))).toContain("v2-x64-0");
-    expect(readdirSync(cacheOf(home))).not.toContain("v1-x64-0");
+    const folder = readdirSync(cacheOf(home)).find((name) => name.startsWith(process.version))!;
+    expect(readdirSync(cacheOf(home)).sort()).toEqual(["v2-x64-0", folder].sort());
+
+    const [old, recent] = ["old-00000000.cjs", "recent-00000000.cjs"].map((name) => join(cacheOf(home), folder, name));
+    for (const path of [old!, recent!]) writeFileSync(path, "code of another version");
+    utimesSync(old!, past, past);
+    damage(filesOf(home).find((file) => file.includes("start-"))!);
+    await hello(home);
+    expect(readdirSync(join(cacheOf(home), folder))).toContain("recent-00000000.cjs");
+    expect(readdirSync(join(cacheOf(home), folder))).not.toContain("old-00000000.cjs");
   });
 
   test("serves runs that begin at once", async () => {

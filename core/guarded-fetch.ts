@@ -6,6 +6,8 @@ import { LONGEST_TIMER_MS, orAborted } from "./abort.ts";
 import { AgentError } from "./errors.ts";
 import type { GuardedFetch, GuardedRequest } from "./http.ts";
 import { exchange, followRedirects, type HttpRequest, type HttpResponse, isRedirect, loadHttp, readRequest } from "./http-exchange.ts";
+import { findProxy, type ProxyServer } from "./proxy.ts";
+import type { Created } from "./tunnel.ts";
 
 /** Where a connection goes: addresses that were checked, and no others. */
 export interface GuardTarget {
@@ -22,6 +24,8 @@ export interface GuardOptions {
   resolve?(hostname: string): Promise<LookupAddress[]>;
   /** Opens the socket; to one of `addresses` only. */
   connect?(target: GuardTarget): Duplex;
+  /** May name proxies (`findProxy`). They are asked for the checked address, not for the name. */
+  env?: Readonly<Record<string, string | undefined>>;
 }
 
 const PORTS = new Set([80, 443, 8080, 8443]);
@@ -94,7 +98,8 @@ interface Hop {
 async function fetchHop(request: HttpRequest, { options, init, allowed, deadline }: Hop): Promise<HttpResponse> {
   const { url } = request;
   const target = await orAborted(checkTarget(url, allowed, options.resolve ?? resolveHost), deadline.signal);
-  const connect = options.connect ?? (await loadConnect(target.isSecure));
+  const proxy = findProxy(url, options.env ?? {});
+  const connect = options.connect ?? (await loadConnect(target.isSecure, proxy));
   const { request: openRequest } = loadHttp(target.isSecure);
   // The deadline holds for all hops: it ends with the body of the last one.
   let [isOver, isLast] = [false, false];
@@ -106,8 +111,11 @@ async function fetchHop(request: HttpRequest, { options, init, allowed, deadline
     ...request,
     signal: deadline.signal,
     limits: NO_LIMITS,
-    open: (to, settings) =>
-      openRequest(to, { ...settings, defaultPort: target.isSecure ? 443 : 80, createConnection: () => connect(target) } as RequestOptions),
+    ...(proxy !== undefined && { via: `${proxy.hostname}:${proxy.port}` }),
+    open: (to, { ended, ...settings }) => {
+      const createConnection = (_: unknown, created: Created) => connect(target, created, ended);
+      return openRequest(to, { ...settings, defaultPort: target.isSecure ? 443 : 80, createConnection } as RequestOptions);
+    },
     toError: ({ reason }) => new AgentError("FETCH_FAILED", { url: url.href, reason }),
     maxBytes: init.maxBytes ?? MAX_BYTES,
     maxRatio: MAX_RATIO,
@@ -158,13 +166,27 @@ async function resolveHost(hostname: string): Promise<LookupAddress[]> {
   return lookup(hostname, { all: true });
 }
 
+/** Gives the socket, or later calls `created` with it. */
+type Connect = (target: GuardTarget, created: Created, ended: AbortSignal | undefined) => Duplex | undefined;
+
 /** Loaded beforehand, so that the socket is made where its errors are heard. */
-async function loadConnect(isSecure: boolean): Promise<(target: GuardTarget) => Duplex> {
-  const [{ connect, isIP }, tls] = await Promise.all([import("node:net"), isSecure ? import("node:tls") : undefined]);
-  return ({ hostname, port, addresses }) => {
-    const options = { host: hostname, port, lookup: lookupIn(addresses) };
-    if (tls === undefined) return connect(options);
-    return tls.connect({ ...options, ALPNProtocols: ["http/1.1"], ...(isIP(hostname) === 0 && { servername: hostname }) });
+async function loadConnect(isSecure: boolean, proxy: ProxyServer | undefined): Promise<Connect> {
+  const [{ connect, isIP }, tls, tunnel] = await Promise.all([
+    import("node:net"),
+    isSecure ? import("node:tls") : undefined,
+    proxy === undefined ? undefined : import("./tunnel.ts"),
+  ]);
+  const secure = (hostname: string, socket: object) =>
+    tls?.connect({ ...socket, ALPNProtocols: ["http/1.1"], ...(isIP(hostname) === 0 && { servername: hostname }) });
+  return ({ hostname, port, addresses }, created, ended) => {
+    if (tunnel === undefined || proxy === undefined) {
+      const options = { host: hostname, port, lookup: lookupIn(addresses) };
+      return secure(hostname, options) ?? connect(options);
+    }
+    tunnel.connectThrough(proxy, { host: addresses[0]?.address, port, ended }, (error, socket) => {
+      if (socket === undefined) created(error);
+      else created(null, secure(hostname, { socket }) ?? socket);
+    });
   };
 }
 

@@ -21,6 +21,13 @@ export interface Failure {
   code?: string;
 }
 
+export interface OpenOptions {
+  method: string;
+  headers: Record<string, string>;
+  /** Aborts when the request is given up while a proxy is asked for a connection: Node itself would wait for that. */
+  ended?: AbortSignal;
+}
+
 export interface Exchange {
   url: URL;
   method: string;
@@ -30,7 +37,9 @@ export interface Exchange {
   signal: AbortSignal | null | undefined;
   limits: HttpLimits;
   /** Starts the request without sending it. Called again when a kept connection turns out to be closed. */
-  open(url: URL, options: { method: string; headers: Record<string, string> }): ClientRequest;
+  open(url: URL, options: OpenOptions): ClientRequest;
+  /** Host and port of the proxy that it goes through. */
+  via?: string;
   /** The error that a failure is thrown as. */
   toError(failure: Failure): Error;
   /** Bytes of the body after decompression. */
@@ -183,14 +192,15 @@ export async function exchange(plan: Exchange): Promise<HttpResponse> {
       if (flight.failure === undefined && flight.request.reusedSocket && isReset(error) && plan.method === "GET") continue;
       plan.onEnd?.();
       if (flight.failure !== undefined) throw flight.failure;
-      throw isNodeError(error) ? plan.toError(explain(error, plan.url)) : error;
+      throw isNodeError(error) ? plan.toError(explain(error, plan)) : error;
     }
   }
 }
 
 function startFlight(plan: Exchange): Flight {
   const { signal } = plan;
-  const request = plan.open(plan.url, { method: plan.method, headers: plan.headers });
+  const ending = plan.via === undefined ? undefined : new AbortController();
+  const request = plan.open(plan.url, { method: plan.method, headers: plan.headers, ...(ending && { ended: ending.signal }) });
   let timer: NodeJS.Timeout | undefined;
   const abort = () => flight.fail(signal?.reason);
   const flight: Flight = {
@@ -202,6 +212,7 @@ function startFlight(plan: Exchange): Flight {
       flight.failure = error;
       flight.end();
       flight.onFailure?.(error);
+      ending?.abort();
       request.destroy(error instanceof Error ? error : new Error("aborted"));
     },
     wait(stage, ms) {
@@ -321,7 +332,7 @@ function listen(transfer: Transfer, controller: ReadableStreamDefaultController<
     endTransfer(transfer);
     controller.close();
   });
-  source.on("error", (error: NodeJS.ErrnoException) => flight.fail(plan.toError(explain(error, plan.url))));
+  source.on("error", (error: NodeJS.ErrnoException) => flight.fail(plan.toError(explain(error, plan))));
   source.on("close", () => transfer.isOver || flight.fail(plan.toError({ stage: "cut", reason: CUT, code: "ECONNRESET" })));
 }
 
@@ -374,17 +385,19 @@ const isReset = (error: unknown): boolean => isNodeError(error) && (error.code =
 const isTlsCode = (code: string): boolean => /CERT|TLS|SSL|SIGNATURE|EPROTO|ISSUER/.test(code);
 
 /** What a Node error means, said with the host and never with the path or the query. */
-function explain(error: NodeJS.ErrnoException, url: URL): Failure {
+function explain(error: NodeJS.ErrnoException, { url, via }: Exchange): Failure {
+  // Only the proxy is looked up and connected to.
+  const place = via === undefined ? url.host : `the proxy ${via}`;
   const code = error.code ?? (error as { errors?: NodeJS.ErrnoException[] }).errors?.[0]?.code ?? "UNKNOWN";
   const reasons: Record<string, string> = {
-    ECONNREFUSED: `nothing listens at ${url.host}.`,
-    ENOTFOUND: `the host ${url.hostname} is not known.`,
-    EAI_AGAIN: `the host ${url.hostname} could not be looked up.`,
+    ECONNREFUSED: `nothing listens at ${place}.`,
+    ENOTFOUND: `the host ${via ?? url.hostname} is not known.`,
+    EAI_AGAIN: `the host ${via ?? url.hostname} could not be looked up.`,
     ECONNRESET: error.message === "aborted" ? CUT : `${url.host} closed the connection.`,
     EPIPE: `${url.host} closed the connection.`,
-    ETIMEDOUT: `${url.host} does not answer.`,
-    EHOSTUNREACH: `there is no way to ${url.host}.`,
-    ENETUNREACH: `there is no way to ${url.host}.`,
+    ETIMEDOUT: `${place} does not answer.`,
+    EHOSTUNREACH: `there is no way to ${place}.`,
+    ENETUNREACH: `there is no way to ${place}.`,
     Z_DATA_ERROR: "its compressed body is damaged.",
     Z_BUF_ERROR: "its compressed body is damaged.",
   };

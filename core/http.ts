@@ -1,6 +1,7 @@
 import type { RequestOptions } from "node:http";
 import { AgentError } from "./errors.ts";
-import { exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, loadHttp, readRequest } from "./http-exchange.ts";
+import { type Exchange, exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, loadHttp, readRequest } from "./http-exchange.ts";
+import { findProxy, type ProxyServer } from "./proxy.ts";
 
 export { createGuardedFetch, type GuardOptions, type GuardTarget } from "./guarded-fetch.ts";
 export { HeaderList, type HttpLimits, HttpResponse } from "./http-exchange.ts";
@@ -27,13 +28,14 @@ const MAX_REDIRECTS = 5;
 
 /**
  * The one HTTP client, for providers: any host, kept connections, a time limit for each stage and none for the whole.
+ * `env` may name proxies (`findProxy`).
  * The built-in fetch is not used: on Node 20 its first use costs about 100 ms.
  *
  * Throws PROVIDER_TIMEOUT (`data.stage`: connect, headers or stall), NETWORK_FAILED, TLS_FAILED or STREAM_CUT (`data.cause`:
  * Node's code), or the reason of `init.signal`; the body of the answer fails with the same. `data.model` is the host until a router knows better.
  */
-export function createFetch(limits: Partial<HttpLimits> = {}): Fetch {
-  const open = createOpener();
+export function createFetch(limits: Partial<HttpLimits> = {}, env: Record<string, string | undefined> = {}): Fetch {
+  const open = createOpener(env);
   const all = mergeLimits(DEFAULT_LIMITS, limits);
   const send = async (input: unknown, init: RequestInit & { limits?: Partial<HttpLimits> } = {}) => {
     const first = readRequest(input, init);
@@ -41,16 +43,18 @@ export function createFetch(limits: Partial<HttpLimits> = {}): Fetch {
     const response = await followRedirects(
       first,
       async (request) => {
-        const opened = await open(request.url);
+        const way = await open(request.url);
         // Compression is asked for lists; a stream of small events would only be held up by it.
         if (request.method === "GET") request.headers["accept-encoding"] ??= "gzip, br";
-        return exchange({
+        const answer = await exchange({
           ...request,
+          ...way,
           signal: init.signal,
           limits: mergeLimits(all, init.limits ?? {}),
-          open: opened,
           toError: (failure) => toProviderError(failure, request.url),
         });
+        if (answer.status === 407 && way.via !== undefined) throw refuse(request.url, `the proxy ${way.via} refused the connection: 407 ${answer.statusText}.`);
+        return answer;
       },
       { max: MAX_REDIRECTS, mode: init.redirect, refuse },
     );
@@ -87,22 +91,33 @@ function mergeLimits(base: HttpLimits, over: Partial<HttpLimits>): HttpLimits {
   return { ...base, ...Object.fromEntries(Object.entries(over).filter(([, value]) => value !== undefined)) };
 }
 
-/** Loads `node:http` or `node:https` when first needed, with one agent each that keeps connections. */
-function createOpener() {
-  const load = async (isSecure: boolean) => {
-    const { request, Agent } = loadHttp(isSecure);
-    const agent = new Agent({ keepAlive: true, noDelay: true });
-    return (url: URL, options: RequestOptions) => request(url, { ...options, agent } as RequestOptions);
-  };
-  const loaded = new Map<boolean, ReturnType<typeof load>>();
-  return (url: URL) => {
+/** How a URL is reached. */
+type Way = Pick<Exchange, "open" | "via">;
+
+/** Loads what it takes to reach a URL when it is first needed: `node:http` or `node:https`, with an agent that keeps connections. */
+function createOpener(env: Record<string, string | undefined>) {
+  const loaded = new Map<string, Promise<Way>>();
+  return (url: URL): Promise<Way> => {
     const isSecure = url.protocol === "https:";
     if (!isSecure && url.protocol !== "http:")
       throw new AgentError("NETWORK_FAILED", { model: url.href, reason: `${url.protocol}// is neither http nor https.` });
-    const opener = loaded.get(isSecure) ?? load(isSecure);
-    loaded.set(isSecure, opener);
-    return opener;
+    const proxy = findProxy(url, env);
+    const key = `${isSecure} ${JSON.stringify(proxy)}`;
+    const way = loaded.get(key) ?? (proxy === undefined ? openDirectly(isSecure) : openBy(proxy, isSecure));
+    loaded.set(key, way);
+    return way;
   };
+}
+
+async function openDirectly(isSecure: boolean): Promise<Way> {
+  const { request, Agent } = loadHttp(isSecure);
+  const agent = new Agent({ keepAlive: true, noDelay: true });
+  return { open: (url, options) => request(url, { ...options, agent } as RequestOptions) };
+}
+
+async function openBy(proxy: ProxyServer, isSecure: boolean): Promise<Way> {
+  const { openThrough } = await import("./tunnel.ts");
+  return { open: openThrough(proxy, isSecure), via: `${proxy.hostname}:${proxy.port}` };
 }
 
 function toProviderError({ stage, reason, code }: Failure, url: URL): AgentError {

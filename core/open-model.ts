@@ -99,7 +99,7 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
       reason: "it holds a character that no key has. Copy it again.",
     });
   let factory: Promise<ModelFactory> | undefined;
-  const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
+  const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options), dependencies.env), log: dependencies.log });
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
   return { provider, keySource: keySource ?? "no key", timeoutMs, factory: () => (factory ??= make()) };
 }

@@ -167,7 +167,7 @@ async function assemble(ground: Ground): Promise<Runtime> {
   const { loaded } = ground;
   const notices = createNotices(loaded.untrusted === undefined ? [] : [{ type: "config.untrusted", ...loaded.untrusted }]);
   const redactor = createRedactor(loaded.secrets);
-  const fetch = createGuardedFetch();
+  const fetch = createGuardedFetch({ env: ground.env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
   const registry = await setUpPlugins(ground, { fetch, report });
   try {

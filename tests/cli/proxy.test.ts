@@ -1,0 +1,141 @@
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { makeCertificate } from "../fixtures/certificate.ts";
+import { startProxy, type TestProxy } from "../fixtures/proxy.ts";
+import { isBuilt, MODEL, makeHome, removeHomes, runCommand } from "./command.ts";
+
+const certificate = makeCertificate(["api.test", "127.0.0.1"]);
+const chunk = (delta: object, finish: string | null = null) =>
+  `data: ${JSON.stringify({ id: "gen-1", object: "chat.completion.chunk", created: 1, model: "mock", choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`;
+const bodies: string[] = [];
+const server = createServer(certificate, (request, response) => {
+  let body = "";
+  request.on("data", (piece) => (body += piece));
+  request.on("end", () => {
+    bodies.push(body);
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.end(`${chunk({ role: "assistant", content: "Hello." })}${chunk({}, "stop")}data: [DONE]\n\n`);
+  });
+});
+const open: TestProxy[] = [];
+
+beforeAll(() => new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve())));
+afterAll(() => new Promise<void>((resolve) => server.close(() => resolve())));
+afterEach(async () => {
+  for (const proxy of open.splice(0)) await proxy.close();
+  bodies.length = 0;
+  removeHomes();
+});
+
+async function proxyTo(options: Omit<Parameters<typeof startProxy>[0], "to"> & { to?: number } = {}): Promise<TestProxy> {
+  const proxy = await startProxy({ to: (server.address() as AddressInfo).port, ...options });
+  open.push(proxy);
+  return proxy;
+}
+
+function ask(env: Record<string, string>, args: string[] = []) {
+  const home = makeHome();
+  const ca = join(home, "ca.pem");
+  writeFileSync(ca, certificate.cert);
+  return runCommand({
+    args: [...MODEL, "-q", "-p", "Hi", "--max-retries", "0", ...args],
+    home,
+    env: { OPENROUTER_BASE_URL: "https://api.test/v1", NODE_EXTRA_CA_CERTS: ca, ...env },
+  });
+}
+
+describe.skipIf(!isBuilt)("a proxy", () => {
+  test("is asked for a tunnel to an https host, and sees nothing of what goes through", async () => {
+    const proxy = await proxyTo();
+    const { code, stdout } = await ask({ HTTPS_PROXY: `http://me:p%40ss@127.0.0.1:${proxy.port}` });
+    expect([code, stdout]).toEqual([0, "Hello.\n"]);
+    expect(proxy.asked.map(({ line }) => line)).toEqual(["CONNECT api.test:443"]);
+    expect(proxy.asked[0]?.headers["proxy-authorization"]).toBe(`Basic ${Buffer.from("me:p@ss").toString("base64")}`);
+    expect(proxy.asked[0]?.headers.authorization).toBeUndefined();
+    expect(bodies).toHaveLength(1);
+  });
+
+  test("may speak TLS itself", async () => {
+    const proxy = await proxyTo({ tls: certificate });
+    expect((await ask({ https_proxy: `https://127.0.0.1:${proxy.port}` })).code).toBe(0);
+    expect(proxy.asked).toHaveLength(1);
+  });
+
+  test("forwards what goes to an http host", async () => {
+    const { startServer } = await import("../fixtures/server.ts");
+    const plain = await startServer([{ text: "Plain." }]);
+    const proxy = await proxyTo({ to: plain.port });
+    const { code, stdout } = await ask({ HTTP_PROXY: `http://127.0.0.1:${proxy.port}`, OPENROUTER_BASE_URL: "http://api.test/v1" });
+    await plain.close();
+    expect([code, stdout]).toEqual([0, "Plain.\n"]);
+    expect(proxy.asked[0]?.line).toBe("POST http://api.test/v1/chat/completions");
+    expect(plain.requests[0]?.headers.host).toBe("api.test");
+  });
+
+  test("is not asked for this machine", async () => {
+    const proxy = await proxyTo();
+    const { code } = await ask({
+      HTTPS_PROXY: `http://127.0.0.1:${proxy.port}`,
+      OPENROUTER_BASE_URL: `https://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    });
+    expect([code, proxy.asked.length]).toEqual([0, 0]);
+  });
+
+  test.each([
+    ["407", { refuse: 407 }, "407"],
+    ["403", { refuse: 403 }, "403"],
+  ])("that refuses with %s is named, and it is no refused key", async (_, options, said) => {
+    const proxy = await proxyTo(options);
+    const { code, stderr } = await ask({ HTTPS_PROXY: `http://me:s3cret@127.0.0.1:${proxy.port}` });
+    expect(code).toBe(4);
+    expect(stderr).toContain("NETWORK_FAILED");
+    expect(stderr).toContain(`the proxy 127.0.0.1:${proxy.port} refused the connection: ${said}`);
+    expect(stderr).not.toContain("s3cret");
+  });
+
+  test("that wants a password for an http host is named, too", async () => {
+    const proxy = await proxyTo({ refuse: 407 });
+    const { code, stderr } = await ask({ HTTP_PROXY: `http://127.0.0.1:${proxy.port}`, OPENROUTER_BASE_URL: "http://api.test/v1" });
+    expect([code, stderr.includes("refused the connection: 407")]).toEqual([4, true]);
+  });
+
+  test("that is not there is named instead of the host", async () => {
+    const proxy = await startProxy({ to: 1 });
+    await proxy.close();
+    const { code, stderr } = await ask({ HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` });
+    expect(code).toBe(4);
+    expect(stderr).toContain(`nothing listens at the proxy 127.0.0.1:${proxy.port}`);
+  });
+
+  test("that never answers is given up within the limit for a connection", async () => {
+    const proxy = await proxyTo({ hangs: true });
+    const config = JSON.stringify({ provider: { openrouter: { options: { connectTimeout: 300 } } } });
+    const { code, stderr, ms } = await ask({ HTTPS_PROXY: `http://127.0.0.1:${proxy.port}`, AGENT_CONFIG_CONTENT: config });
+    expect([code, stderr.includes("no connection within 0.3 s")]).toEqual([4, true]);
+    expect(ms).toBeLessThan(8000);
+  });
+
+  test("of a kind that is not spoken ends the run before anything is sent", async () => {
+    const { code, stderr } = await ask({ HTTPS_PROXY: "socks5://127.0.0.1:1" });
+    expect([code, stderr.includes("HTTPS_PROXY: a proxy is spoken to by http or https, not by socks5.")]).toEqual([2, true]);
+  });
+});
+
+describe.skipIf(!isBuilt)("certificates", () => {
+  const url = () => `https://127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
+
+  test("of an authority that NODE_EXTRA_CA_CERTS names are taken", async () => {
+    expect((await ask({ OPENROUTER_BASE_URL: url() })).code).toBe(0);
+  });
+
+  test("of an unknown one end the run, and the hint names the way out", async () => {
+    const { code, stderr } = await ask({ OPENROUTER_BASE_URL: url(), NODE_EXTRA_CA_CERTS: "" });
+    expect(code).toBe(4);
+    expect(stderr).toContain("TLS_FAILED");
+    expect(stderr).toContain("NODE_EXTRA_CA_CERTS");
+    expect(bodies).toEqual([]);
+  });
+});

@@ -43,6 +43,7 @@ interface Session {
   late: AbortSignal;
   /** Of the first prompt; the next ones go on with it. */
   sessionId?: string;
+  hasAnswered?: true;
   redact(text: string): string;
 }
 
@@ -140,6 +141,7 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
     if (item.kind === "error") throw item.error;
     const runtime = await unlessAborted(session.runtime, session.host.signal);
     if (runtime === undefined) throw session.host.signal.reason;
+    await reloadConfig(runtime, item, session);
     const command = await findCommand(runtime, session);
     if (command) return await runCommand(command, { runtime, session });
     return await answerPrompt(item.request, { output: await makeOutput(item, session), runtime, session });
@@ -150,6 +152,17 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
     if (item.kind === "request") await output.result(emptyResult(failure, startedAt));
     return failure.exit;
   }
+}
+
+/** From the second request on, a configuration that has changed meanwhile counts. */
+async function reloadConfig(runtime: Runtime, item: InputItem, session: Session): Promise<void> {
+  try {
+    if (session.hasAnswered) await unlessAborted(runtime.reload(), session.host.signal);
+  } catch (error) {
+    const output = await makeOutput(item, session);
+    await output.error(new AgentError("CONFIG_REJECTED", { reason: toAgentError(error).message }, { cause: error }));
+  }
+  session.hasAnswered = true;
 }
 
 /** A prompt of bare words may be a command that a plugin brings. */

@@ -94,7 +94,7 @@ export async function loadConfig(options: LoadConfigOptions): Promise<LoadedConf
     directories: [],
     dropped: new Set(),
     droppedFrom: new Set(),
-    userDirectories: userDirectories(options),
+    userDirectories: configFolders(options),
   };
   const overlay = await overlayLayer(options, loading);
   if (options.discover === false) return finish([overlay], loading);
@@ -140,7 +140,11 @@ function modelSourceOf(origin: string | undefined): LoadedConfig["modelSource"] 
   return origin === COMMAND_LINE ? "cli" : origin === "environment AGENT_MODEL" ? "env" : "config";
 }
 
-const userDirectories = ({ configDir, env }: LoadConfigOptions): [string, string] => [join(configHome(env), "opencode"), configDir ?? configDirectory(env)];
+/** The user's own: opencode's and ours. */
+export const configFolders = ({ configDir, env }: LoadConfigOptions): [opencode: string, own: string] => [
+  join(configHome(env), "opencode"),
+  configDir ?? configDirectory(env),
+];
 
 async function readUserLayers(loading: Loading): Promise<Layer[]> {
   const [opencode, own] = loading.userDirectories;

@@ -51,6 +51,11 @@ export const ERRORS = {
   },
   FILE_NOT_FOUND: { ...usage, message: "The file {path} of {option} cannot be read: {reason}", hint: "Check the path." },
   CONFIG_INVALID: { ...usage, message: "{file}{position}: {reason}", hint: "Correct the file; `agent config show --origin` prints what is in force." },
+  CONFIG_REJECTED: {
+    ...usage,
+    message: "The configuration has changed, but cannot be used: {reason}",
+    hint: "Correct it; the one before stays in force until then.",
+  },
   CONFIG_NOT_FOUND: { ...usage, message: "There is no configuration file {file}.", hint: "Check --config or AGENT_CONFIG." },
   AGENT_NOT_FOUND: { ...usage, message: 'There is no agent profile "{name}".', hint: "Known profiles: {known}." },
   MODEL_INVALID: { ...usage, message: '"{id}" is not a model id: {reason}', hint: "Write provider/model, for example openrouter/anthropic/claude-sonnet-4." },

@@ -1,10 +1,13 @@
 import * as nodeFs from "node:fs";
 import { realpath, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
 import { createChannel } from "./channel.ts";
-import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadedConfig, loadConfig } from "./config.ts";
+import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
+import { isOn } from "./config-environment.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
+import { type ConfigStamp, namedFile, stampConfig } from "./config-stamp.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { AgentEvent, ModelSource, RunResult } from "./events.ts";
 import { createExec } from "./exec.ts";
@@ -133,6 +136,12 @@ export interface Runtime {
   /** Commands that plugins bring. */
   command(name: string): Promise<PluginCommand | undefined>;
   prompt(request: string | PromptRequest, options?: PromptOptions): Run;
+  /**
+   * Takes the configuration anew where its files have changed: the next prompts get it, sessions go on, and the prompts that
+   * run end with the one before. False: nothing has changed. Throws what makes the new one unusable, once for each change;
+   * the one before then stays.
+   */
+  reload(): Promise<boolean>;
   /** Makes every text safe to print: known keys and what looks like one are replaced. */
   redact(text: string): string;
   /** Ends what is running, disposes plugins in reverse order, closes the stores. Idempotent. */
@@ -145,11 +154,10 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const cwd = await realpath(options.cwd ?? currentDirectory()).catch((error: unknown) => {
     throw new AgentError("OPTION_INVALID", { option: "cwd", reason: errorMessage(error) }, { cause: error });
   });
-  const dataDir = options.dataDir ?? dataDirectory(env);
-  const log = options.log ?? silentLog;
-  const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
-  for (const warning of loaded.warnings) log.warn(warning);
-  return assemble({ options, env, cwd, dataDir, loaded, log });
+  const ground: Ground = { options, env, cwd, dataDir: options.dataDir ?? dataDirectory(env), log: options.log ?? silentLog };
+  const loaded = await load(ground);
+  const lasting = await createLasting(ground);
+  return createFace(await configure(ground, lasting, loaded), lasting, ground);
 }
 
 /** What the parts are made of. */
@@ -158,59 +166,93 @@ interface Ground {
   env: Record<string, string | undefined>;
   cwd: string;
   dataDir: string;
-  loaded: LoadedConfig;
   log: Log;
 }
 
-/** Plugins that were set up end with the runtime, and also when there will be none. */
-async function assemble(ground: Ground): Promise<Runtime> {
-  const { loaded } = ground;
-  const notices = createNotices(loaded.untrusted === undefined ? [] : [{ type: "config.untrusted", ...loaded.untrusted }]);
-  const redactor = createRedactor(loaded.secrets);
-  const fetch = createGuardedFetch({ env: ground.env });
+/** The configuration as the files stand now. */
+interface Loaded extends LoadedConfig {
+  stamp: ConfigStamp;
+}
+
+const sourcesOf = ({ options, cwd, env, dataDir }: Ground): LoadConfigOptions => ({
+  ...options,
+  cwd,
+  env,
+  dataDir,
+  ...(options.config !== undefined && { overlay: options.config }),
+});
+
+const stampOf = (ground: Ground): ConfigStamp => stampConfig(sourcesOf(ground), join(ground.dataDir, "auth.json"));
+
+/** Whether a person has trusted what lies in the workspace, as it was at the start and for this run only. */
+const isTrustedForRun = (ground: Ground): boolean =>
+  ground.options.trust === true || isOn(ground.env.AGENT_TRUST) || namedFile(sourcesOf(ground)) !== undefined;
+
+async function load(ground: Ground): Promise<Loaded> {
+  const stamp = stampOf(ground);
+  const loaded = await loadConfig(sourcesOf(ground));
+  for (const warning of loaded.warnings) ground.log.warn(warning);
+  return { ...loaded, stamp };
+}
+
+/** What lives as long as the runtime, whatever becomes of its configuration. */
+type Lasting = Awaited<ReturnType<typeof createLasting>>;
+
+async function createLasting({ options, env, cwd, dataDir }: Ground) {
+  const notices = createNotices([]);
+  const redactor = createRedactor([]);
+  const spillDir = join(dataDir, "tool-output");
+  const { exec, close: closeExec } = createExec({ env });
+  const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
+  const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
+  const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
+  const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, resting: new Map(), grants: new Set<string>() };
+  return { shared, sessions, closeExec, closeSessions };
+}
+
+/** One configuration at work, with the plugins it names. */
+interface Configured {
+  stamp: ConfigStamp;
+  environment: PromptEnvironment;
+  /** Ends its plugins. */
+  end(): Promise<void>;
+}
+
+/** Plugins that were set up end with their configuration, and also when there will be none. */
+async function configure(ground: Ground, { shared }: Lasting, loaded: Loaded): Promise<Configured> {
+  const { options, env, cwd, dataDir, log } = ground;
+  const { notices, redactor } = shared;
+  for (const secret of loaded.secrets) redactor.add(secret);
+  if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
+  const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, { fetch, report });
+  const registry = await setUpPlugins(ground, loaded, { fetch, report });
   try {
-    return await wire(ground, { notices, redactor, fetch, registry, hooks: createHookRunner(registry.hooks, report) });
+    const hooks = createHookRunner(registry.hooks, report);
+    const config = await hooks.transform("config", loaded.config);
+    const environment: PromptEnvironment = {
+      ...shared,
+      cwd,
+      config,
+      untrusted: loaded.untrusted?.keys ?? [],
+      permissionCeiling: loaded.permissionCeiling,
+      options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
+      hooks,
+      registry,
+      opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
+      fetch,
+      log,
+      systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
+    };
+    const end = async () => {
+      await hooks.drain();
+      await registry.dispose();
+    };
+    return { stamp: loaded.stamp, environment, end };
   } catch (error) {
     await registry.dispose();
     throw error;
   }
-}
-
-type Parts = Pick<PromptEnvironment, "notices" | "redactor" | "fetch" | "registry" | "hooks">;
-
-async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notices, redactor, fetch, registry, hooks }: Parts): Promise<Runtime> {
-  const config = await hooks.transform("config", loaded.config);
-  const spillDir = join(dataDir, "tool-output");
-  const { exec, close: closeExec } = createExec({ env });
-  const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
-  const open = createOpenSessions(sessions, cwd);
-  const environment: PromptEnvironment = {
-    cwd,
-    config,
-    untrusted: loaded.untrusted?.keys ?? [],
-    permissionCeiling: loaded.permissionCeiling,
-    options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
-    hooks,
-    registry,
-    opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
-    paths: await createPaths({ cwd, roots: options.roots ?? [], spillDir }),
-    exec,
-    fetch,
-    redactor,
-    log,
-    notices,
-    systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
-    ...createSpill(spillDir, redactor),
-    ...open,
-    resting: new Map(),
-    grants: new Set(),
-  };
-  return createFace(environment, {
-    sessions,
-    closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)],
-  });
 }
 
 interface PluginFault {
@@ -219,8 +261,10 @@ interface PluginFault {
   message: string;
 }
 
-async function setUpPlugins(ground: Ground, { fetch, report }: { fetch: PluginContext["fetch"]; report(fault: PluginFault): void }): Promise<Registry> {
-  const { options, env, cwd, dataDir, loaded } = ground;
+type PluginNeeds = { fetch: PluginContext["fetch"]; report(fault: PluginFault): void };
+
+async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, report }: PluginNeeds): Promise<Registry> {
+  const { options, env, cwd, dataDir } = ground;
   const entries = await collectPlugins({
     given: options.plugins ?? [],
     configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
@@ -228,32 +272,62 @@ async function setUpPlugins(ground: Ground, { fetch, report }: { fetch: PluginCo
     place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });
-  return createRegistry(entries, { contextOf: pluginContexts(ground, fetch), report });
+  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, fetch), report });
 }
 
-interface Face {
-  sessions: Sessions;
-  closeAll: (() => Promise<void>)[];
+/** The configuration in force, and how another takes its place. */
+function createReloader(first: Configured, { lasting, ground, running }: { lasting: Lasting; ground: Ground; running: Set<Promise<RunResult>> }) {
+  const ending = new Set<Promise<void>>();
+  let current = first;
+  let reloading: Promise<unknown> = Promise.resolve();
+  const reload = async () => {
+    const stamp = stampOf(ground);
+    const before = current;
+    if (isDeepStrictEqual(stamp, before.stamp)) return false;
+    // What cannot be used is told once, and again when it has changed.
+    current = { ...before, stamp };
+    // The model may have written it: with trust in whatever stands there it could give itself every right.
+    if (stamp.workspace !== first.stamp.workspace && isTrustedForRun(ground)) throw new AgentError("UNTRUSTED", { what: "The changed configuration" });
+    current = await configure(ground, lasting, await load(ground));
+    ending.add(Promise.allSettled([...running]).then(before.end));
+    return true;
+  };
+  return {
+    current: () => current.environment,
+    reload() {
+      const reloaded = reloading.then(reload);
+      reloading = reloaded.catch(() => {});
+      return reloaded;
+    },
+    async end() {
+      await reloading;
+      await Promise.all([current.end(), ...ending]);
+    },
+  };
 }
 
-function createFace(environment: PromptEnvironment, { sessions, closeAll }: Face): Runtime {
-  const { cwd, config, registry, redactor } = environment;
+function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtime {
+  const { shared, sessions, closeExec, closeSessions } = lasting;
   const closing = new AbortController();
   const running = new Set<Promise<RunResult>>();
+  const { current, reload, end } = createReloader(first, { lasting, ground, running });
   let closed: Promise<void> | undefined;
   return {
-    cwd,
-    config,
+    cwd: ground.cwd,
+    get config() {
+      return current().config;
+    },
     sessions,
-    tools: async () => [...selectTools(registry.tools, { options: environment.options, config, profile: findProfile(undefined, config) }).keys()],
-    command: (name) => registry.command(name),
-    redact: redactor.redact,
+    async tools() {
+      const { registry, options, config } = current();
+      return [...selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) }).keys()];
+    },
+    command: (name) => current().registry.command(name),
+    redact: shared.redactor.redact,
+    reload,
     prompt(request, promptOptions = {}) {
-      const run = startPrompt(typeof request === "string" ? { message: request } : { ...request }, {
-        ...promptOptions,
-        environment,
-        closing: closing.signal,
-      });
+      const whole = typeof request === "string" ? { message: request } : { ...request };
+      const run = startPrompt(whole, { ...promptOptions, environment: current(), closing: closing.signal });
       const forget = () => running.delete(run.result);
       running.add(run.result);
       run.result.then(forget, forget);
@@ -263,7 +337,9 @@ function createFace(environment: PromptEnvironment, { sessions, closeAll }: Face
       closing.abort(new AgentError("INTERRUPTED"));
       closed ??= (async () => {
         await Promise.allSettled(running);
-        for (const close of closeAll) await close().catch((error: unknown) => environment.log.warn(String(error)));
+        const warn = async () => warnOfRest(shared.notices, ground.log);
+        for (const close of [closeExec, end, closeSessions, () => sessions.close(), warn])
+          await close().catch((error: unknown) => ground.log.warn(String(error)));
       })();
       return closed;
     },
@@ -293,13 +369,14 @@ function warnOfRest(notices: Notices, log: Log): void {
 }
 
 function pluginContexts(
-  { cwd, dataDir, loaded, log }: Ground,
+  { cwd, dataDir, log }: Ground,
+  config: Readonly<Config>,
   fetch: PluginContext["fetch"],
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
     options,
-    config: loaded.config,
+    config,
     fetch,
     log,
     async dataDir() {

@@ -1,0 +1,158 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { createRuntime, definePlugin, type Runtime, type RuntimeOptions } from "../../core/index.ts";
+import builtinCompatible from "../../plugins/openai-compatible/index.ts";
+import { type Reply, startServer, type TestServer } from "../fixtures/server.ts";
+
+const ends: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end();
+});
+
+async function serve(...replies: Reply[]): Promise<TestServer> {
+  const server = await startServer((_, n) => replies[n] ?? { text: `answer ${n}` });
+  ends.push(() => server.close());
+  return server;
+}
+
+/** A user's configuration file, and how to write it anew. */
+function makeUser() {
+  const home = mkdtempSync(join(tmpdir(), "agent-reload-"));
+  ends.push(() => rmSync(home, { recursive: true, force: true }));
+  const file = join(home, ".config/agent/agent.json");
+  for (const path of [join(home, "work"), join(home, ".config/agent")]) mkdirSync(path, { recursive: true });
+  const write = (config: object | string) => writeFileSync(file, typeof config === "string" ? config : JSON.stringify(config));
+  const at = ({ url }: TestServer, more: object = {}) => ({ model: "my/one", provider: { my: { options: { baseURL: url, apiKey: false } } }, ...more });
+  return { home, file, write, at };
+}
+
+async function start(home: string, options: RuntimeOptions = {}): Promise<Runtime> {
+  const runtime = await createRuntime({ cwd: join(home, "work"), env: { HOME: home, PATH: process.env.PATH }, plugins: [builtinCompatible], ...options });
+  ends.push(() => runtime.close());
+  return runtime;
+}
+
+const talk = (server: TestServer, n: number): string[] =>
+  server.requests[n]!.body.messages.filter(({ role }: any) => role !== "system").map(({ role, content }: any) => `${role}:${content}`);
+
+describe("a configuration that changes while a runtime lives", () => {
+  test.each([true, false])("counts from the next prompt on, with the history of the session, each turn once (kept on disk: %s)", async (persist) => {
+    const [first, second] = [await serve(), await serve()];
+    const { home, write, at } = makeUser();
+    write(at(first));
+    const runtime = await start(home, { persist });
+    const { sessionId } = await runtime.prompt("one").result;
+    expect(await runtime.reload()).toBe(false);
+    write(at(second, { model: "my/two" }));
+    expect(await runtime.reload()).toBe(true);
+    expect(await runtime.reload()).toBe(false);
+    expect(await runtime.prompt({ message: "two", session: sessionId }).result).toMatchObject({ status: "success", model: "my/two" });
+    expect([first.requests.length, second.requests.length]).toEqual([1, 1]);
+    expect(talk(second, 0)).toEqual(["user:one", "assistant:answer 0", "user:two"]);
+    expect(runtime.config.model).toBe("my/two");
+  });
+
+  test("leaves what is in flight where it is", async () => {
+    const [first, second] = [await serve({ text: "late", delayMs: 400 }), await serve()];
+    const { home, write, at } = makeUser();
+    write(at(first));
+    const runtime = await start(home);
+    const running = runtime.prompt("one");
+    write(at(second, { model: "my/two" }));
+    expect(await runtime.reload()).toBe(true);
+    const other = await runtime.prompt("two").result;
+    expect(await running.result).toMatchObject({ text: "late", model: "my/one" });
+    expect(other).toMatchObject({ model: "my/two" });
+    expect([first.requests.length, second.requests.length]).toEqual([1, 1]);
+  });
+
+  test.each([
+    ["that is not JSON", '{ "model": ', /agent\.json:1/],
+    ["with a wrong type", { model: 7 }, /model/],
+    ["that names a plugin which is not there", { plugin: ["./none.ts"] }, /none\.ts/],
+  ])("%s is refused once, and the one before stays", async (_, broken, reason) => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    const runtime = await start(home);
+    write(broken);
+    await expect(runtime.reload()).rejects.toThrow(reason);
+    expect(await runtime.reload()).toBe(false);
+    expect(await runtime.prompt("go").result).toMatchObject({ status: "success", model: "my/one" });
+    write(at(server, { model: "my/mended" }));
+    expect(await runtime.reload()).toBe(true);
+    expect(await runtime.prompt("go").result).toMatchObject({ model: "my/mended" });
+  });
+
+  test("is seen where a file was added, a profile edited or a key stored", async () => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    const runtime = await start(home);
+    writeFileSync(join(home, "work/agent.json"), "{}");
+    expect(await runtime.reload()).toBe(true);
+    mkdirSync(join(home, ".config/agent/agent"));
+    writeFileSync(join(home, ".config/agent/agent/writer.md"), "You write.");
+    expect(await runtime.reload()).toBe(true);
+    mkdirSync(join(home, ".local/share/agent"), { recursive: true });
+    writeFileSync(join(home, ".local/share/agent/auth.json"), "{}");
+    expect([await runtime.reload(), await runtime.reload()]).toEqual([true, false]);
+  });
+
+  test.each([
+    ["--trust", { trust: true }, "agent.json"],
+    ["a named file", { configFile: "named.json" }, "named.json"],
+  ])("is not taken from a workspace that was trusted as it was (%s): the model may have written it", async (_, options, file) => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    writeFileSync(join(home, "work", file), "{}");
+    const runtime = await start(home, options);
+    writeFileSync(join(home, "work", file), '{"permissionMode":"yolo"}');
+    await expect(runtime.reload()).rejects.toMatchObject({ code: "UNTRUSTED" });
+    expect(runtime.config.permissionMode).not.toBe("yolo");
+    expect(await runtime.prompt("go").result).toMatchObject({ status: "success" });
+  });
+
+  test("widens nothing where the workspace is not trusted", async () => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    const runtime = await start(home);
+    writeFileSync(join(home, "work/agent.json"), '{"permissionMode":"yolo","temperature":0.5}');
+    expect(await runtime.reload()).toBe(true);
+    expect(runtime.config).toMatchObject({ temperature: 0.5 });
+    expect(runtime.config.permissionMode).not.toBe("yolo");
+  });
+
+  test("ends its plugins when the last prompt that has them is over, and sets up the new ones", async () => {
+    const [first, second] = [await serve({ text: "late", delayMs: 300 }), await serve()];
+    const told: string[] = [];
+    const watcher = definePlugin({
+      name: "watcher",
+      setup: ({ config }) => {
+        const { model } = config;
+        told.push(`set up for ${model}`);
+        return { dispose: () => void told.push(`ended for ${model}`) };
+      },
+    });
+    const { home, write, at } = makeUser();
+    write(at(first));
+    const runtime = await start(home, { plugins: [builtinCompatible, watcher] });
+    const running = runtime.prompt("one").result.then(() => told.push("answered"));
+    write(at(second, { model: "my/two" }));
+    await runtime.reload();
+    await running;
+    await runtime.close();
+    expect(told).toEqual(["set up for my/one", "set up for my/two", "answered", expect.stringMatching(/^ended/), expect.stringMatching(/^ended/)]);
+  });
+
+  test("does not count where no files are read", async () => {
+    const { home, write } = makeUser();
+    const runtime = await start(home, { discover: false });
+    write({ model: "my/two" });
+    expect(await runtime.reload()).toBe(false);
+  });
+});

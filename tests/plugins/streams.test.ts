@@ -1,0 +1,268 @@
+import type { Fetch, LanguageModel, Plugin } from "agent-runtime";
+import { definePlugin, tool, z } from "agent-runtime";
+import { boot } from "agent-runtime/testing";
+import { afterEach, describe, expect, test } from "vitest";
+import type { EventFacts } from "../../core/events.ts";
+import { createFetch } from "../../core/http.ts";
+import { HttpResponse } from "../../core/http-exchange.ts";
+import { silentLog } from "../../core/log.ts";
+import { foldTurn, type TurnContext } from "../../core/turn.ts";
+import openaiCompatible from "../../plugins/openai-compatible/index.ts";
+import openrouter from "../../plugins/openrouter/index.ts";
+import { chunk, done, type RawStep, type Reply, type SeenRequest, startServer, type TestServer, usageChunk } from "../fixtures/server.ts";
+
+const PROVIDERS = ["openrouter", "mine"] as const;
+type Name = (typeof PROVIDERS)[number];
+
+const open: TestServer[] = [];
+afterEach(async () => {
+  for (const server of open.splice(0)) await server.close();
+});
+
+async function serve(script: Reply[]): Promise<TestServer> {
+  const server = await startServer(script);
+  open.push(server);
+  return server;
+}
+
+/** A model as the built-in plugins make it, over any fetch. */
+async function modelOf(name: Name, fetch: Fetch, baseURL = "http://test/v1"): Promise<LanguageModel> {
+  const plugin = (name === "openrouter" ? openrouter : openaiCompatible) as Plugin;
+  const { providers = [] } = await plugin.setup({ config: { provider: { mine: { options: { baseURL } } } }, cwd: "/" } as never);
+  const factory = await providers.find(({ id }) => id === name)!.create({ apiKey: "k", baseURL }, { fetch, log: silentLog });
+  return factory("vendor/model");
+}
+
+/** A real body, in given pieces. */
+function bodyOf(pieces: Uint8Array[]): ReadableStream<Uint8Array> {
+  const rest = [...pieces];
+  return new ReadableStream({ pull: (controller) => (rest.length > 0 ? controller.enqueue(rest.shift()!) : controller.close()) }, { highWaterMark: 0 });
+}
+
+/** Everything that a run learns of an answer: its message, its calls and counts, and the events, the deltas of one part joined. */
+async function readAnswer(model: LanguageModel) {
+  const events: Exclude<EventFacts, never>[] = [];
+  let made = 0;
+  const context: TurnContext = {
+    model: "p/m",
+    messageId: "msg_1",
+    emit: (event) => {
+      const last = events.at(-1);
+      if (last !== undefined && "delta" in last && "delta" in event && last.type === event.type && last.partId === event.partId) last.delta += event.delta;
+      else events.push({ ...event });
+    },
+    newId: (prefix) => `${prefix}_${++made}`,
+    now: () => 5,
+    caughtUp: () => undefined,
+    signal: new AbortController().signal,
+  };
+  const { stream } = await model.doStream({ prompt: [{ role: "user", content: [{ type: "text", text: "hi" }] }] });
+  const turn = await foldTurn(stream, context);
+  return { events, turn };
+}
+
+const event = (data: object, end = "\n") => `data: ${JSON.stringify(data)}${end}${end}`;
+const delta = (fields: object, end?: string) => event({ choices: [{ delta: fields }] }, end);
+const callDelta = (fields: object) => delta({ tool_calls: [fields] });
+
+/** What a real stream can hold, in one: marks, comments, each kind of line end, thoughts, text, calls in turn, the bill. */
+const RECORDED = [
+  "\uFEFF: OPENROUTER PROCESSING\r\n\r\n",
+  event({ id: "gen-1", model: "vendor/model-1", choices: [{ delta: { role: "assistant", content: "" } }] }, "\r\n"),
+  delta({ reasoning: "Hmm, 漢", reasoning_details: [{ type: "reasoning.text", text: "Hmm, 漢", index: 0 }] }),
+  delta({ reasoning: "字? 🤔", reasoning_details: [{ type: "reasoning.text", text: "字? 🤔", index: 0 }] }, "\r"),
+  delta({ reasoning_details: [{ type: "reasoning.text", signature: "c2ln", index: 0 }] }).replace("data: ", "data:"),
+  delta({ content: "Grüße 👋" }).replaceAll("👋", "\\ud83d\\udc4b"),
+  ": OPENROUTER PROCESSING\n\n",
+  delta({ content: ' "und"\\\n' }).replace("data: ", "event: message\nid: 7\nretry: 5\ndata: "),
+  delta({ content: "字" }, "\r\n"),
+  delta({ reasoning: "One more thought." }),
+  delta({ content: " Ende." }, "\r"),
+  callDelta({ index: 0, id: "a", type: "function", function: { name: "one", arguments: '{"ü":' } }),
+  callDelta({ index: 1, id: "b", type: "function", function: { name: "two", arguments: '{"n":[1,' } }),
+  callDelta({ index: 0, function: { arguments: '"😀"}' } }),
+  callDelta({ index: 1, function: { arguments: "2]}" } }),
+  'data: {"choices":\r\ndata: [{"index":0,"delta":{},\r\ndata: "finish_reason":"tool_calls"}]}\r\n\r\n',
+  event({ choices: [] }),
+  event({ choices: [], usage: { prompt_tokens: 9, completion_tokens: 7, completion_tokens_details: { reasoning_tokens: 3 }, cost: 0.5 } }),
+  "data: [DONE]\r\r",
+].join("");
+
+describe.each(PROVIDERS)("a recorded stream of the provider %s", (name) => {
+  const bytes = Buffer.from(RECORDED);
+
+  test("is one message, and an event for each of its parts", async () => {
+    const { events, turn } = await readAnswer(
+      await modelOf(
+        name,
+        splitting(() => [bytes]),
+      ),
+    );
+    expect(events.filter((one) => one.type === "text" || one.type === "reasoning").map(({ type, text }) => [type, text])).toEqual([
+      ["reasoning", "Hmm, 漢字? 🤔"],
+      ["text", 'Grüße 👋 "und"\\\n字'],
+      ["reasoning", "One more thought."],
+      ["text", " Ende."],
+    ]);
+    expect(turn).toMatchObject({
+      text: 'Grüße 👋 "und"\\\n字 Ende.',
+      calls: [
+        { id: "a", tool: "one", input: '{"ü":"😀"}' },
+        { id: "b", tool: "two", input: '{"n":[1,2]}' },
+      ],
+      reason: "tool-calls",
+      tokens: { input: 9, output: 7, reasoning: 3, cache: { read: 0, write: 0 } },
+      costUsd: 0.5,
+      respondedModelId: "vendor/model-1",
+    });
+    const signed = [{ type: "reasoning.text", text: "Hmm, 漢字? 🤔", signature: "c2ln", index: 0 }];
+    expect(turn.message.content.find(({ type }) => type === "tool-call")?.providerOptions).toEqual(
+      name === "openrouter" ? { openrouter: { reasoning_details: signed } } : undefined,
+    );
+  });
+
+  test("gives the same events and the same message wherever it is split, and byte by byte", { timeout: 120_000 }, async () => {
+    let pieces: Uint8Array[] = [bytes];
+    const model = await modelOf(
+      name,
+      splitting(() => pieces),
+    );
+    const whole = await readAnswer(model);
+    for (let at = 0; at <= bytes.length; at++) {
+      pieces = [bytes.subarray(0, at), bytes.subarray(at)];
+      expect(await readAnswer(model), `split at ${at}`).toEqual(whole);
+    }
+    pieces = Array.from(bytes, (byte) => Uint8Array.of(byte));
+    expect(await readAnswer(model)).toEqual(whole);
+  });
+
+  test("gives the same over a real connection", async () => {
+    const inside = bytes.indexOf(Buffer.from("字")) + 1;
+    const offsets = [1, 30, inside, bytes.indexOf("\r\r") + 1, bytes.indexOf("tool_calls") + 4, bytes.length - 1];
+    const split = (at: number): RawStep[] => [bytes.subarray(0, at), { delayMs: 15 }, bytes.subarray(at)];
+    const replies = [{ raw: [bytes] }, ...offsets.map((at) => ({ raw: split(at) }))];
+    const { url } = await serve(replies);
+    const model = await modelOf(name, createFetch(), url);
+    const whole = await readAnswer(model);
+    expect(whole.turn.text).toContain("Ende.");
+    for (const at of offsets) expect(await readAnswer(model), `split at ${at}`).toEqual(whole);
+  });
+});
+
+function splitting(pieces: () => Uint8Array[]): Fetch {
+  return (async () =>
+    new HttpResponse({
+      status: 200,
+      statusText: "OK",
+      url: "http://test/",
+      headers: new Map([["content-type", "text/event-stream"]]) as never,
+      body: bodyOf(pieces()),
+    })) as unknown as Fetch;
+}
+
+const noop = definePlugin({
+  name: "noop",
+  setup: () => ({ tools: [tool({ name: "noop", description: "Nothing.", input: z.object({}), effect: "read", run: () => "ok" })] }),
+});
+const asks = (id: string, more: object = {}) =>
+  chunk({ tool_calls: [{ index: 0, id, type: "function", function: { name: "noop", arguments: "{}" }, ...more }] });
+const CALLED = [chunk({}, "tool_calls"), usageChunk(), done];
+const detail = (fields: object) => chunk({ reasoning_details: [fields] });
+const sentBack = (request: SeenRequest | undefined) => request?.body.messages.filter(({ role }: { role: string }) => role === "assistant");
+
+/** A run of two calls and an answer; gives the requests that it sent. */
+async function runLoop(model: string, steps: string[][]): Promise<SeenRequest[]> {
+  const { url, requests } = await serve([...steps.map((raw) => ({ raw: [...raw, ...CALLED] })), { text: "Done." }]);
+  const provider = { [model.split("/")[0]!]: { options: { baseURL: url, apiKey: "k" } } };
+  await using agent = await boot({ plugins: [noop, openrouter, openaiCompatible], config: { model, provider } });
+  expect((await agent.prompt("go")).text).toBe("Done.");
+  return requests;
+}
+
+describe("thoughts that their vendor wants back", () => {
+  test("carry Anthropic's signatures, each with exactly the text that it was made for", async () => {
+    const format = "anthropic-claude-v1";
+    const requests = await runLoop("openrouter/anthropic/claude-sonnet-4", [
+      [
+        detail({ type: "reasoning.text", text: "Let me ", index: 0, format }),
+        detail({ type: "reasoning.text", text: "look.", index: 0, format }),
+        detail({ type: "reasoning.text", signature: "sig-1", index: 0, format }),
+        detail({ type: "reasoning.encrypted", data: "hidden", index: 1, format }),
+        detail({ type: "reasoning.text", text: "And then?", index: 2, format }),
+        detail({ type: "reasoning.text", signature: "sig-2", index: 2, format }),
+        chunk({ content: "Looking." }),
+        asks("a"),
+      ],
+      [
+        detail({ type: "reasoning.text", text: "Once more.", index: 0, format }),
+        detail({ type: "reasoning.text", signature: "sig-3", index: 0, format }),
+        asks("b"),
+      ],
+    ]);
+    const first = {
+      role: "assistant",
+      content: "Looking.",
+      reasoning: "Let me look.And then?",
+      reasoning_details: [
+        { type: "reasoning.text", text: "Let me look.", signature: "sig-1", index: 0, format },
+        { type: "reasoning.encrypted", data: "hidden", index: 1, format },
+        { type: "reasoning.text", text: "And then?", signature: "sig-2", index: 2, format },
+      ],
+    };
+    expect(sentBack(requests[1])).toMatchObject([first]);
+    expect(sentBack(requests[2])).toMatchObject([first, { reasoning_details: [{ text: "Once more.", signature: "sig-3" }] }]);
+  });
+
+  test("carry Gemini's encrypted details, those that come with or after the call too", async () => {
+    const format = "google-gemini-v1";
+    const requests = await runLoop("openrouter/google/gemini-3-pro", [
+      [
+        detail({ type: "reasoning.text", text: "**Plan**", index: 0, format }),
+        asks("a"),
+        detail({ type: "reasoning.encrypted", data: "c2lnbmF0dXJl", id: "a", index: 0, format }),
+      ],
+    ]);
+    expect(sentBack(requests[1])[0].reasoning_details).toEqual([{ type: "reasoning.encrypted", data: "c2lnbmF0dXJl", id: "a", index: 0, format }]);
+  });
+
+  test("carry OpenAI's summary in one piece beside what is encrypted", async () => {
+    const format = "openai-responses-v1";
+    const requests = await runLoop("openrouter/openai/gpt-5", [
+      [
+        ...["The ", "end ", "of ", "the ", "file."].map((summary) => detail({ type: "reasoning.summary", summary, index: 0, format })),
+        detail({ type: "reasoning.encrypted", data: "gAAA", id: "rs_1", index: 0, format }),
+        detail({ type: "reasoning.of.tomorrow", data: "unknown" }),
+        asks("a"),
+      ],
+    ]);
+    expect(sentBack(requests[1])[0].reasoning_details).toEqual([
+      { type: "reasoning.summary", summary: "The end of the file.", index: 0, format },
+      { type: "reasoning.encrypted", data: "gAAA", id: "rs_1", index: 0, format },
+    ]);
+  });
+
+  test("are kept of an answer without calls, for the next prompt", async () => {
+    const details = [{ type: "reasoning.encrypted", data: "kept", id: "rs_9", format: "openai-responses-v1" }];
+    const { url, requests } = await serve([
+      { raw: [chunk({ content: "Hello." }), chunk({ reasoning_details: details }), chunk({}, "stop"), usageChunk(), done] },
+      { text: "Again." },
+    ]);
+    const config = { model: "openrouter/openai/gpt-5", provider: { openrouter: { options: { baseURL: url, apiKey: "k" } } } };
+    await using agent = await boot({ plugins: [openrouter], config });
+    const { result } = await agent.prompt("hi");
+    await agent.prompt({ message: "and again", session: result.sessionId } as never);
+    expect(sentBack(requests[1])[0]).toMatchObject({ content: "Hello.", reasoning_details: details });
+  });
+
+  test("carry Gemini's signature of each call on its own endpoint", async () => {
+    const signed = (id: string) => asks(id, { extra_content: { google: { thought_signature: `sig-${id}` } } });
+    const requests = await runLoop("google/gemini-3-pro", [[signed("a")], [signed("b")]]);
+    const signatures = sentBack(requests[2]).map(({ tool_calls: [called] }: any) => called.extra_content.google.thought_signature);
+    expect(signatures).toEqual(["sig-a", "sig-b"]);
+  });
+
+  test("go back as reasoning_content where they came as that", async () => {
+    const requests = await runLoop("deepseek/deepseek-reasoner", [[chunk({ reasoning_content: "I should look." }), asks("a")]]);
+    expect(sentBack(requests[1])[0]).toMatchObject({ reasoning_content: "I should look." });
+  });
+});

@@ -1,18 +1,13 @@
-import type { Fetch, LanguageModel, Plugin } from "agent-runtime";
+import type { Fetch } from "agent-runtime";
 import { definePlugin, tool, z } from "agent-runtime";
 import { boot } from "agent-runtime/testing";
 import { afterEach, describe, expect, test } from "vitest";
-import type { EventFacts } from "../../core/events.ts";
 import { createFetch } from "../../core/http.ts";
 import { HttpResponse } from "../../core/http-exchange.ts";
-import { silentLog } from "../../core/log.ts";
-import { foldTurn, type TurnContext } from "../../core/turn.ts";
 import openaiCompatible from "../../plugins/openai-compatible/index.ts";
 import openrouter from "../../plugins/openrouter/index.ts";
+import { modelOf, PROVIDERS, RECORDED, readAnswer } from "../fixtures/recorded-stream.ts";
 import { chunk, done, type RawStep, type Reply, type SeenRequest, startServer, type TestServer, usageChunk } from "../fixtures/server.ts";
-
-const PROVIDERS = ["openrouter", "mine"] as const;
-type Name = (typeof PROVIDERS)[number];
 
 const open: TestServer[] = [];
 afterEach(async () => {
@@ -25,71 +20,14 @@ async function serve(script: Reply[]): Promise<TestServer> {
   return server;
 }
 
-/** A model as the built-in plugins make it, over any fetch. */
-async function modelOf(name: Name, fetch: Fetch, baseURL = "http://test/v1"): Promise<LanguageModel> {
-  const plugin = (name === "openrouter" ? openrouter : openaiCompatible) as Plugin;
-  const { providers = [] } = await plugin.setup({ config: { provider: { mine: { options: { baseURL } } } }, cwd: "/" } as never);
-  const factory = await providers.find(({ id }) => id === name)!.create({ apiKey: "k", baseURL }, { fetch, log: silentLog });
-  return factory("vendor/model");
-}
-
 /** A real body, in given pieces. */
 function bodyOf(pieces: Uint8Array[]): ReadableStream<Uint8Array> {
   const rest = [...pieces];
   return new ReadableStream({ pull: (controller) => (rest.length > 0 ? controller.enqueue(rest.shift()!) : controller.close()) }, { highWaterMark: 0 });
 }
 
-/** Everything that a run learns of an answer: its message, its calls and counts, and the events, the deltas of one part joined. */
-async function readAnswer(model: LanguageModel) {
-  const events: Exclude<EventFacts, never>[] = [];
-  let made = 0;
-  const context: TurnContext = {
-    model: "p/m",
-    messageId: "msg_1",
-    emit: (event) => {
-      const last = events.at(-1);
-      if (last !== undefined && "delta" in last && "delta" in event && last.type === event.type && last.partId === event.partId) last.delta += event.delta;
-      else events.push({ ...event });
-    },
-    newId: (prefix) => `${prefix}_${++made}`,
-    now: () => 5,
-    caughtUp: () => undefined,
-    signal: new AbortController().signal,
-  };
-  const { stream } = await model.doStream({ prompt: [{ role: "user", content: [{ type: "text", text: "hi" }] }] });
-  const turn = await foldTurn(stream, context);
-  return { events, turn };
-}
-
-const event = (data: object, end = "\n") => `data: ${JSON.stringify(data)}${end}${end}`;
-const delta = (fields: object, end?: string) => event({ choices: [{ delta: fields }] }, end);
-const callDelta = (fields: object) => delta({ tool_calls: [fields] });
-
-/** What a real stream can hold, in one: marks, comments, each kind of line end, thoughts, text, calls in turn, the bill. */
-const RECORDED = [
-  "\uFEFF: OPENROUTER PROCESSING\r\n\r\n",
-  event({ id: "gen-1", model: "vendor/model-1", choices: [{ delta: { role: "assistant", content: "" } }] }, "\r\n"),
-  delta({ reasoning: "Hmm, 漢", reasoning_details: [{ type: "reasoning.text", text: "Hmm, 漢", index: 0 }] }),
-  delta({ reasoning: "字? 🤔", reasoning_details: [{ type: "reasoning.text", text: "字? 🤔", index: 0 }] }, "\r"),
-  delta({ reasoning_details: [{ type: "reasoning.text", signature: "c2ln", index: 0 }] }).replace("data: ", "data:"),
-  delta({ content: "Grüße 👋" }).replaceAll("👋", "\\ud83d\\udc4b"),
-  ": OPENROUTER PROCESSING\n\n",
-  delta({ content: ' "und"\\\n' }).replace("data: ", "event: message\nid: 7\nretry: 5\ndata: "),
-  delta({ content: "字" }, "\r\n"),
-  delta({ reasoning: "One more thought." }),
-  delta({ content: " Ende." }, "\r"),
-  callDelta({ index: 0, id: "a", type: "function", function: { name: "one", arguments: '{"ü":' } }),
-  callDelta({ index: 1, id: "b", type: "function", function: { name: "two", arguments: '{"n":[1,' } }),
-  callDelta({ index: 0, function: { arguments: '"😀"}' } }),
-  callDelta({ index: 1, function: { arguments: "2]}" } }),
-  'data: {"choices":\r\ndata: [{"index":0,"delta":{},\r\ndata: "finish_reason":"tool_calls"}]}\r\n\r\n',
-  event({ choices: [] }),
-  event({ choices: [], usage: { prompt_tokens: 9, completion_tokens: 7, completion_tokens_details: { reasoning_tokens: 3 }, cost: 0.5 } }),
-  "data: [DONE]\r\r",
-].join("");
-
 describe.each(PROVIDERS)("a recorded stream of the provider %s", (name) => {
-  const bytes = Buffer.from(RECORDED);
+  const bytes = RECORDED;
 
   test("is one message, and an event for each of its parts", async () => {
     const { events, turn } = await readAnswer(

@@ -251,5 +251,6 @@ function readCost(usage: unknown): number | undefined {
   const isAmount = (value: unknown): value is number => typeof value === "number" && value >= 0 && value < MOST_USD;
   if (!isAmount(cost)) return undefined;
   const upstream: unknown = details?.upstream_inference_cost;
-  return cost + (isAmount(upstream) && (isOwnKey === true || (isOwnKey === undefined && cost === 0)) ? upstream : 0);
+  const isBilled = isAmount(upstream) && (isOwnKey === true || (isOwnKey === undefined && cost === 0));
+  return isBilled ? Number((cost + upstream).toPrecision(12)) : cost;
 }

@@ -93,8 +93,9 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
 
   test("adds what the upstream provider costs where the key is one's own", async () => {
     const costOf = async (usage: object) => finishOf(await ask(name, { text: "a", usage: usage as never }))?.providerMetadata?.["agent-runtime"]?.costUsd;
-    expect(await costOf({ cost: 0.1, is_byok: true, cost_details: { upstream_inference_cost: 2 } })).toBeCloseTo(2.1);
-    expect(await costOf({ cost: 0.1, is_byok: false, cost_details: { upstream_inference_cost: 0.1 } })).toBeCloseTo(0.1);
+    expect(await costOf({ cost: 0.1, is_byok: true, cost_details: { upstream_inference_cost: 0.2 } })).toBe(0.3);
+    expect(await costOf({ cost: 0.1, is_byok: false, cost_details: { upstream_inference_cost: 0.1 } })).toBe(0.1);
+    expect(await costOf({ cost: 0, cost_details: { upstream_inference_cost: 2 } })).toBe(2);
     for (const cost of [-1, 1e308, null]) expect(await costOf({ cost })).toBeUndefined();
   });
 

@@ -204,3 +204,12 @@ describe("thoughts that their vendor wants back", () => {
     expect(sentBack(requests[1])[0]).toMatchObject({ reasoning_content: "I should look." });
   });
 });
+
+test.each(["openrouter/a/b", "deepseek/m"])("a server that calls every call the same gets back one result for each: %s", async (model) => {
+  const requests = await runLoop(model, [[asks("call_0")], [asks("call_0")], [asks("call_0")]]);
+  const { messages } = requests[3]!.body;
+  const called = messages.flatMap((message: any) => message.tool_calls?.map(({ id }: { id: string }) => id) ?? []);
+  expect(called[0]).toBe("call_0");
+  expect(new Set(called).size).toBe(3);
+  expect(messages.flatMap((message: any) => message.tool_call_id ?? [])).toEqual(called);
+});

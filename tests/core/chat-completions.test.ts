@@ -158,6 +158,14 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
       ],
     ],
     [
+      "with numbers for ids and text for indices",
+      [
+        { index: "0", id: 7, function: { name: "one", arguments: '{"x":' } },
+        { index: "1", id: 8, function: { name: "two", arguments: "{}" } },
+        { index: "0", id: null, function: { name: null, arguments: "1}" } },
+      ],
+    ],
+    [
       "with blank ids",
       [
         { index: 0, id: "", function: { name: "one", arguments: '{"x":1}' } },

@@ -1,11 +1,10 @@
 import type { LanguageModelV3, LanguageModelV3StreamPart, SharedV3ProviderMetadata } from "@ai-sdk/provider";
+import { type Answer, type AnswerOptions, createAnswer, endAnswer, readChunk } from "./chat-answer.ts";
 import { createDeltaMerger, readOpening, type StreamOpening } from "./chat-events.ts";
-import { type CallTracker, createCallTracker, type RawCall } from "./chat-tool-calls.ts";
 import { AgentError } from "./errors.ts";
 import type { Fetch } from "./http.ts";
 import { HttpResponse } from "./http-exchange.ts";
-
-export type { RawCall } from "./chat-tool-calls.ts";
+import { collectParts } from "./provider.ts";
 
 /** An error that a provider sent inside an answer with status 200; it has the fields of the AI SDK's APICallError. */
 export class ChatError extends Error {
@@ -60,10 +59,11 @@ function statusOf(code: unknown): number | undefined {
 
 /**
  * A fetch whose streamed chat completions cost less to parse and break less. Events that arrive in one read and differ in
- * nothing but their text are joined into one; no event waits for another. An answer with status 200 to a
- * stream request that is no event stream is thrown: RESPONSE_INVALID, or a ChatError where the body is `{ "error": … }`.
+ * nothing but their text are joined into one; no event waits for another. A whole completion in the place of a stream is
+ * one event; any other answer with status 200 to a stream request is thrown: RESPONSE_INVALID, or a ChatError where the
+ * body is `{ "error": … }`.
  *
- * The key `tool_calls` is renamed in each event, so that the SDK neither mends nor drops calls: `withExactToolCalls` must
+ * The key `tool_calls` is renamed in each event, so that the SDK does not stumble over calls: `withExactToolCalls` must
  * stand around the model, and reads them.
  */
 export function withMergedDeltas(fetch: Fetch): Fetch {
@@ -73,7 +73,8 @@ export function withMergedDeltas(fetch: Fetch): Fetch {
     const reader = response.body?.getReader();
     const type = response.headers.get("content-type") ?? "";
     const opening: StreamOpening = reader === undefined ? { kind: "other", text: "" } : await readOpening(reader, type);
-    if (reader === undefined || opening.kind === "other") {
+    const bytes = opening.kind === "events" ? opening.bytes : toEvents(opening.text);
+    if (reader === undefined || bytes === undefined) {
       reader?.cancel().catch(() => {});
       throw toOpeningError(opening.kind === "other" ? opening.text : "", {
         type,
@@ -82,14 +83,14 @@ export function withMergedDeltas(fetch: Fetch): Fetch {
       });
     }
     const { status, statusText, url, headers } = response;
-    return new HttpResponse({ status, statusText, url, headers, body: mergedBody(reader, opening.bytes) }) as unknown as Response;
+    return new HttpResponse({ status, statusText, url, headers, body: mergedBody(reader, bytes) }) as unknown as Response;
   };
 }
 
 const QUOTE_LIMIT = 200;
 
 function toOpeningError(text: string, { type, model, headers }: { type: string; model: string; headers: Record<string, string> }): Error {
-  const error = readErrorBody(text);
+  const error = failureOf(readObject(text));
   if (error !== undefined) return new ChatError(error, headers);
   const quote = text
     .replace(/<(script|style)\b[\s\S]*?(<\/\1>|$)/gi, " ")
@@ -101,29 +102,37 @@ function toOpeningError(text: string, { type, model, headers }: { type: string; 
   return new AgentError("RESPONSE_INVALID", { model, reason });
 }
 
-function readErrorBody(text: string): unknown {
+function readObject(text: string): Record<string, unknown> | undefined {
   if (!text.trimStart().startsWith("{")) return undefined;
   try {
-    const { error } = JSON.parse(text);
-    return error ?? undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
 }
 
+/** A completion that was sent whole, as the one event of a stream; undefined for anything else. */
+function toEvents(text: string): Uint8Array | undefined {
+  const completion = readObject(text);
+  const choices = Array.isArray(completion?.choices) ? (completion.choices as ({ message?: unknown } | null)[]) : [];
+  if (!choices[0]?.message) return undefined;
+  const whole = { ...completion, choices: choices.map((choice) => ({ ...choice, message: undefined, delta: choice?.message })) };
+  return Buffer.from(`data: ${JSON.stringify(whole)}\n\ndata: [DONE]\n\n`);
+}
+
 const DRAIN_MS = 1000;
+/** How long the bill is waited for once an answer has come to its finish, and `[DONE]` does not come. */
+const BILL_MS = 10_000;
 /** Of a stream as it comes, envelopes included: many times what the longest answers take. */
 const STREAM_LIMIT = 256 * 1024 * 1024;
 
-function mergedBody(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Uint8Array): ReadableStream<Uint8Array> {
+type Reader = ReadableStreamDefaultReader<Uint8Array>;
+
+function mergedBody(reader: Reader, opening: Uint8Array): ReadableStream<Uint8Array> {
   const merger = createDeltaMerger();
+  const readOn = createBillReader(reader, merger.isFinished);
   let first: Uint8Array | undefined = opening;
   let size = 0;
-  const readOn = () =>
-    reader.read().catch((error: unknown) => {
-      if (!merger.isFinished() || !isBroken(error)) throw error;
-      return { done: true, value: undefined };
-    });
   const read = async (): Promise<{ events: Uint8Array; done: boolean }> => {
     const { done, value } = first === undefined ? await readOn() : { done: false, value: first };
     first = undefined;
@@ -137,7 +146,7 @@ function mergedBody(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Ui
       if (events.length > 0) controller.enqueue(events);
       if (done || merger.isDone()) {
         controller.close();
-        if (!done) drain(reader);
+        drain(reader);
         return;
       }
       if (events.length > 0) return;
@@ -151,11 +160,26 @@ function mergedBody(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Ui
   return new ReadableStream<Uint8Array>({ pull: (controller) => pull(controller).catch(letGo), cancel }, { highWaterMark: 0 });
 }
 
+/** Reads the body of an answer. Once its finish has come, a body that breaks, hangs or goes on for ever takes nothing from it. */
+function createBillReader(reader: Reader, isFinished: () => boolean): () => Promise<{ done: boolean; value?: Uint8Array | undefined }> {
+  let deadline: Promise<{ done: true }> | undefined;
+  const readBody = () =>
+    reader.read().catch((error: unknown) => {
+      if (!isFinished() || !isBroken(error)) throw error;
+      return { done: true as const, value: undefined };
+    });
+  return () => {
+    if (!isFinished()) return readBody();
+    deadline ??= new Promise((resolve) => setTimeout(() => resolve({ done: true }), BILL_MS).unref());
+    return Promise.race([readBody(), deadline]);
+  };
+}
+
 /** A connection that breaks or hangs after the finish of an answer has taken nothing from it. */
 const isBroken = (error: unknown): boolean => error instanceof AgentError && ["STREAM_CUT", "NETWORK_FAILED", "PROVIDER_TIMEOUT"].includes(error.code);
 
 /** After `[DONE]` only the end of the body comes; read to it, so that the connection can be used again. */
-function drain(reader: ReadableStreamDefaultReader<Uint8Array>): void {
+function drain(reader: Reader): void {
   const stop = () => void reader.cancel().catch(() => {});
   const timer = setTimeout(stop, DRAIN_MS);
   timer.unref();
@@ -165,23 +189,27 @@ function drain(reader: ReadableStreamDefaultReader<Uint8Array>): void {
     .finally(() => clearTimeout(timer));
 }
 
-export interface ExactToolCallsOptions {
-  /** Provider metadata of a call: from what the wire said of it, its place, and the metadata of the SDK's finish part. */
-  describeCall?(call: RawCall, place: number, finish: SharedV3ProviderMetadata | undefined): SharedV3ProviderMetadata | undefined;
-  /** USD that an answer costs where the wire says nothing of it. */
-  costUsd?: number;
-}
-
 /**
- * A chat-completions model whose stream says what the wire said. The SDK packages mend cut arguments to `{}`, drop calls
- * and take a stream that was cut for a finished one; here:
+ * A chat-completions model whose answer is what the wire said: the package makes the request, the answer is read from its raw
+ * chunks. Packages mend cut arguments to `{}`, drop calls and late thoughts, refuse an answer for one field, and take a
+ * stream that was cut for a finished one; here:
+ * - text and thoughts come in the order of the wire, whichever comes first;
  * - tool calls come in order of first appearance, their `input` is the raw text, JSON or not;
  * - a stream without a `finish_reason` ends with an `error` part STREAM_CUT, a line that is not JSON with RESPONSE_INVALID,
  *   an `error` of the provider with a ChatError, a lost connection with what `fetch` threw; one error part, then the end;
- * - `finish.providerMetadata["agent-runtime"].costUsd` is what the provider says the answer cost, where it says so.
+ * - `finish.providerMetadata["agent-runtime"].costUsd` is what the provider says the answer cost, where it says so;
+ * - `doGenerate` collects the stream.
  */
-export function withExactToolCalls(model: LanguageModelV3, options: ExactToolCallsOptions = {}): LanguageModelV3 {
+export function withExactToolCalls(model: LanguageModelV3, options: AnswerOptions = {}): LanguageModelV3 {
   const { specificationVersion, provider, modelId } = model;
+  const doStream: LanguageModelV3["doStream"] = async (call) => {
+    try {
+      const answer = await model.doStream({ ...call, includeRawChunks: true });
+      return { ...answer, stream: exactStream(answer.stream, { modelId, signal: call.abortSignal, keepsRaw: call.includeRawChunks === true, options }) };
+    } catch (error) {
+      throw unwrap(error);
+    }
+  };
   return {
     specificationVersion,
     provider,
@@ -189,15 +217,8 @@ export function withExactToolCalls(model: LanguageModelV3, options: ExactToolCal
     get supportedUrls() {
       return model.supportedUrls;
     },
-    doGenerate: (call) => model.doGenerate(call),
-    async doStream(call) {
-      try {
-        const answer = await model.doStream({ ...call, includeRawChunks: true });
-        return { ...answer, stream: exactStream(answer.stream, { modelId, signal: call.abortSignal, keepsRaw: call.includeRawChunks === true, options }) };
-      } catch (error) {
-        throw unwrap(error);
-      }
-    },
+    doStream,
+    doGenerate: async (call) => collectParts((await doStream(call)).stream),
   };
 }
 
@@ -205,30 +226,20 @@ interface ExactContext {
   modelId: string;
   signal: AbortSignal | undefined;
   keepsRaw: boolean;
-  options: ExactToolCallsOptions;
+  options: AnswerOptions;
 }
 
-/** What the raw chunks have said so far. */
-interface Wire {
-  calls: CallTracker;
-  /** The provider's own word for how the answer ended. */
-  finish: string | undefined;
-  /** The last chunk held no word of the answer: at most its end and its bill. */
-  isBill: boolean;
-  /** The bill could not be read: the SDK takes that for a failure of the whole answer. */
-  hasBadBill: boolean;
-  costUsd: number | undefined;
-  /** Characters of the answer. */
-  length: number;
-  /** An error part went out: nothing else follows. */
-  hasFailed: boolean;
+/** An answer on its way. */
+interface Wire extends Answer {
+  /** The finish or an error went out: nothing else follows. */
+  isOver: boolean;
 }
 
 type Emit = (part: LanguageModelV3StreamPart) => void;
 
 function exactStream(source: ReadableStream<LanguageModelV3StreamPart>, context: ExactContext): ReadableStream<LanguageModelV3StreamPart> {
   const reader = source.getReader();
-  const wire: Wire = { calls: createCallTracker(), finish: undefined, isBill: false, hasBadBill: false, costUsd: undefined, length: 0, hasFailed: false };
+  const wire: Wire = { ...createAnswer(), isOver: false };
   return new ReadableStream<LanguageModelV3StreamPart>(
     {
       async pull(controller) {
@@ -237,12 +248,10 @@ function exactStream(source: ReadableStream<LanguageModelV3StreamPart>, context:
           count++;
           controller.enqueue(part);
         };
-        while (count === 0) {
-          const isOver = await readPart(reader, { emit, wire, context });
-          if (!isOver) continue;
-          reader.cancel().catch(() => {});
-          return controller.close();
-        }
+        while (count === 0 && !wire.isOver) await readPart(reader, { emit, wire, context });
+        if (!wire.isOver) return;
+        reader.cancel().catch(() => {});
+        controller.close();
       },
       cancel: (reason) => reader.cancel(reason),
     },
@@ -250,152 +259,93 @@ function exactStream(source: ReadableStream<LanguageModelV3StreamPart>, context:
   );
 }
 
-/** Reads one part and emits what comes of it. Resolves to true when the stream is over. */
-async function readPart(
-  reader: ReadableStreamDefaultReader<LanguageModelV3StreamPart>,
-  { emit, wire, context }: { emit: Emit; wire: Wire; context: ExactContext },
-): Promise<boolean> {
-  try {
-    const { done, value } = await reader.read();
-    if (done) {
-      if (wire.finish === undefined) emit({ type: "error", error: cut(wire, context) });
-      return true;
-    }
-    passPart(value, { emit, wire, context });
-  } catch (error) {
-    if (context.signal?.aborted) throw context.signal.reason;
-    emit({ type: "error", error: unwrap(error) });
-    wire.hasFailed = true;
-  }
-  return wire.hasFailed;
+interface PartContext {
+  emit: Emit;
+  wire: Wire;
+  context: ExactContext;
 }
 
-function passPart(part: LanguageModelV3StreamPart, { emit, wire, context }: { emit: Emit; wire: Wire; context: ExactContext }): void {
+/** Reads one part of the package's stream and emits what comes of it. */
+async function readPart(reader: ReadableStreamDefaultReader<LanguageModelV3StreamPart>, { emit, wire, context }: PartContext): Promise<void> {
+  try {
+    const { done, value } = await reader.read();
+    if (done) end(undefined, { emit, wire, context });
+    else passPart(value, { emit, wire, context });
+  } catch (error) {
+    if (context.signal?.aborted) throw context.signal.reason;
+    fail(error, { emit, wire, context });
+  }
+}
+
+function passPart(part: LanguageModelV3StreamPart, { emit, wire, context }: PartContext): void {
   switch (part.type) {
     case "raw":
-      readRaw(part.rawValue, emit, wire);
-      if (context.keepsRaw && !wire.hasFailed) emit(part);
-      return;
-    case "tool-input-start":
-    case "tool-input-delta":
-    case "tool-input-end":
-    case "tool-call":
+      readRaw(part.rawValue, { emit, wire });
+      if (context.keepsRaw) emit(part);
       return;
     case "error":
       context.signal?.throwIfAborted();
-      wire.hasBadBill ||= isBadBill(part.error, wire);
-      if (wire.hasBadBill) return;
-      wire.hasFailed = true;
-      emit({ type: "error", error: toStreamError(part.error, wire, context) });
+      // What a package does not understand of an event has been read from the event itself.
+      if (part.error instanceof Error && part.error.name !== "AI_TypeValidationError") fail(part.error, { emit, wire, context });
       return;
     case "finish":
-      passFinish(part, { emit, wire, context });
+      end(part.providerMetadata, { emit, wire, context });
+      return;
+    case "stream-start":
+    case "source":
+    case "file":
+      emit(part);
       return;
     default:
-      emit(part);
+      return;
   }
 }
 
-function passFinish(
-  part: Extract<LanguageModelV3StreamPart, { type: "finish" }>,
-  { emit, wire, context }: { emit: Emit; wire: Wire; context: ExactContext },
-): void {
-  if (wire.finish === undefined) {
-    wire.hasFailed = true;
-    emit({ type: "error", error: cut(wire, context) });
-    return;
-  }
-  const calls = wire.calls.all();
-  for (const [place, call] of calls.entries()) {
-    const metadata = context.options.describeCall?.(call, place, part.providerMetadata);
-    emit({ type: "tool-input-end", id: call.id });
-    emit({ type: "tool-call", toolCallId: call.id, toolName: call.name, input: call.input, ...(metadata && { providerMetadata: metadata }) });
-  }
-  const { unified, raw }: typeof part.finishReason = wire.hasBadBill
-    ? { unified: FINISH_REASONS[wire.finish] ?? "other", raw: wire.finish }
-    : part.finishReason;
-  const isCalling = calls.length > 0 && (unified === "stop" || unified === "other");
-  const providerMetadata: SharedV3ProviderMetadata = { ...part.providerMetadata };
-  const costUsd = wire.costUsd ?? context.options.costUsd;
-  if (costUsd !== undefined) providerMetadata["agent-runtime"] = { costUsd };
-  emit({ ...part, finishReason: { unified: isCalling ? "tool-calls" : unified, raw }, providerMetadata });
+function readRaw(value: unknown, { emit, wire }: Pick<PartContext, "emit" | "wire">): void {
+  const failure = failureOf(value);
+  if (failure !== undefined) throw new ChatError(failure);
+  for (const part of readChunk(wire, value)) emit(part);
 }
 
-/** Numbers that a server got wrong are no reason to lose the answer that was complete before them. */
-const isBadBill = (error: unknown, { finish, isBill }: Wire): boolean => finish !== undefined && isBill && (error as Error).name === "AI_TypeValidationError";
-
-const FINISH_REASONS: Record<string, "stop" | "length" | "content-filter" | "tool-calls"> = {
-  stop: "stop",
-  length: "length",
-  content_filter: "content-filter",
-  tool_calls: "tool-calls",
-  function_call: "tool-calls",
-};
-
-/** An answer that goes on for ever is stopped here: 32 Mi characters. */
-const ANSWER_LIMIT = 32 * 1024 * 1024;
-const CALLS_LIMIT = 1000;
-
-function readRaw(value: unknown, emit: Emit, wire: Wire): void {
-  if (typeof value !== "object" || value === null) return;
-  const { choices, error, usage } = value as {
-    choices?: { delta?: Record<string, unknown> | null; finish_reason?: unknown; error?: unknown }[];
-    error?: unknown;
-    usage?: unknown;
-  };
-  const choice = Array.isArray(choices) ? choices[0] : undefined;
-  const failure = error ?? choice?.error ?? (choice?.finish_reason === "error" ? { message: "the provider ended the answer with an error." } : undefined);
-  if (failure !== undefined && failure !== null) throw new ChatError(failure);
-  if (typeof choice?.finish_reason === "string" && choice.finish_reason !== "") wire.finish = choice.finish_reason;
-  wire.costUsd = readCost(usage) ?? wire.costUsd;
-  const length = lengthOf(choice?.delta);
-  wire.length += length;
-  wire.isBill = length === 0;
-  const deltas = choice?.delta?.[RENAMED] ?? choice?.delta?.tool_calls;
-  if (Array.isArray(deltas)) for (const delta of deltas) for (const part of wire.calls.push(delta)) wire.length += passDelta(part, emit);
-  if (wire.calls.all().length > CALLS_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${CALLS_LIMIT} tool calls` });
-  if (wire.length > ANSWER_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${ANSWER_LIMIT} characters` });
+/** The error that an event or a body reports: beside its choices, in one of them, or as the whole of it. */
+function failureOf(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { object, type, error, choices } = value as { object?: unknown; type?: unknown; error?: unknown; choices?: unknown };
+  const choice = (Array.isArray(choices) ? choices[0] : undefined) as { error?: unknown; finish_reason?: unknown } | null | undefined;
+  const isError = error == null && (object === "error" || type === "error");
+  const failure = isError ? value : (error ?? choice?.error);
+  return failure ?? (choice?.finish_reason === "error" ? { message: "the provider ended the answer with an error." } : undefined);
 }
 
-/** Characters of text and of thoughts. */
-function lengthOf(delta: Record<string, unknown> | null | undefined): number {
-  const texts = [delta?.content, delta?.reasoning, delta?.reasoning_content];
-  return texts.reduce((sum: number, text) => sum + (typeof text === "string" ? text.length : 0), 0);
+function end(metadata: SharedV3ProviderMetadata | undefined, { emit, wire, context }: PartContext): void {
+  if (wire.finish === undefined) throw cut(wire, context);
+  for (const part of endAnswer(wire, context.options, metadata)) emit(part);
+  wire.isOver = true;
 }
 
-function passDelta(part: LanguageModelV3StreamPart, emit: Emit): number {
-  emit(part);
-  return part.type === "tool-input-delta" ? part.delta.length : 0;
+/** One error part, then nothing. An answer that was complete is kept: what broke after it takes nothing from it. */
+function fail(error: unknown, { emit, wire, context }: PartContext): void {
+  const failure = toStreamError(error, wire, context);
+  const isHarmless = wire.finish !== undefined && !(failure instanceof ChatError);
+  if (isHarmless) end(undefined, { emit, wire, context });
+  else emit({ type: "error", error: failure });
+  wire.isOver = true;
 }
 
-const RENAMED = "exact_tool_calls";
-const MOST_USD = 1e6;
-
-/** USD; with a key of one's own the upstream provider is paid as well (`cost_details.upstream_inference_cost`). */
-function readCost(usage: unknown): number | undefined {
-  if (typeof usage !== "object" || usage === null) return undefined;
-  const {
-    cost,
-    is_byok: isOwnKey,
-    cost_details: details,
-  } = usage as { cost?: unknown; is_byok?: unknown; cost_details?: { upstream_inference_cost?: unknown } | null };
-  const isAmount = (value: unknown): value is number => typeof value === "number" && value >= 0 && value < MOST_USD;
-  if (!isAmount(cost)) return undefined;
-  const upstream = details?.upstream_inference_cost;
-  return cost + (isAmount(upstream) && (isOwnKey === true || (isOwnKey === undefined && cost === 0)) ? upstream : 0);
-}
-
-function cut(wire: Wire, { modelId }: ExactContext): AgentError {
-  const where = wire.calls.all().length > 0 ? "in the middle of a tool call." : wire.length > 0 ? `after ${wire.length} characters.` : "before it began.";
+/** Nothing came, or it came to no finish. */
+function cut({ calls, length, stray }: Answer, { modelId }: ExactContext): AgentError {
+  const isMute = calls.all().length === 0 && length === 0;
+  if (isMute && stray !== undefined) return new AgentError("RESPONSE_INVALID", { model: modelId, reason: `an event of its stream is no completion: ${stray}` });
+  const where = calls.all().length > 0 ? "in the middle of a tool call." : length > 0 ? `after ${length} characters.` : "before it began.";
   return new AgentError("STREAM_CUT", { model: modelId, reason: `it broke off ${where}` });
 }
 
-/** What an SDK reports as an error part, without its wrapping. */
+/** What an SDK reports as an error, without its wrapping. */
 function toStreamError(error: unknown, wire: Wire, context: ExactContext): unknown {
   const inner = unwrap(error);
-  if (inner instanceof AgentError || !(inner instanceof Error)) return inner instanceof AgentError || inner instanceof ChatError ? inner : new ChatError(inner);
-  if (inner.name === "AI_InvalidResponseDataError" && wire.finish === undefined) return cut(wire, context);
-  if (inner.name !== "AI_JSONParseError" && inner.name !== "AI_TypeValidationError") return inner;
+  if (inner instanceof AgentError || inner instanceof ChatError || !(inner instanceof Error)) return inner;
+  if (inner.name === "AI_InvalidResponseDataError") return cut(wire, context);
+  if (inner.name !== "AI_JSONParseError") return inner;
   const text = (inner as { text?: unknown }).text;
   const reason = typeof text === "string" ? `a line of its stream is not JSON: ${text.slice(0, QUOTE_LIMIT)}` : inner.message.slice(0, QUOTE_LIMIT);
   return new AgentError("RESPONSE_INVALID", { model: context.modelId, reason });

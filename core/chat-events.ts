@@ -11,6 +11,7 @@ const FIELD = /^\s*(?:data|event|id|retry)?:/;
 /**
  * Reads until it is clear what a body is. An event stream is recognised by its first line whatever its content type;
  * where the content type says so, everything that is not JSON or a page is taken for one. A byte order mark is dropped.
+ * An object is read whole; throws ANSWER_TOO_LONG at 16 MiB of one.
  */
 export async function readOpening(reader: ReadableStreamDefaultReader<Uint8Array>, contentType: string): Promise<StreamOpening> {
   let bytes: Uint8Array = Buffer.alloc(0);
@@ -23,9 +24,23 @@ export async function readOpening(reader: ReadableStreamDefaultReader<Uint8Array
     if (FIELD.test(start)) return { kind: "events", bytes };
     const isEvents = contentType.includes("event-stream") && start !== "" && !/^[{<[]/.test(start);
     if (isEvents && start.includes("\n")) return { kind: "events", bytes };
+    if (!done && start.startsWith("{")) return { kind: "other", text: await readWhole(reader, bytes) };
     if (done || bytes.length >= OPENING_LIMIT) return { kind: "other", text };
   }
 }
+
+async function readWhole(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Uint8Array): Promise<string> {
+  const pieces = [opening];
+  let size = opening.length;
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    pieces.push(read.value);
+    size += read.value.length;
+    if (size > EVENT_LIMIT) throw tooLong(EVENT_LIMIT, "bytes in one object");
+  }
+  return Buffer.concat(pieces).toString();
+}
+
+const tooLong = (limit: number, unit: string) => new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${limit} ${unit}` });
 
 const withoutMark = (bytes: Uint8Array): Uint8Array => (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes);
 
@@ -42,7 +57,7 @@ export interface DeltaMerger {
 
 const EVENT_LIMIT = 16 * 1024 * 1024;
 const NOTHING = new Uint8Array(0);
-const DONE = /(?:^|\n)data:\s*\[DONE\]\s*$/;
+const DONE = /(?:^|\n)data:\s*\[DONE\]\s*(?:\n|$)/;
 
 /**
  * Joins events of one read that differ in nothing but one text of `choices[0].delta`: content, reasoning, or arguments of
@@ -50,26 +65,25 @@ const DONE = /(?:^|\n)data:\s*\[DONE\]\s*$/;
  * Throws ANSWER_TOO_LONG at 16 MiB of one event.
  */
 export function createDeltaMerger(): DeltaMerger {
-  let [tail, heldReturn, isFinished, isDone] = ["", false, false, false];
-  let endsInNewline = false;
+  let [tail, endsInReturn, endsInNewline, isFinished, isDone] = ["", false, false, false, false];
   const take = (events: string): Uint8Array => {
-    isDone ||= DONE.test(events.slice(-64));
+    isDone ||= events.includes("[DONE]") && DONE.test(events);
     isFinished ||= FINISH.test(events);
     return Buffer.from(renameKeys(mergeEvents(events)), "latin1");
   };
   return {
     push(bytes) {
-      let text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-      if (heldReturn) text = `\r${text}`;
-      heldReturn = text.endsWith("\r");
-      if (heldReturn) text = text.slice(0, -1);
+      const piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+      // A return ends a line at once; a newline that comes after it belongs to the same end.
+      let text = endsInReturn && piece.startsWith("\n") ? piece.slice(1) : piece;
+      if (piece !== "") endsInReturn = piece.endsWith("\r");
       if (text.includes("\r")) text = text.replace(/\r\n?/g, "\n");
       const blank = text.lastIndexOf("\n\n");
       const end = blank >= 0 ? blank + 2 : endsInNewline && text.startsWith("\n") ? 1 : 0;
       const events = end === 0 ? "" : tail + text.slice(0, end);
       tail = end === 0 ? tail + text : text.slice(end);
       if (text !== "") endsInNewline = text.endsWith("\n") && tail !== "";
-      if (tail.length > EVENT_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${EVENT_LIMIT} bytes in one event` });
+      if (tail.length > EVENT_LIMIT) throw tooLong(EVENT_LIMIT, "bytes in one event");
       return events === "" ? NOTHING : take(events);
     },
     end() {
@@ -84,14 +98,8 @@ export function createDeltaMerger(): DeltaMerger {
 
 const FINISH = /(?<!\\)"finish_reason":\s*"\w/;
 
-/**
- * Calls are read by us (ADR 7), and packages take every `error` for one, null too. Escaped quotes keep this from matching
- * inside a text.
- */
-function renameKeys(events: string): string {
-  const renamed = events.includes('"tool_calls":') ? events.replaceAll('"tool_calls":', '"exact_tool_calls":') : events;
-  return renamed.includes('"error":') ? renamed.replace(/(?<!\\)"error":(?=\s*null\b)/g, '"no_error":') : renamed;
-}
+/** Calls are read by us, and packages throw at some of them (ADR 7). Escaped quotes keep this from matching inside a text. */
+const renameKeys = (events: string): string => events.replaceAll('"tool_calls":', '"exact_tool_calls":');
 
 interface Delta {
   /** The event up to its text, the text as it is escaped, the event from its closing quote on. */

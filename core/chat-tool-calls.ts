@@ -11,17 +11,30 @@ export interface RawCall {
 }
 
 interface CallDelta {
-  index?: number | null;
-  id?: string | null;
-  function?: { name?: string | null; arguments?: unknown } | null;
-  extra_content?: unknown;
+  index: number | undefined;
+  id: string;
+  name: string;
+  text: string;
+  extra: unknown;
+}
+
+/** What is missing is empty; ids and indices may be numbers or text. */
+function readDelta({ index, id, function: called, extra_content: extra }: Record<string, any>): CallDelta {
+  const nameOf = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? String(value) : "");
+  const place = nameOf(index);
+  return { index: /^\d+$/.test(place) ? Number(place) : undefined, id: nameOf(id), name: nameOf(called?.name), text: textOf(called?.arguments), extra };
 }
 
 interface OpenCall extends RawCall {
   wireId: string;
   index: number | undefined;
   hasStarted: boolean;
+  /** How often its arguments were looked at for whether they are complete. */
+  looks: number;
 }
+
+/** Each look reads all arguments so far: an argument without end must not cost more and more. */
+const MOST_LOOKS = 100;
 
 export interface CallTracker {
   /** Takes one entry of `delta.tool_calls`. Returns the parts that begin or go on with its call. */
@@ -40,14 +53,14 @@ export function createCallTracker(): CallTracker {
     all: () => calls,
     push(value) {
       if (typeof value !== "object" || value === null) return [];
-      const delta = value as CallDelta;
+      const delta = readDelta(value);
       const known = findCall(calls, delta);
       const call = known ?? startCall(calls, delta);
       if (known === undefined) calls.push(call);
-      call.name ||= delta.function?.name ?? "";
-      call.wireId ||= delta.id ?? "";
-      if (call.extra === undefined && delta.extra_content) call.extra = delta.extra_content;
-      return growCall(call, textOf(delta.function?.arguments));
+      call.name ||= delta.name;
+      call.wireId ||= delta.id;
+      if (call.extra === undefined && delta.extra) call.extra = delta.extra;
+      return growCall(call, delta.text);
     },
   };
 }
@@ -66,29 +79,26 @@ function growCall(call: OpenCall, text: string): LanguageModelV3StreamPart[] {
   return parts;
 }
 
-function startCall(calls: OpenCall[], { index, id, function: called }: CallDelta): OpenCall {
-  const wireId = id ?? "";
-  const isTaken = wireId.trim() === "" || calls.some((call) => call.id === wireId);
-  const own = isTaken ? `call_${Math.random().toString(36).slice(2, 14).padEnd(12, "0")}` : wireId;
-  return { id: own, wireId, index: index ?? undefined, name: called?.name ?? "", input: "", hasStarted: false };
+function startCall(calls: OpenCall[], { index, id, name }: CallDelta): OpenCall {
+  const isTaken = id.trim() === "" || calls.some((call) => call.id === id);
+  const own = isTaken ? `call_${Math.random().toString(36).slice(2, 14).padEnd(12, "0")}` : id;
+  return { id: own, wireId: id, index, name, input: "", hasStarted: false, looks: 0 };
 }
 
 /** The call that a delta goes on with; undefined when it begins one. */
 function findCall(calls: OpenCall[], delta: CallDelta): OpenCall | undefined {
-  const { index } = delta;
-  const id = delta.id ?? "";
-  const same =
-    typeof index === "number" ? calls.findLast((call) => call.index === index) : id !== "" ? calls.findLast((call) => call.wireId === id) : calls.at(-1);
+  const { index, id } = delta;
+  const same = index !== undefined ? calls.findLast((call) => call.index === index) : id !== "" ? calls.findLast((call) => call.wireId === id) : calls.at(-1);
   if (same === undefined) return undefined;
   const isOther = id !== "" && same.wireId !== "" && id !== same.wireId;
   return isOther || beginsAgain(same, delta) ? undefined : same;
 }
 
 /** A name that comes again is the same call, unless it is another name or whole arguments are followed by new ones. */
-function beginsAgain(call: OpenCall, { function: called }: CallDelta): boolean {
-  const name = called?.name ?? "";
+function beginsAgain(call: OpenCall, { name, text }: CallDelta): boolean {
   if (name === "" || call.name === "") return false;
-  return name !== call.name || (/^\s*[{[]/.test(textOf(called?.arguments)) && isJson(call.input));
+  if (name !== call.name) return true;
+  return /^\s*[{[]/.test(text) && ++call.looks <= MOST_LOOKS && isJson(call.input);
 }
 
 function isJson(text: string): boolean {

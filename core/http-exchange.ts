@@ -282,6 +282,8 @@ async function decompress(incoming: IncomingMessage, encoding: string | null): P
 const RATIO_FREE_BYTES = 1024 * 1024;
 const BUFFERED_BYTES = 64 * 1024;
 
+type Line = "new" | "comment" | "content";
+
 /** A body on its way. */
 interface Transfer {
   plan: Exchange;
@@ -293,12 +295,14 @@ interface Transfer {
   size: number;
   /** `performance.now()` of the last piece that was more than comments. */
   contentAt: number;
+  /** What the line began as in which the last piece ended; a piece may end anywhere. */
+  line: Line;
   isOver: boolean;
 }
 
 function createBody(plan: Exchange, flight: Flight, { incoming, source }: { incoming: IncomingMessage; source: Readable }): ReadableStream<Uint8Array> {
   const isEvents = (incoming.headers["content-type"] ?? "").includes("event-stream");
-  const transfer: Transfer = { plan, flight, source, isEvents, size: 0, contentAt: performance.now(), isOver: false };
+  const transfer: Transfer = { plan, flight, source, isEvents, size: 0, contentAt: performance.now(), line: "new", isOver: false };
   return new ReadableStream<Uint8Array>(
     {
       start: (controller) => listen(transfer, controller),
@@ -345,7 +349,7 @@ function passPiece(transfer: Transfer, piece: Buffer, controller: ReadableStream
     flight.fail(plan.toError({ stage: "size", reason: excess }));
     return;
   }
-  if (isContent(piece)) transfer.contentAt = performance.now();
+  if (transfer.isEvents && hasContent(transfer, piece)) transfer.contentAt = performance.now();
   controller.enqueue(piece);
   if ((controller.desiredSize ?? 0) > 0) waitForPiece(transfer);
   else {
@@ -376,8 +380,18 @@ function endTransfer(transfer: Transfer): void {
   transfer.plan.onEnd?.();
 }
 
-/** False for a piece of an event stream that holds comments or blank lines only; other bodies do not ask. */
-const isContent = (piece: Buffer): boolean => (piece[0] !== 0x3a && piece[0] !== 0x0a && piece[0] !== 0x0d) || piece.includes("data:");
+/** False for a piece of an event stream that holds comments and blank lines only. */
+function hasContent(transfer: Transfer, piece: Buffer): boolean {
+  let [line, isContent] = [transfer.line, false];
+  for (let index = 0; index < piece.length; index++) {
+    const byte = piece[index];
+    if (byte === 0x0a || byte === 0x0d) line = "new";
+    else if (line === "new") line = byte === 0x3a ? "comment" : "content";
+    isContent ||= line === "content";
+  }
+  transfer.line = line;
+  return isContent;
+}
 
 const CUT = "the connection was closed in the middle of the answer.";
 const isNodeError = (error: unknown): error is NodeJS.ErrnoException => error instanceof Error && typeof (error as NodeJS.ErrnoException).code === "string";

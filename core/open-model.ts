@@ -4,6 +4,7 @@ import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
+import { toolCallsOf } from "./message.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
 import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
@@ -160,8 +161,9 @@ async function askModel(model: LanguageModel, request: ModelRequest, step: StepC
   const { provider, signal } = step;
   const cachePolicy = provider.cachePolicy?.(step.model.slice(provider.id.length + 1)) ?? { kind: "none" };
   const options = toCallOptions(request, { providerId: provider.id, cachePolicy, signal });
+  const isTaken = (callId: string) => request.entries.some(({ message }) => toolCallsOf(message).some(({ toolCallId }) => toolCallId === callId));
   return orAborted(
-    Promise.resolve(model.doStream(options)).then(({ stream }) => foldTurn(stream, step)),
+    Promise.resolve(model.doStream(options)).then(({ stream }) => foldTurn(stream, { ...step, isTaken })),
     signal,
   );
 }

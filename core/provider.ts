@@ -156,7 +156,8 @@ function toStream(parts: AsyncGenerator<LanguageModelV3StreamPart>): ReadableStr
   });
 }
 
-async function collectParts(parts: AsyncIterable<LanguageModelV3StreamPart>): Promise<LanguageModelV3GenerateResult> {
+/** An answer that is not streamed is its stream, collected. */
+export async function collectParts(parts: AsyncIterable<LanguageModelV3StreamPart>): Promise<LanguageModelV3GenerateResult> {
   const content: LanguageModelV3Content[] = [];
   let finish = finishPart(false, estimateUsage(0, 0), undefined);
   for await (const part of parts) {
@@ -164,6 +165,8 @@ async function collectParts(parts: AsyncIterable<LanguageModelV3StreamPart>): Pr
     if (part.type === "text-start" || part.type === "reasoning-start") content.push({ type: part.type === "text-start" ? "text" : "reasoning", text: "" });
     else if (part.type === "text-delta" || part.type === "reasoning-delta") {
       if (last?.type === "text" || last?.type === "reasoning") last.text += part.delta;
+    } else if (part.type === "text-end" || part.type === "reasoning-end") {
+      if (last?.type === "text" || last?.type === "reasoning") Object.assign(last, part.providerMetadata && { providerMetadata: part.providerMetadata });
     } else if (part.type === "tool-call" || part.type === "file" || part.type === "source") content.push(part);
     else if (part.type === "finish") finish = part;
     else if (part.type === "error") throw part.error;

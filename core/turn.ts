@@ -29,6 +29,8 @@ export interface TurnContext {
   messageId: string;
   emit: Emit;
   newId(prefix: "prt" | "call"): string;
+  /** A call of an earlier answer has this id. */
+  isTaken?(callId: string): boolean;
   now(): number;
   /** Resolves when the readers of the events have caught up. */
   caughtUp(): Promise<void> | undefined;
@@ -200,11 +202,11 @@ function finishTurn(fold: Fold, context: TurnContext): Turn {
   };
 }
 
-/** Ids are taken over where they can serve; empty and repeated ones are replaced, so that each result has its one call. */
+/** Ids are taken over where they can serve; empty ones and those that any call of the session has are replaced, so that each result has its one call. */
 function withOwnIds(calls: AskedCall[], context: TurnContext): AskedCall[] {
   const seen = new Set<string>();
   for (const call of calls) {
-    if (call.id === "" || seen.has(call.id)) call.id = context.newId("call");
+    if (call.id === "" || seen.has(call.id) || context.isTaken?.(call.id)) call.id = context.newId("call");
     seen.add(call.id);
   }
   return calls;

@@ -99,6 +99,11 @@ function toModelInfo({ id, name, context_length: context, pricing = {}, supporte
   return { id, ...(name && { name }), ...(context && { context }), ...(price && { price }), ...(parameters && { tools: parameters.includes("tools") }) };
 }
 
+/** Gemini and Anthropic sign what they think and want it back in the next step of a run; the package looks for it there. */
+const describeReasoning: NonNullable<Parameters<typeof withExactToolCalls>[1]>["describeReasoning"] = (details) => ({
+  openrouter: { reasoning_details: details as never },
+});
+
 const openrouter = provider({
   id: "openrouter",
   name: "OpenRouter",
@@ -126,7 +131,7 @@ const openrouter = provider({
       fetch: withMergedDeltas(withLimits(fetch, limits)),
       extraBody: { ...body, ...(options.extraBody as Record<string, unknown> | undefined) },
     });
-    return (modelId) => withDefaults(withExactToolCalls(sdk.chat(toApiId(modelId), { usage: { include: true } }), { describeCall }), defaults);
+    return (modelId) => withDefaults(withExactToolCalls(sdk.chat(toApiId(modelId), { usage: { include: true } }), { describeReasoning }), defaults);
   },
 
   async models(options, { fetch }) {
@@ -146,11 +151,5 @@ const openrouter = provider({
       ? { kind: "breakpoints", providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } } }
       : { kind: "none" },
 });
-
-/** Signed reasoning belongs to the message; the package looks for it at the first call. */
-const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["describeCall"] = (_call, place, finish) => {
-  const details = finish?.openrouter?.reasoning_details;
-  return place === 0 && Array.isArray(details) && details.length > 0 ? { openrouter: { reasoning_details: details } } : undefined;
-};
 
 export default definePlugin({ name: "openrouter", options: z.strictObject({}), setup: () => ({ providers: [openrouter] }) });

@@ -1,7 +1,7 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import type { LanguageModelV3, LanguageModelV3StreamPart } from "@ai-sdk/provider";
 import { createOpenRouter } from "@openrouter/ai-sdk-provider";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { ChatError, withExactToolCalls, withMergedDeltas } from "../../core/chat-completions.ts";
 import { createDeltaMerger } from "../../core/chat-events.ts";
 import { AgentError } from "../../core/errors.ts";
@@ -39,6 +39,13 @@ async function ask(name: Package, reply: Reply): Promise<LanguageModelV3StreamPa
   return collect(withExactToolCalls(modelOf(name, server.url, withMergedDeltas(createFetch({ chunkTimeoutMs: 300 })))));
 }
 
+/** The error that ends an answer; its parts are thrown away as they come. */
+async function drop(model: LanguageModelV3): Promise<unknown> {
+  const reader = (await model.doStream(CALL)).stream.getReader();
+  for (let read = await reader.read(); !read.done; read = await reader.read()) if (read.value.type === "error") return read.value.error;
+  return undefined;
+}
+
 const textOf = (parts: LanguageModelV3StreamPart[]): string => parts.flatMap((part) => (part.type === "text-delta" ? [part.delta] : [])).join("");
 const callsOf = (parts: LanguageModelV3StreamPart[]) =>
   parts.flatMap((part) => (part.type === "tool-call" ? [{ name: part.toolName, input: part.input, id: part.toolCallId }] : []));
@@ -49,6 +56,11 @@ const errorOf = (parts: LanguageModelV3StreamPart[]): any => {
   return errors[0]!.error;
 };
 const finishOf = (parts: LanguageModelV3StreamPart[]) => parts.find((part) => part.type === "finish");
+/** Texts and thoughts, one entry a block. */
+const blocksOf = (parts: LanguageModelV3StreamPart[]) =>
+  parts
+    .filter((part) => part.type === "text-start" || part.type === "reasoning-start")
+    .map(({ id, type }) => [type.split("-")[0], parts.flatMap((part) => ("delta" in part && part.id === id ? [part.delta] : [])).join("")]);
 const raw = (...steps: RawStep[]): Reply => ({ raw: steps });
 const call = (delta: object) => chunk({ tool_calls: [delta] });
 const STOP = [chunk({}, "stop"), usageChunk(), done];
@@ -81,8 +93,9 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
 
   test("adds what the upstream provider costs where the key is one's own", async () => {
     const costOf = async (usage: object) => finishOf(await ask(name, { text: "a", usage: usage as never }))?.providerMetadata?.["agent-runtime"]?.costUsd;
-    expect(await costOf({ cost: 0.1, is_byok: true, cost_details: { upstream_inference_cost: 2 } })).toBeCloseTo(2.1);
-    expect(await costOf({ cost: 0.1, is_byok: false, cost_details: { upstream_inference_cost: 0.1 } })).toBeCloseTo(0.1);
+    expect(await costOf({ cost: 0.1, is_byok: true, cost_details: { upstream_inference_cost: 0.2 } })).toBe(0.3);
+    expect(await costOf({ cost: 0.1, is_byok: false, cost_details: { upstream_inference_cost: 0.1 } })).toBe(0.1);
+    expect(await costOf({ cost: 0, cost_details: { upstream_inference_cost: 2 } })).toBe(2);
     for (const cost of [-1, 1e308, null]) expect(await costOf({ cost })).toBeUndefined();
   });
 
@@ -142,6 +155,14 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
       [
         { index: 0, id: "a", function: { name: "one", arguments: '{"x":1}' } },
         { index: 1, id: "a", function: { name: "two", arguments: "{}" } },
+      ],
+    ],
+    [
+      "with numbers for ids and text for indices",
+      [
+        { index: "0", id: 7, function: { name: "one", arguments: '{"x":' } },
+        { index: "1", id: 8, function: { name: "two", arguments: "{}" } },
+        { index: "0", id: null, function: { name: null, arguments: "1}" } },
       ],
     ],
     [
@@ -222,6 +243,242 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
     const parts = await ask(name, raw(chunk({ content: 'He"error":null' }, null, { error: null }), chunk(null as never, "stop"), usageChunk(), done));
     expect(textOf(parts)).toBe('He"error":null');
     expect(finishOf(parts)).toMatchObject({ finishReason: { unified: "stop" } });
+  });
+
+  test("gives what is thought before, between and after the text in the order of the wire", async () => {
+    const parts = await ask(
+      name,
+      raw(
+        chunk({ reasoning: "one" }),
+        chunk({ content: "two" }),
+        chunk({ reasoning_content: "three" }),
+        chunk({ reasoning_details: [{ type: "reasoning.summary", summary: " and four" }] }),
+        chunk({ reasoning: "five", content: "six" }),
+        ...STOP,
+      ),
+    );
+    expect(blocksOf(parts)).toEqual([
+      ["reasoning", "one"],
+      ["text", "two"],
+      ["reasoning", "three and fourfive"],
+      ["text", "six"],
+    ]);
+  });
+
+  test("reads content that is a list of parts", async () => {
+    const thinking = [{ type: "thinking", thinking: [{ type: "text", text: "hm" }] }];
+    const parts = await ask(name, raw(chunk({ content: thinking }), chunk({ content: [{ type: "text", text: "yes" }, null] }), ...STOP));
+    expect(blocksOf(parts)).toEqual([
+      ["reasoning", "hm"],
+      ["text", "yes"],
+    ]);
+  });
+
+  test("takes a refusal for one", async () => {
+    const parts = await ask(name, raw(chunk({ refusal: "I can't " }), chunk({ refusal: "do that." }), ...STOP));
+    expect(textOf(parts)).toBe("I can't do that.");
+    expect(finishOf(parts)).toMatchObject({ finishReason: { unified: "content-filter" } });
+  });
+
+  test.each([
+    ["stop", "stop"],
+    ["STOP", "stop"],
+    ["eos", "stop"],
+    ["length", "length"],
+    ["MAX_TOKENS", "length"],
+    ["content_filter", "content-filter"],
+    ["SAFETY", "content-filter"],
+    ["tool_use", "tool-calls"],
+    ["something new", "other"],
+  ])("takes the finish %s for %s", async (finish, unified) => {
+    const parts = await ask(name, raw(chunk({ content: "Hello" }), chunk({}, finish), usageChunk(), done));
+    expect(finishOf(parts)).toMatchObject({ finishReason: { unified, raw: finish } });
+  });
+
+  test("knows the finish that comes with the last text, with the bill, or twice", async () => {
+    for (const steps of [
+      [chunk({ content: "Hello" }, "stop", { usage: { prompt_tokens: 1, completion_tokens: 2 } })],
+      [chunk({ content: "Hello" }, "length"), chunk({}, "stop"), usageChunk()],
+      [chunk({ content: "Hello" }, ""), chunk({}, "stop")],
+    ])
+      expect(finishOf(await ask(name, raw(...steps, done)))).toMatchObject({ finishReason: { unified: "stop" } });
+  });
+
+  test("joins the halves of a character that two events hold, and sends no half alone", async () => {
+    const half = (text: string) => `data: {"choices":[{"delta":{"content":"${text}"}}]}\n\n`;
+    const parts = await ask(name, raw(half("a\\ud83d"), { delayMs: 10 }, half("\\ude00b"), { delayMs: 10 }, half("c\\ud83d"), ...STOP));
+    expect(textOf(parts)).toBe("a😀bc\uFFFD");
+    for (const part of parts) if (part.type === "text-delta") expect(part.delta).not.toMatch(/\p{Surrogate}/u);
+  });
+
+  test.each<[string, object, object]>([
+    ["without a total", { prompt_tokens: 100, completion_tokens: 10, total_tokens: undefined }, { inputTokens: { total: 100 }, outputTokens: { total: 10 } }],
+    [
+      "with the total alone",
+      { prompt_tokens: undefined, completion_tokens: 10, total_tokens: 60 },
+      { inputTokens: { total: 50 }, outputTokens: { total: 10 } },
+    ],
+    ["with empty details", { prompt_tokens_details: {}, completion_tokens_details: null }, { inputTokens: { total: 100, noCache: 100 } }],
+    ["with words for numbers", { prompt_tokens: "many", total_tokens: -1 }, { inputTokens: { total: undefined }, outputTokens: { total: 10 } }],
+    [
+      "with what the cache gave and took",
+      { prompt_tokens_details: { cached_tokens: 60, cache_write_tokens: 30 }, completion_tokens_details: { reasoning_tokens: 4 } },
+      { inputTokens: { total: 100, noCache: 10, cacheRead: 60, cacheWrite: 30 }, outputTokens: { total: 10, text: 6, reasoning: 4 } },
+    ],
+    ["in DeepSeek's words", { prompt_tokens_details: null, prompt_cache_hit_tokens: 90 }, { inputTokens: { total: 100, noCache: 10, cacheRead: 90 } }],
+  ])("reads a bill %s", async (_, usage, expected) => {
+    const parts = await ask(name, raw(chunk({ content: "Hello" }), chunk({}, "stop"), usageChunk(usage), done));
+    expect(textOf(parts)).toBe("Hello");
+    expect(finishOf(parts)?.usage).toMatchObject(expected);
+  });
+
+  test("loses no answer for a field that a package does not expect", async () => {
+    const parts = await ask(
+      name,
+      raw(
+        chunk({ role: "", content: "He" }),
+        chunk({ role: "model", content: "l", annotations: "?" }, null, { id: 7, provider: {} }),
+        'event: ping\ndata: {"type":"ping"}\n\n',
+        "data: null\n\n",
+        chunk({ content: "lo", tool_calls: null }, null, { usage: null }),
+        `data: {"choices":[{"index":1,"delta":{"content":"second"}}]}\n\n`,
+        `data: {"choices":[]}\n\n`,
+        ...STOP,
+      ),
+    );
+    expect(textOf(parts)).toBe("Hello");
+    expect(finishOf(parts)).toMatchObject({ finishReason: { unified: "stop" } });
+  });
+
+  test("says what came instead of a completion", async () => {
+    expect(errorOf(await ask(name, raw('data: {"detail":"no such thing"}\n\n', done)))).toMatchObject({
+      code: "RESPONSE_INVALID",
+      data: { reason: 'an event of its stream is no completion: {"detail":"no such thing"}' },
+    });
+    expect(errorOf(await ask(name, raw('data: {"object":"error","message":"too long","code":400}\n\n', done)))).toMatchObject({
+      statusCode: 400,
+      message: "too long",
+    });
+  });
+
+  test("keeps an answer though what follows its finish cannot be read", async () => {
+    const parts = await ask(name, raw(chunk({ content: "Hello" }), chunk({}, "stop"), "data: {broken\n\n", usageChunk({ cost: "much" }), done));
+    expect(textOf(parts)).toBe("Hello");
+    expect(finishOf(parts)).toMatchObject({ finishReason: { unified: "stop" } });
+  });
+
+  test("reads a whole completion in the place of a stream", async () => {
+    const calls = [
+      { id: "a", type: "function", function: { name: "one", arguments: '{"x":1}' } },
+      { id: "b", type: "function", function: { name: "two", arguments: {} } },
+    ];
+    const message = { role: "assistant", content: "Héllo", reasoning: "hm", tool_calls: calls };
+    const body = { model: "m-1", choices: [{ index: 0, message, finish_reason: "tool_calls" }], usage: { prompt_tokens: 5, completion_tokens: 3, cost: 0.1 } };
+    for (const reply of [{ status: 200, body }, raw(JSON.stringify(body, null, 2)), { status: 200, body: JSON.stringify(body) }]) {
+      const parts = await ask(name, reply);
+      expect(blocksOf(parts)).toEqual([
+        ["reasoning", "hm"],
+        ["text", "Héllo"],
+      ]);
+      expect(callsOf(parts)).toEqual([
+        { name: "one", input: '{"x":1}', id: "a" },
+        { name: "two", input: "{}", id: "b" },
+      ]);
+      expect(finishOf(parts)).toMatchObject({ usage: { inputTokens: { total: 5 } }, providerMetadata: { "agent-runtime": { costUsd: 0.1 } } });
+    }
+    const cut = { choices: [{ message: { content: "Hel" }, finish_reason: null }] };
+    expect(errorOf(await ask(name, { status: 200, body: cut }))).toMatchObject({ code: "STREAM_CUT" });
+  });
+
+  test("answers what is not streamed by its stream, collected", async () => {
+    const server = await startServer([{ reasoning: "hm", text: "Hello", tools: [{ name: "one", id: "a" }], usage: { cost: 0.5 } }, { status: 503 }]);
+    open.push(server);
+    const model = withExactToolCalls(modelOf(name, server.url, withMergedDeltas(createFetch())));
+    expect(await model.doGenerate(CALL)).toMatchObject({
+      content: [
+        { type: "reasoning", text: "hm" },
+        { type: "text", text: "Hello" },
+        { type: "tool-call", toolCallId: "a", toolName: "one", input: "{}" },
+      ],
+      finishReason: { unified: "tool-calls" },
+      usage: { inputTokens: { total: 100 } },
+      providerMetadata: { "agent-runtime": { costUsd: 0.5 } },
+    });
+    expect(server.requests[0]?.body.stream).toBe(true);
+    await expect(model.doGenerate(CALL)).rejects.toMatchObject({ statusCode: 503 });
+  });
+
+  test("reads lines of a megabyte", async () => {
+    const text = "漢字 text\n".repeat(100_000);
+    const parts = await ask(
+      name,
+      raw(chunk({ content: text }), call({ index: 0, id: "a", function: { name: "one", arguments: JSON.stringify({ text }) } }), ...CALLED),
+    );
+    expect(textOf(parts)).toBe(text);
+    expect(JSON.parse(callsOf(parts)[0]!.input)).toEqual({ text });
+  });
+
+  test.each<[string, () => Uint8Array, string]>([
+    ["a line", () => Buffer.alloc(65_536, "a"), "bytes in one event"],
+    ["a text", () => Buffer.from(chunk({ content: "a".repeat(65_536) })), "characters"],
+    ["a thought", () => Buffer.from(chunk({ reasoning_details: [{ type: "reasoning.text", text: "a".repeat(65_536) }] })), "characters"],
+    ["an argument", () => Buffer.from(call({ index: 0, id: "a", function: { name: "one", arguments: "1".repeat(65_536) } })), "characters"],
+    ["a change of mind", () => Buffer.from((chunk({ content: "a" }) + chunk({ reasoning: "b" })).repeat(200)), "pieces of text and thought"],
+    ["a call", () => Buffer.from(call({ id: `id-${Math.random()}`, function: { name: "one", arguments: "{}" } })), "tool calls"],
+  ])("ends %s without end", { timeout: 60_000 }, async (_, next, limit) => {
+    let sent = 0;
+    const endless = (async () => {
+      const opening = [Buffer.from(chunk({ role: "assistant", content: "" }) + (limit.startsWith("bytes") ? "data: " : ""))];
+      const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+        const piece = opening.shift() ?? next();
+        sent += piece.length;
+        controller.enqueue(piece);
+      };
+      const body = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
+      return new HttpResponse({ status: 200, statusText: "OK", url: "http://test/", headers: new Map([["content-type", "text/event-stream"]]) as never, body });
+    }) as unknown as Fetch;
+    const parts = await drop(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(endless))));
+    expect(parts).toMatchObject({ code: "ANSWER_TOO_LONG", data: { limit: expect.stringContaining(limit) } });
+    expect(sent).toBeLessThan(64 * 1024 * 1024);
+  });
+
+  test("ends an object without end in the place of a stream", async () => {
+    const endless = (async () => {
+      let isFirst = true;
+      const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+        controller.enqueue(Buffer.alloc(65_536, isFirst ? "{" : " "));
+        isFirst = false;
+      };
+      const body = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
+      return new HttpResponse({ status: 200, statusText: "OK", url: "http://test/", headers: new Map() as never, body });
+    }) as unknown as Fetch;
+    const error = await collect(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(endless)))).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "ANSWER_TOO_LONG" });
+  });
+
+  test("waits 10 s for the bill of an answer that is complete, whatever else comes", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      for (const end of [
+        () => new Promise<Uint8Array>(() => {}),
+        () => new Promise<Uint8Array>((resolve) => setTimeout(resolve, 1000, Buffer.from(": x\n\n"))),
+      ]) {
+        const pieces = [Buffer.from(chunk({ content: "Hello" }) + chunk({}, "stop"))];
+        const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => controller.enqueue(pieces.shift() ?? (await end()));
+        const body = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
+        const parts = { url: "http://test/", headers: new Map([["content-type", "text/event-stream"]]) as never, body };
+        const fetch = (async () => new HttpResponse({ status: 200, statusText: "OK", ...parts })) as unknown as Fetch;
+        const collected = collect(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(fetch))));
+        let isOver = false;
+        collected.finally(() => (isOver = true));
+        await vi.advanceTimersByTimeAsync(9900);
+        expect(isOver).toBe(false);
+        await vi.advanceTimersByTimeAsync(200);
+        expect(textOf(await collected)).toBe("Hello");
+      }
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("reports an answer that stalls", async () => {
@@ -305,22 +562,6 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
     expect(server.connections()).toBe(1);
   });
 
-  test("gives the same parts however the bytes are split", { timeout: 120_000 }, async () => {
-    const wire = `\uFEFF: comment\r\n\r\n${chunk({ role: "assistant", content: "" }).replace("data: ", "data:")}${chunk({ content: "é😀" }).replaceAll("\n", "\r\n")}${chunk({ content: '"\\\n' })}${chunk({ content: "漢" })}${chunk({ content: "字" })}: OPENROUTER PROCESSING\n\n${call({ index: 0, id: "a", type: "function", function: { name: "one", arguments: '{"ü":' } })}${call({ index: 0, function: { arguments: '"😀"}' } })}data: {"choices":\r\ndata: [{"index":0,"delta":{},\r\ndata: "finish_reason":"tool_calls"}]}\r\n\r\n${usageChunk()}${done.trimEnd()}`;
-    const bytes = Buffer.from(wire);
-    for (let at = 1; at < bytes.length; at++) {
-      const fetch = withMergedDeltas(fetchOf([bytes.subarray(0, at), bytes.subarray(at)]));
-      const parts = await collect(withExactToolCalls(modelOf(name, "http://test", fetch)));
-      expect([textOf(parts), callsOf(parts), finishOf(parts)?.finishReason.unified], `split at ${at}`).toEqual([
-        'é😀"\\\n漢字',
-        [{ name: "one", input: '{"ü":"😀"}', id: "a" }],
-        "tool-calls",
-      ]);
-    }
-    const single = withMergedDeltas(fetchOf(Array.from(bytes, (byte) => Uint8Array.of(byte))));
-    expect(textOf(await collect(withExactToolCalls(modelOf(name, "http://test", single))))).toBe('é😀"\\\n漢字');
-  });
-
   test("merged deltas say what unmerged ones say", async () => {
     const steps = [chunk({ role: "assistant", content: "" }), ...Array.from({ length: 500 }, (_, i) => chunk({ content: `t${i} "\\é😀\n` })), ...STOP];
     const bytes = Buffer.from(steps.join(""));
@@ -329,6 +570,24 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
     expect(textOf(merged)).toBe(textOf(plain));
     expect(finishOf(merged)).toEqual(finishOf(plain));
     expect(merged.length).toBeLessThan(20);
+  });
+});
+
+describe("a line", () => {
+  const event = chunk({ content: "a" });
+
+  test.each([
+    ["CR", "\r"],
+    ["CRLF", "\r\n"],
+    ["LF", "\n"],
+  ])("that ends in %s is complete at once", (_, end) => {
+    const merger = createDeltaMerger();
+    for (let i = 0; i < 3; i++) expect(Buffer.from(merger.push(Buffer.from(event.replaceAll("\n", end)))).toString()).toBe(event);
+    merger.push(Buffer.from(event.replaceAll("\n", end).slice(0, -1)));
+    const isLeft = end !== "\r\n";
+    expect(merger.push(Buffer.from(end.slice(-1)))).toHaveLength(isLeft ? event.length : 0);
+    merger.push(Buffer.from(`data: [DONE]${end}${end}: and a comment${end}`));
+    expect(merger.isDone()).toBe(true);
   });
 });
 

@@ -202,6 +202,13 @@ describe("the one HTTP client", () => {
     expect(await (await createFetch({ chunkTimeoutMs: 120 })(origin)).text()).toContain("data: 1");
   });
 
+  test("takes a comment for one though it comes byte by byte", async () => {
+    const comment = Array.from(": PROCESSING data: 1\n\n", (letter) => [letter, { delayMs: 5 }] as const).flat();
+    const { origin } = await serve([{ raw: Array(20).fill(comment).flat() }]);
+    const error = await failure((await createFetch({ chunkTimeoutMs: 2000, contentTimeoutMs: 300 })(origin)).text());
+    expect([error.code, error.data.stage]).toEqual(["PROVIDER_TIMEOUT", "stall"]);
+  });
+
   test.each<[string, Reply]>([
     ["before the headers", { delayMs: 60_000 }],
     ["in the body", { raw: ["data: 1\n\n", "HANG"] }],

@@ -51,6 +51,14 @@ function fold(parts: LanguageModelV3StreamPart[] | ReadableStream<LanguageModelV
   return { events, turn: foldTurn(Array.isArray(parts) ? streamOf(parts) : parts, context) };
 }
 
+test("a call whose id an earlier answer has used gets one of its own", async () => {
+  const { calls, message } = await fold([...asked("a", "one", "{}"), ...asked("b", "one", "{}"), finish("tool-calls")], {
+    isTaken: (id) => id === "a",
+  }).turn;
+  expect(calls.map(({ id }) => id)).toEqual(["call_1", "b"]);
+  expect(message.content).toMatchObject([{ toolCallId: "call_1" }, { toolCallId: "b" }]);
+});
+
 describe("a turn", () => {
   test("is the text of its blocks, shown in deltas and once complete", async () => {
     const { turn, events } = fold([

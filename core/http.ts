@@ -29,8 +29,8 @@ const MAX_REDIRECTS = 5;
  * The one HTTP client, for providers: any host, kept connections, a time limit for each stage and none for the whole.
  * The built-in fetch is not used: on Node 20 its first use costs about 100 ms.
  *
- * Throws PROVIDER_TIMEOUT (`data.stage`: connect, headers or stall), NETWORK_FAILED, TLS_FAILED or STREAM_CUT (`data.cause`:
- * Node's code), or the reason of `init.signal`; the body of the answer fails with the same. `data.model` is the host until a router knows better.
+ * Throws PROVIDER_TIMEOUT (`data.stage`: connect, headers or stall), NETWORK_FAILED (dns or network), TLS_FAILED or STREAM_CUT
+ * (`data.cause`: Node's code), or the reason of `init.signal`; the body of the answer fails with the same. `data.model` is the host until a router knows better.
  */
 export function createFetch(limits: Partial<HttpLimits> = {}): Fetch {
   const open = createOpener();
@@ -108,5 +108,5 @@ function createOpener() {
 function toProviderError({ stage, reason, code }: Failure, url: URL): AgentError {
   if (stage === "connect" || stage === "headers" || stage === "stall") return new AgentError("PROVIDER_TIMEOUT", { model: url.host, reason, stage });
   const row = stage === "tls" ? "TLS_FAILED" : stage === "cut" ? "STREAM_CUT" : "NETWORK_FAILED";
-  return new AgentError(row, { model: url.host, reason, cause: code });
+  return new AgentError(row, { model: url.host, reason, stage, cause: code });
 }

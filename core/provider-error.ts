@@ -237,6 +237,7 @@ function retryAfter(error: unknown, now: number): { retryAfterMs?: number } {
   if (!value) return {};
   const seconds = Number(value);
   if (Number.isFinite(seconds)) return seconds >= 0 ? { retryAfterMs: Math.ceil(seconds * 1000) } : {};
-  const date = Date.parse(value);
+  // The oldest form of a date names no zone, and means UTC.
+  const date = /\d:\d\d/.test(value) ? Date.parse(/(GMT|UTC|Z|[+-]\d\d:?\d\d)$/i.test(value) ? value : `${value} GMT`) : Number.NaN;
   return Number.isNaN(date) ? {} : { retryAfterMs: Math.max(0, date - now) };
 }

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ChatError } from "../../core/chat-completions.ts";
 import { AgentError } from "../../core/errors.ts";
@@ -149,8 +150,30 @@ describe("Retry-After", () => {
     expect(waitOf({ "retry-after-ms": "10", "retry-after": "99" })).toBe(10);
   });
 
+  test("is a date in each of the three forms of RFC 9110", () => {
+    expect(waitOf({ "retry-after": "Thursday, 01-Jan-26 00:01:00 GMT" })).toBe(60_000);
+    expect(waitOf({ "retry-after": "Thu Jan  1 00:01:00 2026" })).toBe(60_000);
+  });
+
+  test("is never cut short, whatever the clock says, and is at most a millisecond longer", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 2 ** 41 }), fc.double({ min: 0, max: 1e5, noNaN: true }), (now, seconds) => {
+        const headers = (name: string, value: string) => http(429, { responseHeaders: { [name]: value } });
+        const wait = (error: unknown) => toProviderError(error, asked, now).data.retryAfterMs as number;
+        const isExact = (waited: number, ms: number) => waited >= ms - 1e-6 && waited < ms + 1;
+        const date = Math.ceil(now / 1000) * 1000 + Math.round(seconds) * 1000;
+        const decimal = seconds.toFixed(3);
+        return (
+          isExact(wait(headers("retry-after", decimal)), Number(decimal) * 1000) &&
+          isExact(wait(headers("retry-after-ms", decimal)), Number(decimal)) &&
+          now + wait(headers("retry-after", new Date(date).toUTCString())) === date
+        );
+      }),
+    );
+  });
+
   test("that makes no sense is none", () => {
-    for (const value of ["-5", "soon", "Infinity", "NaN"]) expect(waitOf({ "retry-after": value })).toBeUndefined();
+    for (const value of ["-5", "soon", "Infinity", "NaN", "5 s", "10-20"]) expect(waitOf({ "retry-after": value })).toBeUndefined();
     expect(waitOf({})).toBeUndefined();
   });
 });

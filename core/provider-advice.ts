@@ -18,7 +18,9 @@ export interface AdviceFacts {
 
 /** The same error with the next step that its provider knows of: a page, another model, the place of the key. */
 export async function withAdvice(error: AgentError, facts: AdviceFacts): Promise<AgentError> {
-  const advice = (await adviceOn(error, facts)).filter((sentence) => sentence !== "").join(" ");
+  const parts = (await adviceOn(error, facts)).filter((part) => part !== "");
+  const isSentence = (part: string) => /[.?]$/.test(part);
+  const advice = [...parts.filter(isSentence), parts.filter((part) => !isSentence(part)).join("; ")].join(" ").trim();
   return advice === "" || error.data.advice !== undefined ? error : new AgentError(error.code, { ...error.data, advice }, { cause: error.cause });
 }
 

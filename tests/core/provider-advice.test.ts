@@ -66,7 +66,7 @@ test("403: that the account may have to be verified or to pay", async () => {
 
 test("402: the pages of credits and activity, and a free model", async () => {
   expect(await hintOf({ status: 402 })).toMatch(
-    /Credits: https:\/\/openrouter.ai\/settings\/credits Activity: https:\/\/openrouter.ai\/activity A free model: openrouter\/.*:free$/,
+    /Credits: https:\/\/openrouter.ai\/settings\/credits; Activity: https:\/\/openrouter.ai\/activity; A free model: openrouter\/.*:free$/,
   );
 });
 
@@ -78,9 +78,9 @@ test("a spent limit of the key: the page of the keys, and the address that the p
 test("404: the nearest ids that are known, the free sibling, and the page of the models", async () => {
   const known = { "vendor/mistral-small": {}, "vendor/other": {} };
   expect(await hintOf({ status: 404 }, { model: "openrouter/vendor/mistral-smal", models: known })).toContain(
-    "Did you mean openrouter/vendor/mistral-small? It may be there for nothing: openrouter/vendor/mistral-smal:free Models: https://openrouter.ai/models",
+    "Did you mean openrouter/vendor/mistral-small? It may be there for nothing: openrouter/vendor/mistral-smal:free; Models: https://openrouter.ai/models",
   );
-  expect(await hintOf({ status: 404 }, { model: "openrouter/a/b:free" })).toContain("It may no longer be free: openrouter/a/b ");
+  expect(await hintOf({ status: 404 }, { model: "openrouter/a/b:free" })).toContain("It may no longer be free: openrouter/a/b; ");
   expect(await hintOf({ status: 404 }, { model: "mine/m", env: {} })).toBe("Check the id; see the provider's list of models.");
 });
 

@@ -27,6 +27,8 @@ export interface ResolvedProvider {
   options: ProviderOptions;
   /** "configuration", "auth.json" or the name of the variable; undefined: there is no key. */
   keySource?: string;
+  /** Where other keys of the provider are set, which `keySource` comes before. */
+  unusedKeys: string[];
   /** Values that must never be printed. */
   secrets: string[];
 }
@@ -46,24 +48,28 @@ export function resolveProviderOptions(
   const base = own?.api === undefined ? {} : { baseURL: own.api };
   const { apiKey: defaultKey, ...defaults } = provider.defaults ?? {};
   const options = { ...defaults, ...Object.fromEntries(fromEnvironment), ...base, ...configured } as ProviderOptions;
-  const found = findKey(apiKey, auth[provider.id]?.key, own?.env ?? provider.env ?? [], env);
+  const [found, ...others] = findKeys(apiKey, auth[provider.id]?.key, own?.env ?? provider.env ?? [], env);
   const key = apiKey === false ? undefined : (found?.key ?? defaultKey);
   return {
     options: key === undefined ? options : { ...options, apiKey: key },
     ...(found !== undefined && { keySource: found.source }),
+    unusedKeys: others.filter(({ key: other }) => other !== found?.key).map(({ source }) => source),
     secrets: found === undefined ? [] : [found.key].filter(isSecret),
   };
 }
 
-function findKey(
+/** All that are set; the first counts. */
+function findKeys(
   configured: string | false | undefined,
   stored: string | undefined,
   names: string[],
   env: Record<string, string | undefined>,
-): { key: string; source: string } | undefined {
-  if (configured === false) return undefined;
-  if (configured?.trim()) return { key: configured.trim(), source: "configuration" };
-  if (stored?.trim()) return { key: stored.trim(), source: "auth.json" };
-  const name = names.find((candidate) => env[candidate]?.trim());
-  return name === undefined ? undefined : { key: env[name]!.trim(), source: name };
+): { key: string; source: string }[] {
+  if (configured === false) return [];
+  const all: [string, string | undefined][] = [
+    ["configuration", configured],
+    ["auth.json", stored],
+    ...names.map((name): [string, string | undefined] => [name, env[name]]),
+  ];
+  return all.flatMap(([source, key]) => (key?.trim() ? [{ key: key.trim(), source }] : []));
 }

@@ -5,6 +5,7 @@ import { AgentError } from "./errors.ts";
 import type { Fetch } from "./http.ts";
 import { HttpResponse } from "./http-exchange.ts";
 import { collectParts } from "./provider.ts";
+import { statusOfName } from "./provider-error.ts";
 
 /** An error that a provider sent inside an answer with status 200; it has the fields of the AI SDK's APICallError. */
 export class ChatError extends Error {
@@ -19,42 +20,11 @@ export class ChatError extends Error {
     const { code, type, message } = (typeof error === "object" && error !== null ? error : { message: String(error) }) as Record<string, unknown>;
     const text = typeof message === "string" && message !== "" ? message : "the provider reported an error without a message.";
     super(text);
-    this.statusCode = statusOf(code) ?? statusOf(type) ?? 500;
+    this.statusCode = statusOfName(code) ?? statusOfName(type) ?? 500;
     this.data = { error: { code, message: text } };
     this.responseBody = JSON.stringify({ error }).slice(0, 4000);
     this.responseHeaders = responseHeaders;
   }
-}
-
-/** Names that OpenAI, Anthropic and Google give to errors, as the status that they send outside of a stream. */
-const STATUS_OF_NAME: Record<string, number> = {
-  invalid_request_error: 400,
-  invalid_argument: 400,
-  context_length_exceeded: 400,
-  authentication_error: 401,
-  invalid_api_key: 401,
-  unauthenticated: 401,
-  insufficient_quota: 402,
-  billing_error: 402,
-  permission_error: 403,
-  permission_denied: 403,
-  not_found_error: 404,
-  model_not_found: 404,
-  not_found: 404,
-  request_too_large: 413,
-  rate_limit_exceeded: 429,
-  rate_limit_error: 429,
-  resource_exhausted: 429,
-  server_error: 500,
-  api_error: 500,
-  internal: 500,
-  unavailable: 503,
-  overloaded_error: 529,
-};
-
-function statusOf(code: unknown): number | undefined {
-  const status = typeof code === "number" || (typeof code === "string" && /^\d{3}$/.test(code)) ? Number(code) : STATUS_OF_NAME[String(code).toLowerCase()];
-  return status !== undefined && status >= 400 && status <= 599 ? status : undefined;
 }
 
 /**

@@ -102,7 +102,7 @@ export const ERRORS = {
     exit: 5,
     name: "ProviderAuthError",
     message: "{provider} refused the key from {source} ({status}): {reason}",
-    hint: "Check the key, or set another one: {variable}=…",
+    hint: "Check the key, or set another one: {variable}=… {advice}",
   },
 
   // the provider's answers
@@ -129,14 +129,14 @@ export const ERRORS = {
     exit: 4,
     name: "APIError",
     message: "The credit of {provider} does not suffice for {model}: {reason}",
-    hint: "Add credit, or choose a free model.",
+    hint: "Add credit, or choose a free model. {advice}",
   },
   MODEL_UNAVAILABLE: {
     recovery: "fallback",
     exit: 4,
     name: "APIError",
     message: "{provider} has no model {model}: {reason}",
-    hint: "Check the id; see the provider's list of models.",
+    hint: "Check the id; see the provider's list of models. {advice}",
   },
   PROVIDER_BROKEN: {
     recovery: "fallback",
@@ -148,15 +148,19 @@ export const ERRORS = {
   RATE_LIMITED: {
     ...transient,
     message: "{model} is rate limited ({status}): {reason}",
-    hint: "Wait, raise --retry-timeout, or name another model with --fallback.",
+    hint: "Wait, raise --retry-timeout, or name another model with --fallback. {advice}",
   },
-  OVERLOADED: { ...transient, message: "{model} failed ({status}): {reason}", hint: "Try again later, or name another model with --fallback." },
+  OVERLOADED: { ...transient, message: "{model} failed ({status}): {reason}", hint: "Try again later, or name another model with --fallback. {advice}" },
   PROVIDER_TIMEOUT: {
     ...transient,
     message: "{model} did not answer in time: {reason}",
-    hint: "Raise the time limits of the provider (headerTimeout, chunkTimeout), or name another model with --fallback.",
+    hint: "Raise the time limits of the provider (headerTimeout, chunkTimeout), or name another model with --fallback. {advice}",
   },
-  NETWORK_FAILED: { ...transient, message: "{model} could not be reached: {reason}", hint: "Check the network, the proxy and the base URL of the provider." },
+  NETWORK_FAILED: {
+    ...transient,
+    message: "{model} could not be reached: {reason}",
+    hint: "Check the network, the proxy and the base URL of the provider. {advice}",
+  },
   TLS_FAILED: {
     recovery: "fallback",
     exit: 4,
@@ -167,7 +171,7 @@ export const ERRORS = {
   RESPONSE_INVALID: {
     ...transient,
     message: "{model} answered with something that is not a model's answer: {reason}",
-    hint: "Check the base URL of the provider.",
+    hint: "Check the base URL of the provider. {advice}",
   },
   STREAM_CUT: { ...transient, message: "The answer of {model} ended without a finish: {reason}", hint: "Try again, or name another model with --fallback." },
   OUTPUT_INVALID: {

@@ -16,7 +16,7 @@ export interface HttpLimits {
 
 /** Where an exchange broke. `code` is Node's, for example ECONNREFUSED; TLS errors have one of theirs. */
 export interface Failure {
-  stage: "connect" | "headers" | "stall" | "network" | "tls" | "cut" | "size";
+  stage: "connect" | "headers" | "stall" | "dns" | "network" | "tls" | "cut" | "size";
   reason: string;
   code?: string;
 }
@@ -415,10 +415,12 @@ function explain(error: NodeJS.ErrnoException, { url, via }: Exchange): Failure 
     Z_DATA_ERROR: "its compressed body is damaged.",
     Z_BUF_ERROR: "its compressed body is damaged.",
   };
+  const isLookUp = error.syscall === "getaddrinfo" || code === "ENOTFOUND" || code === "EAI_AGAIN";
+  if (isLookUp) reasons[code] ??= `the host ${url.hostname} could not be looked up.`;
   const isTls = reasons[code] === undefined && isTlsCode(code);
   const said = code === "EPROTO" ? "the server does not speak TLS" : error.message;
   const known = reasons[code] ?? `${isTls ? `no secure connection to ${url.host}` : url.host}: ${said}`;
-  const stage = isTls ? "tls" : reasons[code] === CUT || code.startsWith("Z_") ? "cut" : "network";
+  const stage = isLookUp ? "dns" : isTls ? "tls" : reasons[code] === CUT || code.startsWith("Z_") ? "cut" : "network";
   return { stage, reason: `${known.replace(/\.?$/, "")} (${code}).`, code };
 }
 

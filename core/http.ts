@@ -31,8 +31,8 @@ const MAX_REDIRECTS = 5;
  * `env` may name proxies (`findProxy`).
  * The built-in fetch is not used: on Node 20 its first use costs about 100 ms.
  *
- * Throws PROVIDER_TIMEOUT (`data.stage`: connect, headers or stall), NETWORK_FAILED, TLS_FAILED or STREAM_CUT (`data.cause`:
- * Node's code), or the reason of `init.signal`; the body of the answer fails with the same. `data.model` is the host until a router knows better.
+ * Throws PROVIDER_TIMEOUT (`data.stage`: connect, headers or stall), NETWORK_FAILED (dns or network), TLS_FAILED or STREAM_CUT
+ * (`data.cause`: Node's code), or the reason of `init.signal`; the body of the answer fails with the same. `data.model` is the host until a router knows better.
  */
 export function createFetch(limits: Partial<HttpLimits> = {}, env: Record<string, string | undefined> = {}): Fetch {
   const open = createOpener(env);
@@ -123,5 +123,5 @@ async function openBy(proxy: ProxyServer, isSecure: boolean): Promise<Way> {
 function toProviderError({ stage, reason, code }: Failure, url: URL): AgentError {
   if (stage === "connect" || stage === "headers" || stage === "stall") return new AgentError("PROVIDER_TIMEOUT", { model: url.host, reason, stage });
   const row = stage === "tls" ? "TLS_FAILED" : stage === "cut" ? "STREAM_CUT" : "NETWORK_FAILED";
-  return new AgentError(row, { model: url.host, reason, cause: code });
+  return new AgentError(row, { model: url.host, reason, stage, cause: code });
 }

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
 import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
@@ -38,6 +39,12 @@ export interface OpenerDependencies {
 interface ReadyProvider {
   provider: Provider;
   keySource: string;
+  unusedKeys: string[];
+  /** The variable that holds the key, or the option of the configuration. */
+  variable: string;
+  authFile: string;
+  /** Ids that the configuration names. */
+  configured: string[];
   /** ms for a whole answer. */
   timeoutMs: number | undefined;
   factory(): Promise<ModelFactory>;
@@ -90,10 +97,11 @@ async function readDefault(provider: Provider, dependencies: OpenerDependencies)
 
 async function readyProvider(id: ModelId, provider: Provider | undefined, dependencies: OpenerDependencies): Promise<ReadyProvider> {
   if (provider === undefined) throw new AgentError("MODEL_NOT_FOUND", { id: formatModelId(id), provider: id.provider, known: "" });
-  const { options, keySource, secrets } = await readOptions(provider, dependencies);
+  const { options, keySource, unusedKeys, secrets } = await readOptions(provider, dependencies);
   for (const secret of secrets) dependencies.redactor.add(secret);
-  if (options.apiKey === undefined && !provider.keyless)
-    throw new AgentError("KEY_MISSING", { provider: provider.id, variable: provider.env?.[0] ?? `provider.${provider.id}.options.apiKey` });
+  const own = dependencies.config.provider?.[provider.id];
+  const variable = (own?.env ?? provider.env)?.[0] ?? `provider.${provider.id}.options.apiKey`;
+  if (options.apiKey === undefined && !provider.keyless) throw new AgentError("KEY_MISSING", { provider: provider.id, variable });
   if (options.apiKey !== undefined && !/^[\x20-\x7e]*$/.test(options.apiKey))
     throw new AgentError("OPTION_INVALID", {
       option: `The key of ${provider.id} from ${keySource}`,
@@ -102,7 +110,16 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options), dependencies.env), log: dependencies.log });
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
-  return { provider, keySource: keySource ?? "no key", timeoutMs, factory: () => (factory ??= make()) };
+  return {
+    provider,
+    keySource: keySource ?? "nowhere",
+    unusedKeys,
+    variable,
+    authFile: join(dependencies.dataDir, "auth.json"),
+    configured: Object.keys(own?.models ?? {}),
+    timeoutMs,
+    factory: () => (factory ??= make()),
+  };
 }
 
 /** Options of a provider that limit one exchange, in ms; false is none. */
@@ -119,9 +136,10 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: ReadyProvider): Route {
+function toRoute(id: ModelId, ready: ReadyProvider): Route {
+  const { provider, factory, keySource, variable, timeoutMs } = ready;
   const model = formatModelId(id);
-  const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
+  const asked: AskedModel = { model, provider: provider.id, variable, keySource };
   let made: LanguageModel | undefined;
   return {
     model,
@@ -132,7 +150,8 @@ function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: Ready
         return await askModel(made, request, { ...step, signal, model, provider });
       } catch (error) {
         step.signal.throwIfAborted();
-        throw toProviderError(error, asked, step.now());
+        const { withAdvice } = await import("./provider-advice.ts");
+        throw await withAdvice(toProviderError(error, asked, step.now()), { ...ready, modelId: id.model });
       } finally {
         release();
       }

@@ -57,6 +57,10 @@ export interface Provider {
   keyless?: boolean;
   /** The model taken when this is the only provider with a key. `date`: when it was chosen, ISO. */
   defaultModel?: { id: string; date: string };
+  /** Pages of the service, for people; errors name the one that helps. */
+  pages?: { keys?: string; credits?: string; activity?: string; models?: string; status?: string };
+  /** Ending of a model id that means the same model for nothing, for example `:free`. */
+  freeSuffix?: string;
   /** Options of the provider itself under those of configuration and environment. */
   defaults?: ProviderOptions;
   /** Called once a run, when the first model is needed. Throws an AgentError for options it cannot use. */

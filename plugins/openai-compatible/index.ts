@@ -42,7 +42,7 @@ const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["descr
 
 /** One endpoint as a provider. `own` is what the configuration says of it. */
 function endpoint(id: string, preset: Preset, own: Configured): Provider {
-  const { name, baseURL, env, envOptions } = preset;
+  const { name, baseURL, env, envOptions, pages } = preset;
   const keyless = own.options?.apiKey === false || isLocal(own.options?.baseURL ?? own.api ?? baseURL);
   return provider({
     id,
@@ -50,6 +50,7 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
     keyless,
     ...(env && { env }),
     ...(envOptions && { envOptions }),
+    ...(pages && { pages }),
     ...(baseURL !== "" && { defaults: { baseURL } }),
 
     async create(options, { fetch }) {

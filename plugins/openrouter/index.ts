@@ -111,6 +111,14 @@ const openrouter = provider({
   envOptions: VARIABLES,
   // A free model with tools. The date says when it was chosen; free models come and go.
   defaultModel: { id: "meta-llama/llama-3.3-70b-instruct:free", date: "2026-11-20" },
+  freeSuffix: ":free",
+  pages: {
+    keys: "https://openrouter.ai/settings/keys",
+    credits: "https://openrouter.ai/settings/credits",
+    activity: "https://openrouter.ai/activity",
+    models: "https://openrouter.ai/models",
+    status: "https://status.openrouter.ai",
+  },
 
   async create(options, { fetch }) {
     const seconds = readNumber(options, "timeoutSeconds", { least: 0.001 });

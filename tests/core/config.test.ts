@@ -427,10 +427,15 @@ describe("keys", () => {
     expect(resolve({ provider: { p: { options: { apiKey: "file-key" } } } }, auth)).toMatchObject({
       options: { apiKey: "file-key" },
       keySource: "configuration",
+      unusedKeys: ["auth.json", "OTHER_KEY"],
     });
     expect(resolve({}, auth)).toMatchObject({ options: { apiKey: "stored-key-1" }, keySource: "auth.json" });
     expect(resolve({})).toMatchObject({ options: { apiKey: "env-key-12" }, keySource: "OTHER_KEY", secrets: ["env-key-12"] });
-    expect(resolve({ provider: { p: { options: { apiKey: false } } } }, auth)).toEqual({ options: { baseURL: "http://default", retries: 1 }, secrets: [] });
+    expect(resolve({ provider: { p: { options: { apiKey: false } } } }, auth)).toEqual({
+      options: { baseURL: "http://default", retries: 1 },
+      unusedKeys: [],
+      secrets: [],
+    });
   });
 
   test("options of a file beat the environment's, which beat the defaults", () => {

@@ -1,9 +1,13 @@
 import { spawnSync } from "node:child_process";
+import { request } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { brotliCompressSync, createGzip, deflateSync, gzipSync } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import { AgentError } from "../../core/errors.ts";
 import { createFetch, createGuardedFetch, type GuardTarget } from "../../core/http.ts";
+import { exchange, readRequest } from "../../core/http-exchange.ts";
+import { makeCertificate } from "../fixtures/certificate.ts";
 import { type Reply, type Script, startServer, type TestServer } from "../fixtures/server.ts";
 
 const open: { close(): Promise<void> }[] = [];
@@ -433,5 +437,56 @@ describe("the guarded fetch", () => {
     await close();
     const { fetch } = world(port, HOSTS);
     expect((await failure(fetch("http://example.com/"))).code).toBe("FETCH_FAILED");
+  });
+});
+
+describe("a server that cannot be reached says why", () => {
+  /** One exchange whose look-up of the name ends like this. */
+  const lookUp = (code: string) => {
+    const lookup = (_host: string, _options: object, done: (error: Error, address: string) => void) =>
+      done(Object.assign(new Error(`getaddrinfo ${code} api.example`), { code, syscall: "getaddrinfo" }), "");
+    const never = Number.POSITIVE_INFINITY;
+    return exchange({
+      ...readRequest("http://api.example/v1"),
+      signal: undefined,
+      limits: { connectTimeoutMs: never, headersTimeoutMs: never, chunkTimeoutMs: never, contentTimeoutMs: never },
+      open: (url, options) => request(url, { ...options, lookup }),
+      toError: ({ stage, reason, code: found }) => new AgentError("NETWORK_FAILED", { model: "m", reason, stage, cause: found }),
+    });
+  };
+
+  test.each([
+    ["ENOTFOUND", "the host api.example is not known (ENOTFOUND)."],
+    ["EAI_AGAIN", "the host api.example could not be looked up (EAI_AGAIN)."],
+    ["EAI_FAIL", "the host api.example could not be looked up (EAI_FAIL)."],
+    ["ESERVFAIL", "the host api.example could not be looked up (ESERVFAIL)."],
+  ])("where its name is not found: %s", async (code, reason) => {
+    expect((await failure(lookUp(code))).data).toMatchObject({ stage: "dns", cause: code, reason });
+  });
+
+  test("where nothing listens, and where it hangs up", async () => {
+    const refused = await failure(createFetch()("http://127.0.0.1:1/"));
+    expect(refused).toMatchObject({
+      code: "NETWORK_FAILED",
+      data: { stage: "network", cause: "ECONNREFUSED", reason: "nothing listens at 127.0.0.1:1 (ECONNREFUSED)." },
+    });
+    const url = await serveSockets((socket) => socket.destroy());
+    const reset = await failure(createFetch()(url));
+    expect(reset).toMatchObject({
+      code: "NETWORK_FAILED",
+      data: { stage: "network", cause: "ECONNRESET", reason: expect.stringContaining("closed the connection") },
+    });
+  });
+
+  test("where nobody knows its certificate, and where it does not speak TLS", async () => {
+    const server = createTlsServer(makeCertificate(["127.0.0.1"]), (_request, response) => response.end("ok"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    open.push({ close: () => new Promise((resolve) => server.close(() => resolve())) });
+    const host = `127.0.0.1:${(server.address() as { port: number }).port}`;
+    const unknown = await failure(createFetch()(`https://${host}/`));
+    expect(unknown).toMatchObject({ code: "TLS_FAILED", data: { stage: "tls", cause: "DEPTH_ZERO_SELF_SIGNED_CERT" } });
+    expect(unknown.message).toContain(`no secure connection to ${host}: self-signed certificate`);
+    const { port } = await serve([{ text: "plain" }]);
+    expect((await failure(createFetch()(`https://127.0.0.1:${port}/`))).message).toContain("the server does not speak TLS");
   });
 });

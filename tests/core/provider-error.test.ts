@@ -1,4 +1,6 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { ChatError } from "../../core/chat-completions.ts";
 import { AgentError } from "../../core/errors.ts";
 import { toProviderError } from "../../core/provider-error.ts";
 
@@ -43,6 +45,40 @@ describe("an HTTP status decides", () => {
     expect(read({ data: { error: { code: "503", message: "no" } } }).code).toBe("OVERLOADED");
   });
 
+  test.each([
+    [429, { code: "insufficient_quota" }, "QUOTA_EXCEEDED"],
+    [429, { type: "tokens", code: "rate_limit_exceeded", message: "insufficient credits" }, "RATE_LIMITED"],
+    [400, { code: "context_length_exceeded", message: "no" }, "CONTEXT_OVERFLOW"],
+    [400, { type: "exceed_context_size_error" }, "CONTEXT_OVERFLOW"],
+    [400, { code: "model_not_found", type: "invalid_request_error" }, "MODEL_UNAVAILABLE"],
+    [403, { code: "model_not_found", type: "invalid_request_error" }, "MODEL_UNAVAILABLE"],
+    [400, { status: "INVALID_ARGUMENT", details: [null, { reason: "API_KEY_INVALID" }] }, "AUTH_REFUSED"],
+    [400, { code: "content_filter", innererror: { code: "ResponsibleAIPolicyViolation" } }, "CONTENT_REFUSED"],
+    [403, { message: "no", metadata: { reasons: ["violence"] } }, "CONTENT_REFUSED"],
+    [403, { type: "invalid_request_error" }, "AUTH_REFUSED"],
+    [401, { code: "rate_limit_exceeded" }, "AUTH_REFUSED"],
+    [503, { code: "context_length_exceeded" }, "OVERLOADED"],
+    [400, { message: "vendor/m is not a valid model ID" }, "MODEL_UNAVAILABLE"],
+    [400, { message: "it took 500 tokens, status 429" }, "REQUEST_INVALID"],
+  ])("%i with the error %j is %s", (status, error, code) => {
+    expect(read(http(status, { responseBody: JSON.stringify({ error }) })).code).toBe(code);
+    expect(read(http(status, { responseBody: JSON.stringify([{ error }]) })).code).toBe(code);
+    expect(read(http(status, { data: { error } })).code).toBe(code);
+  });
+
+  test("by the name that the provider gives it, where there is no number", () => {
+    expect(read({ type: "overloaded_error", message: "no" }).code).toBe("OVERLOADED");
+    expect(read({ error: { type: "authentication_error" } }).code).toBe("AUTH_REFUSED");
+    expect(read(new ChatError({ code: "content_filter", message: "no" })).code).toBe("CONTENT_REFUSED");
+  });
+
+  test("and what a request repeats of itself in the body does not", () => {
+    const responseBody = JSON.stringify({ error: { message: "bad field" }, input: "key limit exceeded, maximum context, flagged" });
+    expect(read(http(400, { responseBody })).code).toBe("REQUEST_INVALID");
+  });
+
+  test("and one that is none is no answer", () => expect(read(http(302)).code).toBe("RESPONSE_INVALID"));
+
   test("and never a number inside a message", () => expect(read(new Error("wrote 429 bytes, then 500")).code).toBe("STREAM_CUT"));
 });
 
@@ -61,6 +97,11 @@ test.each([
   ['{"cut', "status 500"],
   ["", "status 500"],
 ])("the reason is found in %j", (responseBody, reason) => expect(read(http(500, { responseBody })).data.reason).toBe(reason));
+
+test("the reason holds what a provider behind the provider said", () => {
+  const responseBody = JSON.stringify({ error: { code: 502, message: "Provider returned error", metadata: { raw: "no capacity in region" } } });
+  expect(read(http(502, { responseBody })).data.reason).toBe("Provider returned error: no capacity in region");
+});
 
 test("the wait that a server asks for is told, and an empty one is none", () => {
   expect(read(http(429, { responseHeaders: { "retry-after": "7200" } })).message).toContain("(it asks to wait 7200 s)");
@@ -109,8 +150,30 @@ describe("Retry-After", () => {
     expect(waitOf({ "retry-after-ms": "10", "retry-after": "99" })).toBe(10);
   });
 
+  test("is a date in each of the three forms of RFC 9110", () => {
+    expect(waitOf({ "retry-after": "Thursday, 01-Jan-26 00:01:00 GMT" })).toBe(60_000);
+    expect(waitOf({ "retry-after": "Thu Jan  1 00:01:00 2026" })).toBe(60_000);
+  });
+
+  test("is never cut short, whatever the clock says, and is at most a millisecond longer", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 2 ** 41 }), fc.double({ min: 0, max: 1e5, noNaN: true }), (now, seconds) => {
+        const headers = (name: string, value: string) => http(429, { responseHeaders: { [name]: value } });
+        const wait = (error: unknown) => toProviderError(error, asked, now).data.retryAfterMs as number;
+        const isExact = (waited: number, ms: number) => waited >= ms - 1e-6 && waited < ms + 1;
+        const date = Math.ceil(now / 1000) * 1000 + Math.round(seconds) * 1000;
+        const decimal = seconds.toFixed(3);
+        return (
+          isExact(wait(headers("retry-after", decimal)), Number(decimal) * 1000) &&
+          isExact(wait(headers("retry-after-ms", decimal)), Number(decimal)) &&
+          now + wait(headers("retry-after", new Date(date).toUTCString())) === date
+        );
+      }),
+    );
+  });
+
   test("that makes no sense is none", () => {
-    for (const value of ["-5", "soon", "Infinity", "NaN"]) expect(waitOf({ "retry-after": value })).toBeUndefined();
+    for (const value of ["-5", "soon", "Infinity", "NaN", "5 s", "10-20"]) expect(waitOf({ "retry-after": value })).toBeUndefined();
     expect(waitOf({})).toBeUndefined();
   });
 });

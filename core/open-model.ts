@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
 import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
@@ -39,6 +40,8 @@ interface ReadyProvider {
   keySource: string;
   /** ms for a whole answer. */
   timeoutMs: number | undefined;
+  /** Tells endpoint and key from others, and betrays neither. */
+  place(): string;
   factory(): Promise<ModelFactory>;
 }
 
@@ -101,7 +104,8 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
-  return { provider, keySource: keySource ?? "no key", timeoutMs, factory: () => (factory ??= make()) };
+  const place = () => createHash("sha256").update(JSON.stringify([options.baseURL, options.apiKey])).digest("hex").slice(0, 8);
+  return { provider, keySource: keySource ?? "no key", timeoutMs, place, factory: () => (factory ??= make()) };
 }
 
 /** Options of a provider that limit one exchange, in ms; false is none. */
@@ -118,12 +122,17 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: ReadyProvider): Route {
+function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs, place }: ReadyProvider): Route {
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
   let made: LanguageModel | undefined;
+  let routeId: string | undefined;
   return {
     model,
+    get id() {
+      routeId ??= `${model} ${place()}`;
+      return routeId;
+    },
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {

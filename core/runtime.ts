@@ -25,6 +25,7 @@ import { runPrompt } from "./prompt.ts";
 import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createRegistry, type Registry } from "./registry.ts";
+import { createRests } from "./rests.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
@@ -186,12 +187,14 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
   const { exec, close: closeExec } = createExec({ env });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const open = createOpenSessions(sessions, cwd);
+  const rests = createRests({ dir: join(dataDir, "routes"), redact: redactor.redact });
   const environment: PromptEnvironment = {
     cwd,
     config,
     untrusted: loaded.untrusted?.keys ?? [],
     permissionCeiling: loaded.permissionCeiling,
     options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
+    fallbackSource: loaded.fallbackSource,
     hooks,
     registry,
     opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
@@ -204,12 +207,13 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
     systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
     ...createSpill(spillDir, redactor),
     ...open,
-    resting: new Map(),
+    rests,
     grants: new Set(),
+    keyless: new Set(),
   };
   return createFace(environment, {
     sessions,
-    closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)],
+    closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), rests.close, async () => warnOfRest(notices, log)],
   });
 }
 

@@ -40,7 +40,7 @@ interface ReadyProvider {
   keySource: string;
   /** ms for a whole answer. */
   timeoutMs: number | undefined;
-  /** Tells endpoint and key from others, and betrays neither. */
+  /** Tells host and key from others, and betrays neither. */
   place(): string;
   factory(): Promise<ModelFactory>;
 }
@@ -104,9 +104,12 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
-  const place = () => createHash("sha256").update(JSON.stringify([options.baseURL, options.apiKey])).digest("hex").slice(0, 8);
+  const place = () => fingerprint([hostOf(options.baseURL), options.apiKey]);
   return { provider, keySource: keySource ?? "no key", timeoutMs, place, factory: () => (factory ??= make()) };
 }
+
+const fingerprint = (values: unknown[]): string => createHash("sha256").update(JSON.stringify(values)).digest("hex").slice(0, 8);
+const hostOf = (url: string | undefined): string | undefined => (url !== undefined && URL.canParse(url) ? new URL(url).hostname : url);
 
 /** Options of a provider that limit one exchange, in ms; false is none. */
 const LIMITS: Record<string, keyof HttpLimits> = {

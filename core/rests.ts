@@ -26,7 +26,8 @@ const MESSAGE_LIMIT = 1000;
 export function createRests({ dir, redact, now = Date.now }: RestsOptions): Rests & { close(): Promise<void> } {
   let opened: Promise<Store<Kept>> | undefined;
   const inMemory = () => createMemoryStore<Kept>({ rests: {} });
-  const open = () => (opened ??= dir === undefined ? Promise.resolve(inMemory()) : openStore<Kept>({ dir, version: 1, defaults: { rests: {} } }).catch(inMemory));
+  const open = () =>
+    (opened ??= dir === undefined ? Promise.resolve(inMemory()) : openStore<Kept>({ dir, version: 1, defaults: { rests: {} } }).catch(inMemory));
   const read = (store: Store<Kept>, route: string) => usable(store.get("rests", route), now());
   return {
     get: async (route) => read(await open(), route),

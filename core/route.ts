@@ -12,7 +12,7 @@ export interface StepContext extends Omit<TurnContext, "model"> {
 export interface Route {
   /** `provider/model`; of a chain that of the model which answered last. */
   readonly model: string;
-  /** Tells the model at this endpoint, with this key, from the same one elsewhere; the model by default. */
+  /** Tells the model at this host, with this key, from the same one elsewhere; the model by default. */
   readonly id?: string;
   ask(request: ModelRequest, step: StepContext): Promise<Turn>;
 }

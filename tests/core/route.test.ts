@@ -289,7 +289,7 @@ describe("a resting model", () => {
     expect(await restsAfter("AUTH_REFUSED", { fallbackOnAuth: true })).toBe(true);
   });
 
-  test("is known by its endpoint and key, not by its name alone", async () => {
+  test("is known by its host and key, not by its name alone", async () => {
     const { ask } = world();
     const at = (id: string, failures: Error[] = []) => Object.assign(model("p/a", failures), { id });
     await ask([at("p/a here", [failure("OVERLOADED")]), model("q/b")], options);

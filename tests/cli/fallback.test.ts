@@ -123,6 +123,20 @@ describe.skipIf(!isBuilt).concurrent("the next model", () => {
     expect(first.requests[0]?.headers.authorization).toBe(`Bearer ${KEY}`);
   });
 
+  test.each([
+    ["of another vendor gets no reasoning that the first has signed", "openrouter/google/b", false, []],
+    ["of the same vendor gets it back", "openrouter/v/b", true, []],
+    ["of another vendor gets none either where a hook gives the messages", "openrouter/google/b", false, ["--plugin", "./hook.mjs"]],
+  ])("%s", async (_, next, isKept, more) => {
+    const home = makeHome();
+    const hook = 'export default { name: "hook", api: 1, setup: () => ({ hooks: { messages: (messages) => [...messages] } }) };';
+    writeFileSync(join(home, "work", "hook.mjs"), hook);
+    const script = [calls(chunk({ content: "Looking. ", reasoning_details: [thought] }), "todoread", {}, "call_a"), failure(503), { text: "done" }];
+    const run = await ask(["-m", `${A},${next}`, ...more], script, { home });
+    const [first, second] = run.requests.slice(1).map(({ text }) => text.includes(thought.signature));
+    expect([run.code, run.requests.length, first, second]).toEqual([0, 3, true, isKept]);
+  });
+
   test("goes on where the first one died: ten requests, ten answers in order, each turn once", async () => {
     const first = await serve((_, n) => (n < 4 ? { text: `a${n}` } : failure(503)));
     const second = await serve((_, n) => ({ text: `b${n}` }));

@@ -1,5 +1,6 @@
 // A scripted OpenAI-compatible server in a process of its own, so that it takes no time from what is measured.
-// The model id says what it does: "hello" answers, "steps-N" calls bash N times, "todo-N" calls todowrite N times, "tokens-N" streams N one-token events.
+// The model id says what it does: "hello" answers, "steps-N" calls bash N times, "todo-N" calls todowrite N times, "tokens-N" streams N one-token events,
+// "fail-N" is overloaded (503), "wait-N" asks to come back in a day (429).
 import http from "node:http";
 
 const chunk = (delta, finish = null, usage) =>
@@ -22,6 +23,9 @@ function answer({ model, messages }) {
   return chunk({ role: "assistant", content: "Hello there." }) + end("stop");
 }
 
+const FAILURES = { fail: [503, {}], wait: [429, { "retry-after": "86400" }] };
+/** On the clock that the processes of a machine share. */
+const now = () => performance.timeOrigin + performance.now();
 let log = [];
 const server = http.createServer((request, response) => {
   if (request.url === "/log") {
@@ -29,14 +33,20 @@ const server = http.createServer((request, response) => {
     log = [];
     return;
   }
-  const at = performance.now();
+  const at = now();
   const parts = [];
   request.on("data", (part) => parts.push(part));
   request.on("end", () => {
     const text = Buffer.concat(parts).toString();
     const body = JSON.parse(text);
+    const [status, headers] = FAILURES[body.model.split("/").at(-1).split("-")[0]] ?? [];
+    if (status !== undefined) {
+      response.writeHead(status, { "content-type": "application/json", ...headers });
+      response.end(JSON.stringify({ error: { code: status, message: "busy" } }), () => log.push({ at, bytes: text.length, answeredAt: now() }));
+      return;
+    }
     response.writeHead(200, { "content-type": "text/event-stream" });
-    response.end(answer(body), () => log.push({ at, bytes: text.length, answeredAt: performance.now() }));
+    response.end(answer(body), () => log.push({ at, bytes: text.length, answeredAt: now() }));
   });
 });
 server.listen(0, "127.0.0.1", () => process.send(server.address().port));

@@ -69,6 +69,7 @@ const model = z.object({
   options: optionalAnyMap,
   headers: optionalTextMap,
   variants: z.record(text, anyMap).optional(),
+  fallback: textOrList.optional().describe("The next models of the chain when this one is asked."),
 });
 
 const provider = z.object({
@@ -154,7 +155,14 @@ export const configSchema = z.object({
     .object({ steps: optionalCount, costUsd: z.number().nonnegative().optional(), tokens: optionalCount, timeoutSeconds: z.number().nonnegative().optional() })
     .optional()
     .describe("Limits of one prompt."),
-  retry: z.object({ timeoutSeconds: z.number().nonnegative().optional(), maxRetries: optionalCount }).optional().describe("Budget of retries on one model."),
+  retry: z
+    .object({
+      timeoutSeconds: z.number().nonnegative().optional(),
+      maxRetries: optionalCount,
+      fallbackOnAuth: flag.optional().describe("Ask the next model when a key is refused; false by default."),
+    })
+    .optional()
+    .describe("Budget of retries on one model, and what may be fallen over."),
   temperature: z.number().min(0).optional(),
   topP: ratio.optional(),
   stop: optionalTextOrList,

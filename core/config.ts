@@ -60,6 +60,7 @@ export interface LoadedConfig {
   /** Plugins of the configuration and of trusted plugin folders, weakest first. */
   pluginSpecs: PluginOrigin[];
   modelSource: "cli" | "env" | "config" | undefined;
+  fallbackSource: LoadedConfig["modelSource"];
   /** Rules of the command line and of `AGENT_PERMISSION`, which no profile passes. */
   permissionCeiling: PermissionConfig | undefined;
   /** Values that must never be printed. */
@@ -128,16 +129,17 @@ function finish(layers: Layer[], loading: Loading): LoadedConfig {
     ...(dropped.size > 0 && { untrusted: { keys: [...dropped].map(printable), files: [...droppedFrom].map(printable) } }),
     directories,
     pluginSpecs,
-    modelSource: modelSourceOf(origins.get("model")),
+    modelSource: sourceOf(origins.get("model")),
+    fallbackSource: sourceOf(origins.get("fallback")),
     permissionCeiling: mergeLayers(layers.filter(({ isFinal }) => isFinal)).config.permission,
     secrets: [...new Set([...secrets, ...keysIn(config)])].filter(isSecret),
     files,
   };
 }
 
-function modelSourceOf(origin: string | undefined): LoadedConfig["modelSource"] {
+function sourceOf(origin: string | undefined): LoadedConfig["modelSource"] {
   if (origin === undefined) return undefined;
-  return origin === COMMAND_LINE ? "cli" : origin === "environment AGENT_MODEL" ? "env" : "config";
+  return origin === COMMAND_LINE ? "cli" : /^environment AGENT_(MODEL|FALLBACK)$/.test(origin) ? "env" : "config";
 }
 
 /** The user's own: opencode's and ours. */

@@ -24,6 +24,15 @@ export function parseModelId(id: string): ModelId {
 
 export const formatModelId = ({ provider, model }: ModelId): string => `${provider}/${model}`;
 
+/**
+ * Who trained a model, as far as its id says: `"openrouter/vendor/model"` → `"openrouter/vendor"`, `"ollama/model"` → `"ollama"`.
+ * What one vendor's models have signed means nothing to another's, though the same provider leads to both.
+ */
+export function authorOf(model: string): string {
+  const segments = model.split("/");
+  return segments.slice(0, segments.length > 2 ? 2 : 1).join("/");
+}
+
 /** `"a, b,c"` or `["a", "b,c"]` → `["a", "b", "c"]`: the models of a fallback chain in order, each once. */
 export function splitModelList(value: string | readonly string[] | undefined): string[] {
   const list = (Array.isArray(value) ? value : value === undefined ? [] : [value]) as string[];

@@ -26,8 +26,8 @@ export interface ChainDependencies {
   profile: AgentProfile | undefined;
   /** `--provider`: the provider of an id that is given without it. */
   provider?: string | undefined;
-  /** Whether `config.fallback` comes from the host itself, and so goes with its `provider`. */
-  ownFallback?: boolean | undefined;
+  /** Where `config.fallback` comes from; what the command line says goes with its `provider`. */
+  fallbackSource?: ModelSource | undefined;
   /** Dotted keys of the configuration that an untrusted workspace sets. */
   untrusted: readonly string[];
   providerIds(): string[];
@@ -46,20 +46,29 @@ export interface DefaultModel {
 
 /**
  * Which models a prompt goes to, nearest wish first: request, command line, `AGENT_MODEL`, agent profile, configuration,
- * a provider's variable, the default of the only provider with a key. Throws MODEL_INVALID, MODEL_NOT_FOUND, MODEL_UNSET and KEY_MISSING;
+ * a provider's variable, the default of the only provider with a key. Then those that follow. Throws MODEL_INVALID, MODEL_NOT_FOUND, MODEL_UNSET and KEY_MISSING;
  * no model is ever put in the place of the one that was asked for.
  */
 export async function resolveChain(wish: ModelWish, dependencies: ChainDependencies): Promise<ModelChain> {
-  const { config, profile, ownFallback = false } = dependencies;
   const { wanted, source } = await firstWish(wish, dependencies);
-  const following = splitModelList(wish.fallback ?? profile?.fallback ?? config.fallback);
-  // What files name as the next model is a whole id; the provider of the command line is not meant for it.
-  const isOwn = wish.fallback !== undefined || (profile?.fallback === undefined && ownFallback);
   const ids = [];
   for (const id of wanted) ids.push(await resolveId(id, dependencies));
+  const { following, isOwn } = followersOf(ids, wish, dependencies);
   for (const id of following) ids.push(await resolveId(id, isOwn ? dependencies : { ...dependencies, provider: undefined }));
   const unique = [...new Map(ids.map((id) => [formatModelId(id), id])).values()];
   return { requested: source === "default" ? null : (wanted[0] ?? null), source, ids: unique };
+}
+
+/**
+ * The next models, nearest wish first: request, command line and `AGENT_FALLBACK`, agent profile, what the configuration says of
+ * the models that are asked, and what it says of all. What files name is a whole id: the provider of the command line
+ * is not meant for it (`isOwn`: it is).
+ */
+function followersOf(asked: ModelId[], wish: ModelWish, { config, profile, fallbackSource }: ChainDependencies): { following: string[]; isOwn: boolean } {
+  const near = fallbackSource === "cli" || fallbackSource === "env" ? config.fallback : undefined;
+  const own = asked.flatMap(({ provider, model }) => splitModelList(config.provider?.[provider]?.models?.[model]?.fallback));
+  const following = wish.fallback ?? near ?? profile?.fallback ?? (own.length > 0 ? own : config.fallback);
+  return { following: splitModelList(following), isOwn: wish.fallback !== undefined || fallbackSource === "cli" };
 }
 
 interface Wanted {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
 import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
@@ -5,8 +6,8 @@ import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
-import { toolCallsOf } from "./message.ts";
-import { formatModelId, type ModelId } from "./model-id.ts";
+import { type Message, messageFor, toolCallsOf } from "./message.ts";
+import { authorOf, formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
 import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
@@ -47,6 +48,8 @@ interface ReadyProvider {
   configured: string[];
   /** ms for a whole answer. */
   timeoutMs: number | undefined;
+  /** Tells host and key from others, and betrays neither. */
+  place(): string;
   factory(): Promise<ModelFactory>;
 }
 
@@ -118,9 +121,13 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     authFile: join(dependencies.dataDir, "auth.json"),
     configured: Object.keys(own?.models ?? {}),
     timeoutMs,
+    place: () => fingerprint([hostOf(options.baseURL), options.apiKey]),
     factory: () => (factory ??= make()),
   };
 }
+
+const fingerprint = (values: unknown[]): string => createHash("sha256").update(JSON.stringify(values)).digest("hex").slice(0, 8);
+const hostOf = (url: string | undefined): string | undefined => (url !== undefined && URL.canParse(url) ? new URL(url).hostname : url);
 
 /** Options of a provider that limit one exchange, in ms; false is none. */
 const LIMITS: Record<string, keyof HttpLimits> = {
@@ -137,12 +144,17 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 
 /** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider): Route {
-  const { provider, factory, keySource, variable, timeoutMs } = ready;
+  const { provider, factory, keySource, variable, timeoutMs, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
   let made: LanguageModel | undefined;
+  let routeId: string | undefined;
   return {
     model,
+    get id() {
+      routeId ??= `${model} ${place()}`;
+      return routeId;
+    },
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
@@ -179,10 +191,24 @@ const limitOf = (model: string, ms: number | undefined): TimeLimit | undefined =
 async function askModel(model: LanguageModel, request: ModelRequest, step: StepContext & { model: string; provider: Provider }): Promise<Turn> {
   const { provider, signal } = step;
   const cachePolicy = provider.cachePolicy?.(step.model.slice(provider.id.length + 1)) ?? { kind: "none" };
-  const options = toCallOptions(request, { providerId: provider.id, cachePolicy, signal });
+  const options = toCallOptions(inWordsOf(step.model, request), { providerId: provider.id, cachePolicy, signal });
   const isTaken = (callId: string) => request.entries.some(({ message }) => toolCallsOf(message).some(({ toolCallId }) => toolCallId === callId));
   return orAborted(
     Promise.resolve(model.doStream(options)).then(({ stream }) => foldTurn(stream, { ...step, isTaken })),
     signal,
   );
+}
+
+/** The conversation without what another vendor's models have thought and signed; also where a hook gives the messages. */
+function inWordsOf(model: string, request: ModelRequest): ModelRequest {
+  const author = authorOf(model);
+  const changed = new Map<Message, Message>();
+  for (const entry of request.entries) {
+    const message = messageFor(entry, author);
+    if (message !== entry.message) changed.set(entry.message, message);
+  }
+  if (changed.size === 0) return request;
+  const translate = (message: Message) => changed.get(message) ?? message;
+  const entries = request.entries.map((entry) => ({ ...entry, message: translate(entry.message) }));
+  return { ...request, entries, ...(request.messages !== undefined && { messages: request.messages.map(translate) }) };
 }

@@ -1,37 +1,44 @@
 import { AgentError } from "./errors.ts";
 import { formatModelId } from "./model-id.ts";
 import { type ModelChain, resolveChain } from "./models.ts";
-import type { PromptRun } from "./prompt-run.ts";
+import type { PromptEnvironment, PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
 
-/** Opens the chain. Models without a key are passed over while another has one. */
+/** Opens the chain. Models without a key are passed over while another has one, with one warning. */
 export async function openRoutes(run: PromptRun): Promise<Route[]> {
   const { environment, request, profile, config } = run;
-  const { opener, options, log } = environment;
+  const { opener, options } = environment;
   const chain = await resolveChain(request, {
     config,
     configSource: options.modelSource,
     profile,
     provider: options.provider,
-    ownFallback: options.config?.fallback !== undefined,
+    fallbackSource: environment.fallbackSource,
     untrusted: environment.untrusted,
     ...opener,
   });
   const routes: Route[] = [];
-  let missing: AgentError | undefined;
+  const missing = new Map<string, AgentError>();
   for (const id of chain.ids) {
     try {
       routes.push(await opener.open(id));
     } catch (error) {
       if (!(error instanceof AgentError) || error.code !== "KEY_MISSING") throw error;
-      missing ??= error;
-      if (chain.ids.length > 1) log.warn(`${formatModelId(id)} is passed over: ${error.message}`);
+      missing.set(formatModelId(id), error);
     }
   }
   const first = routes[0];
-  if (first === undefined) throw missing ?? new AgentError("MODEL_UNSET", { providers: "none" });
+  if (first === undefined) throw [...missing.values()][0] ?? new AgentError("MODEL_UNSET", { providers: "none" });
+  warnOfMissingKeys(missing, environment);
   announceModel(run, chain, first.model);
   return routes;
+}
+
+/** Once in the life of a runtime: every prompt of a session would say the same. */
+function warnOfMissingKeys(missing: Map<string, AgentError>, { keyless, log }: PromptEnvironment): void {
+  const news = [...missing].filter(([model]) => !keyless.has(model));
+  for (const [model] of news) keyless.add(model);
+  if (news.length > 0) log.warn(`Passed over, because no key is set: ${news.map(([model, { data }]) => `${model} (${data.variable})`).join(", ")}.`);
 }
 
 function announceModel(run: PromptRun, { requested, source, ids }: ModelChain, model: string): void {

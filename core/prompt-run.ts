@@ -1,7 +1,7 @@
 import type { Channel } from "./channel.ts";
 import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
 import type { EventSender } from "./event-sender.ts";
-import type { AgentEvent, Emit } from "./events.ts";
+import type { AgentEvent, Emit, ModelSource } from "./events.ts";
 import type { Exec } from "./exec.ts";
 import type { HookContext, HookRunner } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
@@ -14,7 +14,7 @@ import type { OpenedSession } from "./open-sessions.ts";
 import type { Paths } from "./paths.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
-import type { Rest } from "./route.ts";
+import type { Rests } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
 import type { Session } from "./session.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
@@ -28,6 +28,8 @@ export interface PromptEnvironment {
   /** Rules that no profile passes. */
   permissionCeiling: PermissionConfig | undefined;
   options: RuntimeOptions;
+  /** Where `config.fallback` comes from. */
+  fallbackSource: ModelSource | undefined;
   hooks: HookRunner;
   registry: Registry;
   opener: ModelOpener;
@@ -44,9 +46,11 @@ export interface PromptEnvironment {
   spill(sessionId: string, text: string): Promise<string | undefined>;
   openSession(request: PromptRequest, options: PromptOptions): Promise<OpenedSession>;
   openChild(parentId: string, options: TaskOptions): Promise<OpenedSession>;
-  /** Models that rest after a failure, and what a person allowed for good: both live as long as the runtime. */
-  resting: Map<string, Rest>;
+  /** Models that rest after a failure. */
+  rests: Rests;
+  /** What a person allowed for good, and the models whose missing key was told of: both live as long as the runtime. */
   grants: Set<string>;
+  keyless: Set<string>;
 }
 
 /** One prompt on its way. */

@@ -164,8 +164,9 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
 /** Everything the loop asks for, bound to this run. */
 async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promise<LoopEnd>> {
   const { environment, config, spending, guard } = run;
-  const retry = { maxRetries: config.retry?.maxRetries ?? DEFAULT_RETRIES, budgetMs: (config.retry?.timeoutSeconds ?? DEFAULT_RETRY_SECONDS) * 1000 };
-  const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, resting: environment.resting });
+  const { maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth } = config.retry ?? {};
+  const retry = { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth };
+  const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, rests: environment.rests });
   const request = await prepareRequest(run);
   const calls = createCallDependencies(run, runTask);
   const dependencies: LoopDependencies = {

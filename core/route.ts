@@ -12,6 +12,8 @@ export interface StepContext extends Omit<TurnContext, "model"> {
 export interface Route {
   /** `provider/model`; of a chain that of the model which answered last. */
   readonly model: string;
+  /** Tells the model at this host, with this key, from the same one elsewhere; the model by default. */
+  readonly id?: string;
   ask(request: ModelRequest, step: StepContext): Promise<Turn>;
 }
 
@@ -21,13 +23,25 @@ export interface RouteDependencies {
   now(): number;
   /** 0 ≤ n < 1 */
   random(): number;
-  /** Model → why it rests, and until when (ms); lives as long as the runtime. */
-  resting: Map<string, Rest>;
+  rests: Rests;
 }
 
+/** Why a route rests, and until when. Times are in ms since 1970. */
 export interface Rest {
   until: number;
-  error: AgentError;
+  /** When it failed last, and how often in a row. */
+  at: number;
+  failures: number;
+  error: { code: string; message: string };
+}
+
+/** The routes that failed, by their id. Nothing here ever fails: what cannot be kept is forgotten. */
+export interface Rests {
+  /** Reads at its first call what earlier runs have left. */
+  get(route: string): Promise<Rest | undefined>;
+  put(route: string, next: (last: Rest | undefined) => Rest): Promise<void>;
+  /** Ends the row of failures, where one is known of; reads nothing. */
+  clear(route: string): Promise<void>;
 }
 
 export interface RetryOptions {
@@ -35,6 +49,8 @@ export interface RetryOptions {
   maxRetries: number;
   /** ms after the first try within which the last retry of a model begins; 0 is none. */
   budgetMs: number;
+  /** Whether the next model is asked when a key is refused; false by default: who pays is not decided by an accident. */
+  fallbackOnAuth?: boolean | undefined;
 }
 
 /** First wait in ms, doubled with each try, and its cap: exponential back-off with full jitter. */
@@ -42,8 +58,11 @@ const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** Retries of a model that gives empty answers: it did answer, and more of the same is all that is to be expected. */
 const EMPTY_RETRIES = 2;
-/** How long a failed model is passed over while another is available. */
-const REST_MS = 30_000;
+/** How long a failed route rests that does not say so itself: doubled with each failure in a row, up to the second. */
+const FIRST_REST_MS = 30_000;
+const LONGEST_REST_MS = 600_000;
+/** No Retry-After rests a route for longer: one that is meant for years is a slip of its server. */
+const DAY_MS = 86_400_000;
 
 /**
  * Makes one route of a chain: retries on one model, then falls over to the next. What a void answer has shown is
@@ -57,48 +76,76 @@ export function route(routes: Route[], options: RetryOptions, dependencies: Rout
       return answered;
     },
     async ask(request, step) {
-      let rest = inOrderOfRest(routes, dependencies);
-      if (rest[0] !== undefined && rest[0] !== routes[0]) tellPassedOver(routes, rest[0].model, answered, { step, dependencies });
+      let left = routes.length > 1 ? await inOrderOfRest(routes, answered, { step, dependencies }) : routes;
       for (;;) {
-        const [current, ...others] = rest as [Route, ...Route[]];
+        const [current, ...others] = left as [Route, ...Route[]];
+        const startedAt = dependencies.now();
         try {
           const turn = await askWithRetries(current, { request, step, options, dependencies });
           answered = current.model;
+          await dependencies.rests.clear(idOf(current));
           return turn;
         } catch (error) {
-          rest = others.filter((other) => mayFollow(error, current, other));
-          if (!(error instanceof AgentError) || rest[0] === undefined) throw error;
-          letRest(current, error, dependencies);
-          step.emit({ type: "fallback", from: current.model, to: rest[0].model, error: { code: error.code, message: error.message } });
+          if (!isFault(error, options)) throw error;
+          await letRest(current, { error, startedAt, dependencies });
+          left = others.filter((other) => mayFollow(error, current, other));
+          if (left[0] === undefined) throw error;
+          step.emit({ type: "fallback", from: current.model, to: left[0].model, error: { code: error.code, message: error.message } });
         }
       }
     },
   };
 }
 
-/** Resting models go last: they are passed over only while another is available. */
-function inOrderOfRest(routes: Route[], { resting, now }: RouteDependencies): Route[] {
-  const isResting = ({ model }: Route) => (resting.get(model)?.until ?? 0) > now();
-  return [...routes.filter((route) => !isResting(route)), ...routes.filter(isResting)];
+const idOf = ({ id, model }: Route): string => id ?? model;
+
+/**
+ * Resting routes go last: they are passed over only while another is available. No model takes the place of another in
+ * silence: also where an earlier prompt, or an earlier run, has found out that the first one rests.
+ */
+async function inOrderOfRest(routes: Route[], answered: string, { step, dependencies }: Pick<Attempt, "step" | "dependencies">): Promise<Route[]> {
+  const now = dependencies.now();
+  const rests = await Promise.all(routes.map((route) => dependencies.rests.get(idOf(route))));
+  const isResting = (_: Route, index: number) => (rests[index]?.until ?? 0) > now;
+  const sorted = [...routes.filter((route, index) => !isResting(route, index)), ...routes.filter(isResting)];
+  const [from, to, rest] = [routes[0], sorted[0], rests[0]];
+  if (from !== undefined && to !== undefined && to !== from && to.model !== answered && rest !== undefined) {
+    const message = `${rest.error.message} It rests for ${Math.ceil((rest.until - now) / 1000)} s more.`;
+    step.emit({ type: "fallback", from: from.model, to: to.model, error: { code: rest.error.code, message } });
+  }
+  return sorted;
 }
 
-/** No model takes the place of another in silence: also where an earlier prompt has found out that the first one rests. */
-function tellPassedOver(routes: Route[], to: string, answered: string, { step, dependencies }: Pick<Attempt, "step" | "dependencies">): void {
-  const from = routes[0]?.model ?? "";
-  const error = dependencies.resting.get(from)?.error;
-  if (to !== answered && error !== undefined) step.emit({ type: "fallback", from, to, error: { code: error.code, message: error.message } });
+/** A failure that another model, or this one later, may not have. A refused request stays refused, and so does a key. */
+function isFault(error: unknown, { fallbackOnAuth = false }: RetryOptions): error is AgentError {
+  if (!(error instanceof AgentError)) return false;
+  return error.recovery === "retry" || error.recovery === "fallback" || (fallbackOnAuth && error.code === "AUTH_REFUSED");
 }
 
-/** No credit for one model is credit for none of its provider but the free ones. A refused request or key stays refused. */
-function mayFollow(error: unknown, from: Route, to: Route): boolean {
-  if (!(error instanceof AgentError) || (error.recovery !== "retry" && error.recovery !== "fallback")) return false;
+/** No credit for one model is credit for none of its provider but the free ones. */
+function mayFollow(error: AgentError, from: Route, to: Route): boolean {
   const providerOf = ({ model }: Route) => model.slice(0, model.indexOf("/"));
   return error.code !== "QUOTA_EXCEEDED" || to.model.endsWith(":free") || providerOf(from) !== providerOf(to);
 }
 
-function letRest({ model }: Route, error: AgentError, { resting, now }: RouteDependencies): void {
+interface Failure {
+  error: AgentError;
+  /** When the route was asked. */
+  startedAt: number;
+  dependencies: RouteDependencies;
+}
+
+/** An empty answer was one. What others have noted since this one was asked is the same failure, and counts once. */
+async function letRest(route: Route, { error, startedAt, dependencies }: Failure): Promise<void> {
   if (error.code === "ANSWER_EMPTY") return;
-  resting.set(model, { until: now() + Math.max(REST_MS, retryAfterOf(error) ?? 0), error });
+  const at = dependencies.now();
+  await dependencies.rests.put(idOf(route), (last) => {
+    const isSame = last !== undefined && last.at > startedAt;
+    const failures = (last?.failures ?? 0) + (isSame ? 0 : 1);
+    const doubled = Math.min(FIRST_REST_MS * 2 ** (failures - 1), LONGEST_REST_MS);
+    const until = at + Math.min(retryAfterOf(error) || doubled, DAY_MS);
+    return { until: isSame ? Math.max(last.until, until) : until, at, failures, error: { code: error.code, message: error.message } };
+  });
 }
 
 interface Attempt {

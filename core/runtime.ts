@@ -28,6 +28,7 @@ import { runPrompt } from "./prompt.ts";
 import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createRegistry, type Registry } from "./registry.ts";
+import { createRests } from "./rests.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
@@ -206,7 +207,9 @@ async function createLasting({ options, env, cwd, dataDir }: Ground) {
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
   const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
-  const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, resting: new Map(), grants: new Set<string>() };
+  const rests = createRests({ dir: join(dataDir, "routes"), redact: redactor.redact });
+  const known = { grants: new Set<string>(), keyless: new Set<string>() };
+  const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   return { shared, sessions, closeExec, closeSessions };
 }
 
@@ -236,6 +239,7 @@ async function configure(ground: Ground, { shared }: Lasting, loaded: Loaded): P
       config,
       untrusted: loaded.untrusted?.keys ?? [],
       permissionCeiling: loaded.permissionCeiling,
+      fallbackSource: loaded.fallbackSource,
       options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
       hooks,
       registry,
@@ -338,7 +342,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       closed ??= (async () => {
         await Promise.allSettled(running);
         const warn = async () => warnOfRest(shared.notices, ground.log);
-        for (const close of [closeExec, end, closeSessions, () => sessions.close(), warn])
+        for (const close of [closeExec, end, closeSessions, () => sessions.close(), shared.rests.close, warn])
           await close().catch((error: unknown) => ground.log.warn(String(error)));
       })();
       return closed;

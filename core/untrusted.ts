@@ -111,7 +111,8 @@ function keepProvider(provider: Tree, side: TrustedSide, drop: Drop): Tree | und
     if (key === "default_model") return isProgram(value, side) ? drop(key) : value;
     if (key === "options") return mapTree(value, (item, option) => (OPTION_KEYS.has(option) ? item : drop(`options.${option}`)));
     if (key === "models") {
-      return mapTree(value, (model, id) => mapTree(model, (item, part) => (MODEL_KEYS.has(part) ? item : drop(`models.${id}.${part}`)), true));
+      const keep = (item: unknown, part: string) => MODEL_KEYS.has(part) || (part === "fallback" && !isProgram(item, side));
+      return mapTree(value, (model, id) => mapTree(model, (item, part) => (keep(item, part) ? item : drop(`models.${id}.${part}`)), true));
     }
     return drop(key);
   });

@@ -1,4 +1,16 @@
-import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider, withExactToolCalls, withLimits, withMergedDeltas, z } from "agent-runtime";
+import {
+  AgentError,
+  type Config,
+  definePlugin,
+  type LanguageModel,
+  type ModelInfo,
+  type Provider,
+  provider,
+  withExactToolCalls,
+  withLimits,
+  withMergedDeltas,
+  z,
+} from "agent-runtime";
 import { keepRecent } from "./window.ts";
 
 const BASE_URL = "https://openrouter.ai/api/v1";
@@ -6,6 +18,9 @@ const SITE_URL = "https://github.com/agent-runtime/agent-runtime";
 const APP_NAME = "agent-runtime";
 /** Options that go into the body of a request as they are; openrouter.ai/docs/api-reference describes them. */
 const BODY_OPTIONS = ["models", "provider", "plugins", "transforms", "reasoning", "route", "user"];
+
+/** What the configuration says of single models, by their ids. */
+type Models = NonNullable<NonNullable<Config["provider"]>[string]["models"]>;
 
 type Options = Record<string, unknown> & { apiKey?: string; baseURL?: string; headers?: Record<string, unknown> };
 
@@ -61,16 +76,18 @@ interface CallDefaults {
   maxOutputTokens: number | undefined;
   temperature: number | undefined;
   maxMessages: number | undefined;
+  headers: Record<string, string>;
 }
 
 /** What the request itself says counts; these fill in. */
-function withDefaults(model: LanguageModel, { maxOutputTokens, temperature, maxMessages }: CallDefaults): LanguageModel {
+function withDefaults(model: LanguageModel, { maxOutputTokens, temperature, maxMessages, headers }: CallDefaults): LanguageModel {
   const doStream: LanguageModel["doStream"] = (call) =>
     model.doStream({
       ...call,
       prompt: maxMessages === undefined ? call.prompt : keepRecent(call.prompt, maxMessages),
       maxOutputTokens: call.maxOutputTokens ?? maxOutputTokens,
       temperature: call.temperature ?? temperature,
+      headers: { ...headers, ...call.headers },
     });
   return { ...model, doStream };
 }
@@ -104,26 +121,13 @@ const describeReasoning: NonNullable<Parameters<typeof withExactToolCalls>[1]>["
   openrouter: { reasoning_details: details as never },
 });
 
-const openrouter = provider({
-  id: "openrouter",
-  name: "OpenRouter",
-  env: ["OPENROUTER_API_KEY"],
-  envOptions: VARIABLES,
-  // A free model with tools. The date says when it was chosen; free models come and go.
-  defaultModel: { id: "meta-llama/llama-3.3-70b-instruct:free", date: "2026-11-20" },
-  freeSuffix: ":free",
-  pages: {
-    keys: "https://openrouter.ai/settings/keys",
-    credits: "https://openrouter.ai/settings/credits",
-    activity: "https://openrouter.ai/activity",
-    models: "https://openrouter.ai/models",
-    status: "https://status.openrouter.ai",
-  },
-
-  async create(options, { fetch }) {
+/** `models` have options of their own, which go into the body of their requests. */
+const createModels =
+  (models: Models): Provider["create"] =>
+  async (options, { fetch }) => {
     const seconds = readNumber(options, "timeoutSeconds", { least: 0.001 });
     const limits = seconds === undefined ? {} : { headersTimeoutMs: seconds * 1000, chunkTimeoutMs: seconds * 1000 };
-    const defaults: CallDefaults = {
+    const defaults: Omit<CallDefaults, "headers"> = {
       maxOutputTokens: readNumber(options, "maxTokens", { least: 1, isWhole: true }),
       temperature: readNumber(options, "temperature", { least: 0 }),
       maxMessages: readNumber(options, "maxContextMessages", { least: 1, isWhole: true }),
@@ -139,7 +143,27 @@ const openrouter = provider({
       fetch: withMergedDeltas(withLimits(fetch, limits)),
       extraBody: { ...body, ...(options.extraBody as Record<string, unknown> | undefined) },
     });
-    return (modelId) => withDefaults(withExactToolCalls(sdk.chat(toApiId(modelId), { usage: { include: true } }), { describeReasoning }), defaults);
+    return (modelId) => {
+      const { id = modelId, options: extraBody = {}, headers = {} } = models[modelId] ?? {};
+      const chat = sdk.chat(toApiId(id), { usage: { include: true }, extraBody });
+      return withDefaults(withExactToolCalls(chat, { describeReasoning }), { ...defaults, headers });
+    };
+  };
+
+const openrouter: Omit<Provider, "create"> = {
+  id: "openrouter",
+  name: "OpenRouter",
+  env: ["OPENROUTER_API_KEY"],
+  envOptions: VARIABLES,
+  // A free model with tools. The date says when it was chosen; free models come and go.
+  defaultModel: { id: "meta-llama/llama-3.3-70b-instruct:free", date: "2026-11-20" },
+  freeSuffix: ":free",
+  pages: {
+    keys: "https://openrouter.ai/settings/keys",
+    credits: "https://openrouter.ai/settings/credits",
+    activity: "https://openrouter.ai/activity",
+    models: "https://openrouter.ai/models",
+    status: "https://status.openrouter.ai",
   },
 
   async models(options, { fetch }) {
@@ -158,6 +182,10 @@ const openrouter = provider({
     /^(anthropic\/|google\/gemini)/.test(modelId)
       ? { kind: "breakpoints", providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } } }
       : { kind: "none" },
-});
+};
 
-export default definePlugin({ name: "openrouter", options: z.strictObject({}), setup: () => ({ providers: [openrouter] }) });
+export default definePlugin({
+  name: "openrouter",
+  options: z.strictObject({}),
+  setup: ({ config }) => ({ providers: [provider({ ...openrouter, create: createModels(config.provider?.openrouter?.models ?? {}) })] }),
+});

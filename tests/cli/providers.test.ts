@@ -175,7 +175,7 @@ describe.skipIf(!isBuilt).concurrent("a model that fails", () => {
   test("without a key is passed over with one warning", async () => {
     const run = await ask(["-m", "openai/gpt-5,openrouter/b/y"]);
     expect([run.code, modelsOf(run), ofType(run, "model_resolved")[0].matchesRequest]).toEqual([0, ["b/y"], false]);
-    expect(run.stderr.match(/passed over/g)).toHaveLength(1);
+    expect(run.stderr.match(/Passed over, because no key is set: openai\/gpt-5 \(OPENAI_API_KEY\)/g)).toHaveLength(1);
     expect((await ask(["-m", "openai/gpt-5,groq/b"])).code).toBe(5);
   });
 });

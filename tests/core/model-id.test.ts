@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { formatModelId, parseModelId, splitModelList } from "../../core/model-id.ts";
+import { authorOf, formatModelId, parseModelId, splitModelList } from "../../core/model-id.ts";
 
 describe("a model id", () => {
   test.each([
@@ -24,3 +24,10 @@ test("a list of models is one chain, each model once, without blanks", () => {
   expect(splitModelList(undefined)).toEqual([]);
   expect(splitModelList("")).toEqual([]);
 });
+
+test.each([
+  ["openrouter/anthropic/claude", "openrouter/anthropic"],
+  ["openrouter/a/b/c:free", "openrouter/a"],
+  ["ollama/llama3.2", "ollama"],
+  ["openrouter/auto", "openrouter"],
+])("the author of %s is %s", (id, author) => expect(authorOf(id)).toBe(author));

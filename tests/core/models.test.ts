@@ -105,6 +105,19 @@ describe("a chain", () => {
     expect(await fallbackOf({ fallback: "ollama/mine" }, { config, profile })).toBe("ollama/mine");
     expect(await fallbackOf({}, { config, profile })).toBe("ollama/profile");
     expect(await fallbackOf({}, { config })).toBe("ollama/config");
+    for (const fallbackSource of ["cli", "env"] as const) expect(await fallbackOf({}, { config, profile, fallbackSource })).toBe("ollama/config");
+  });
+
+  test("takes what the configuration says of its models before what it says of all, and after every nearer wish", async () => {
+    const models = { a: { fallback: "demo/after-a, demo/b" }, b: { fallback: ["demo/after-b"] } };
+    const config = { fallback: "ollama/config", provider: { demo: { models } } };
+    const idsOf = async (wish: ModelWish, over: Partial<ChainDependencies> = {}) => (await resolve(wish, { config, ...over })).ids;
+    expect(await idsOf({ model: "demo/a" })).toEqual(["demo/a", "demo/after-a", "demo/b"]);
+    expect(await idsOf({ model: "demo/a,demo/b" })).toEqual(["demo/a", "demo/b", "demo/after-a", "demo/after-b"]);
+    expect(await idsOf({ model: "demo/c" })).toEqual(["demo/c", "ollama/config"]);
+    expect(await idsOf({ model: "demo/a", fallback: "ollama/mine" })).toEqual(["demo/a", "ollama/mine"]);
+    expect(await idsOf({ model: "demo/a" }, { profile: { fallback: "ollama/profile" } })).toEqual(["demo/a", "ollama/profile"]);
+    expect(await idsOf({ model: "demo/a" }, { fallbackSource: "cli" })).toEqual(["demo/a", "ollama/config"]);
   });
 
   test("with one unknown provider in it is refused as a whole", async () =>
@@ -158,7 +171,7 @@ describe("aliases", () => {
 test("a provider of the command line is put before its own ids, never before the fallbacks of a file", async () => {
   const given = { provider: "openrouter", config: { fallback: "ollama/b" } };
   expect((await resolve({ model: "acme/a" }, given)).ids).toEqual(["openrouter/acme/a", "ollama/b"]);
-  expect((await resolve({ model: "acme/a" }, { ...given, config: { fallback: "acme/b" }, ownFallback: true })).ids).toEqual([
+  expect((await resolve({ model: "acme/a" }, { ...given, config: { fallback: "acme/b" }, fallbackSource: "cli" })).ids).toEqual([
     "openrouter/acme/a",
     "openrouter/acme/b",
   ]);

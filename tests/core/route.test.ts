@@ -3,6 +3,7 @@ import { wait } from "../../core/abort.ts";
 import { AgentError, type ErrorCode } from "../../core/errors.ts";
 import type { EventFacts } from "../../core/events.ts";
 import { NO_TOKENS } from "../../core/message.ts";
+import { createRests } from "../../core/rests.ts";
 import { type RetryOptions, type Route, type RouteDependencies, route, type StepContext, withCompaction } from "../../core/route.ts";
 import type { Turn } from "../../core/turn.ts";
 
@@ -38,7 +39,7 @@ function world({ random = () => 0.999_999, ...over }: Partial<RouteDependencies>
     },
     now: () => clock.now,
     random,
-    resting: new Map(),
+    rests: createRests({ redact: (text) => text, now: () => clock.now }),
     ...over,
   };
   const step: StepContext = {
@@ -163,6 +164,14 @@ describe("falling over", () => {
     expect(other.asked).toBe(0);
   });
 
+  test("happens on a refused key where that is wanted", async () => {
+    const refused = () => always("p/a", failure("AUTH_REFUSED"));
+    const { ask, told } = world();
+    expect(await ask([refused(), model("p/b")], { fallbackOnAuth: true })).toBe("p/b");
+    expect(told()).toEqual(["fallback"]);
+    expect(await world().ask([refused()], { fallbackOnAuth: true })).toBe("AUTH_REFUSED");
+  });
+
   test("never happens on an error of our own making", async () =>
     expect(await world().ask([always("p/a", new TypeError("a slip")), model("q/b")])).toBe("a slip"));
 
@@ -211,8 +220,8 @@ describe("a resting model", () => {
     const routes = [model("p/a", [failure("OVERLOADED")]), model("q/b")];
     await ask(routes, options);
     await ask(routes, options);
-    const said = { type: "fallback", from: "p/a", to: "q/b", error: { code: "OVERLOADED", message: expect.any(String) } };
-    expect(events).toEqual([said, said]);
+    const said = (message: string) => ({ type: "fallback", from: "p/a", to: "q/b", error: { code: "OVERLOADED", message: expect.stringMatching(message) } });
+    expect(events).toEqual([said("failed"), said("It rests for 30 s more.")]);
   });
 
   test("rests as long as its Retry-After says", async () => {
@@ -227,18 +236,73 @@ describe("a resting model", () => {
 
   test("is tried all the same when all others failed, and the last is always tried", async () => {
     const { ask, dependencies } = world();
-    const forever = { until: Number.MAX_SAFE_INTEGER, error: failure("OVERLOADED") };
-    dependencies.resting.set("p/a", forever).set("q/b", forever);
+    const forever = { until: 2_000_000, at: 0, failures: 1, error: { code: "OVERLOADED", message: "busy" } };
+    for (const id of ["p/a", "q/b"]) await dependencies.rests.put(id, () => forever);
     expect(await ask([model("p/a"), model("q/b")], options)).toBe("p/a");
+    await dependencies.rests.put("p/a", () => forever);
     expect(await ask([model("p/a"), always("r/c", failure("OVERLOADED"))], options)).toBe("p/a");
     expect(await ask([always("p/a", failure("OVERLOADED"))], options)).toBe("OVERLOADED");
   });
 
-  test("does not rest for an empty answer, and never when it is the only one", async () => {
+  test("rests twice as long with each failure in a row, up to 10 min; an answer ends the row", async () => {
+    const { ask, clock, dependencies } = world();
+    const weak = model("p/a", [...Array(7).fill(failure("OVERLOADED")), undefined, failure("OVERLOADED")]);
+    const restOf = async () => {
+      await ask([weak, model("q/b")], options);
+      const rest = await dependencies.rests.get("p/a");
+      clock.now = rest?.until ?? clock.now;
+      return rest && rest.until - rest.at;
+    };
+    const rests = [];
+    for (let i = 0; i < 9; i++) rests.push(await restOf());
+    expect(rests).toEqual([30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000, undefined, 30_000]);
+  });
+
+  test("has failed once where requests that ran at the same time have failed", async () => {
     const { ask, dependencies } = world();
-    await ask([always("p/a", failure("ANSWER_EMPTY")), model("q/b")], options);
-    await ask([always("r/c", failure("OVERLOADED"))], options);
-    expect([...dependencies.resting.keys()]).toEqual([]);
+    await Promise.all([1, 2, 3].map(() => ask([always("p/a", failure("OVERLOADED")), model("q/b")])));
+    expect(await dependencies.rests.get("p/a")).toMatchObject({ failures: 1 });
+  });
+
+  test("starts a new row when its last failure lies an hour back, and never rests for longer than a day", async () => {
+    const { ask, clock, dependencies } = world();
+    const fail = (data = {}) => ask([always("p/a", failure("RATE_LIMITED", data)), model("q/b")], options);
+    await fail();
+    clock.now += 30_000 + 3_600_001;
+    await fail();
+    expect(await dependencies.rests.get("p/a")).toMatchObject({ failures: 1 });
+    clock.now += 30_000;
+    await fail({ retryAfterMs: 1e12 });
+    expect((await dependencies.rests.get("p/a"))!.until - clock.now).toBe(86_400_000);
+  });
+
+  test("rests for a failure that is not the request's, and for no other", async () => {
+    const restsAfter = async (code: ErrorCode, more = {}) => {
+      const { ask, dependencies } = world();
+      await ask([always("p/a", failure(code)), model("q/b")], { ...options, ...more });
+      return (await dependencies.rests.get("p/a")) !== undefined;
+    };
+    for (const code of ["RATE_LIMITED", "OVERLOADED", "NETWORK_FAILED", "STREAM_CUT", "QUOTA_EXCEEDED", "MODEL_UNAVAILABLE"] as const)
+      expect(await restsAfter(code), code).toBe(true);
+    for (const code of ["REQUEST_INVALID", "AUTH_REFUSED", "CONTENT_REFUSED", "CONTEXT_OVERFLOW", "ANSWER_EMPTY", "KEY_MISSING"] as const)
+      expect(await restsAfter(code), code).toBe(false);
+    expect(await restsAfter("AUTH_REFUSED", { fallbackOnAuth: true })).toBe(true);
+  });
+
+  test("is known by its host and key, not by its name alone", async () => {
+    const { ask } = world();
+    const at = (id: string, failures: Error[] = []) => Object.assign(model("p/a", failures), { id });
+    await ask([at("p/a here", [failure("OVERLOADED")]), model("q/b")], options);
+    expect(await ask([at("p/a here"), model("q/b")], options)).toBe("q/b");
+    expect(await ask([at("p/a there"), model("q/b")], options)).toBe("p/a");
+  });
+
+  test("is not asked about where there is no other", async () => {
+    const asked: string[] = [];
+    const rests = { get: async (id: string) => void asked.push(id), put: async (id: string) => void asked.push(id), clear: async () => {} };
+    const { ask } = world({ rests });
+    expect(await ask([model("p/a")])).toBe("p/a");
+    expect(asked).toEqual([]);
   });
 });
 

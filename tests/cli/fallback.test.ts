@@ -1,0 +1,311 @@
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import type { Rest } from "../../core/route.ts";
+import { openStore } from "../../core/store.ts";
+import { chunk, done, frames, type Reply, type SeenRequest, startServer, type TestServer, usageChunk } from "../fixtures/server.ts";
+import {
+  type CommandResult,
+  type CommandRun,
+  errorOf,
+  isBuilt,
+  JSON_OUT,
+  KEY,
+  makeConfiguredHome,
+  makeHome,
+  ofType,
+  readAll,
+  removeHomes,
+  resultOf,
+  runCommand,
+  talkOf,
+} from "./command.ts";
+
+const opened: TestServer[] = [];
+afterAll(async () => {
+  await Promise.all(opened.map((one) => one.close()));
+  removeHomes();
+});
+
+/** A server on 127.0.0.1 that is closed at the end. */
+async function serve(script: Reply[] | ((request: SeenRequest, n: number) => Reply)): Promise<TestServer> {
+  const server = await startServer(script);
+  opened.push(server);
+  return server;
+}
+
+const NO_RETRY = ["--max-retries", "0"];
+const ask = (args: string[], script?: CommandRun["script"], more: CommandRun = {}) =>
+  runCommand({ ...more, args: [...args, ...NO_RETRY, ...JSON_OUT, "-p", "hi"], ...(script && { script }) });
+const failure = (status: number, headers: Record<string, string> = {}): Reply => ({ status, headers, body: { error: { code: status, message: "busy" } } });
+const modelsOf = ({ requests }: { requests: TestServer["requests"] }) => requests.map(({ body }) => body.model);
+const A = "openrouter/v/a";
+const B = "openrouter/v/b";
+const withoutA: CommandRun["script"] = ({ body }) => (body.model === "v/a" ? failure(503) : { text: `from ${body.model}` });
+
+describe.skipIf(!isBuilt).concurrent("a chain is said", () => {
+  const own = (fallback: unknown) => ({ provider: { openrouter: { models: { "v/a": { fallback } } } } });
+  test.each<[string, string[], Omit<CommandRun, "home">, object]>([
+    ["with --model a,b", ["-m", `${A},${B}`], {}, {}],
+    ["with --fallback", ["-m", A, "--fallback", B], {}, {}],
+    ["with AGENT_FALLBACK", ["-m", A], { env: { AGENT_FALLBACK: B } }, {}],
+    ["as a list in the configuration", [], {}, { model: [A, B] }],
+    ["as fallback in the configuration", ["-m", A], {}, { fallback: B }],
+    ["as fallback of a profile", ["--agent", "x"], {}, { agent: { x: { model: A, fallback: [B] } } }],
+    ["as fallback of a model", ["-m", A], {}, own(B)],
+    ["as fallback of a model before the one of all", ["-m", A], {}, { ...own([B]), fallback: "openrouter/v/c" }],
+    ["with --fallback before a profile's", ["-m", A, "--agent", "x", "--fallback", B], {}, { agent: { x: { fallback: "openrouter/v/c" } } }],
+    ["with --fallback before a model's", ["-m", A, "--fallback", B], {}, own("openrouter/v/c")],
+    ["across providers, by an alias too", ["-m", A], {}, { fallback: "best", alias: { best: B } }],
+  ])("%s", async (_, args, more, config) => {
+    const run = await ask(args, withoutA, { ...more, home: makeConfiguredHome(config) });
+    expect([run.code, modelsOf(run), resultOf(run).model]).toEqual([0, ["v/a", "v/b"], B]);
+    expect(ofType(run, "fallback")).toMatchObject([{ from: A, to: B, error: { code: "OVERLOADED", message: expect.stringContaining("503") } }]);
+    expect(ofType(run, "step_finish")[0].part.model).toMatchObject({ providerID: "openrouter", requestedModelID: "v/b" });
+  });
+
+  test.each([{ model: A, fallback: B }, { model: A, fallback: [B] }, { model: [A, B] }, { model: `${A},${B}` }])("in a request as %j", async (wish) => {
+    const args = ["-m", "openrouter/v/other", "--fallback", "openrouter/v/another", ...NO_RETRY];
+    const run = await runCommand({ args, stdin: JSON.stringify({ message: "hi", fallback: [], ...wish }), script: withoutA });
+    expect([run.code, modelsOf(run)]).toEqual([0, ["v/a", "v/b"]]);
+  });
+
+  test("by a workspace that is not trusted as far as it names models and no program", async () => {
+    const home = makeHome();
+    const models = { "v/a": { fallback: B }, "v/x": { fallback: "demo/script:evil.json" } };
+    writeFileSync(join(home, "work", "agent.json"), JSON.stringify({ provider: { openrouter: { models } } }));
+    const run = await ask(["-m", A], withoutA, { home });
+    expect([run.code, modelsOf(run)]).toEqual([0, ["v/a", "v/b"]]);
+    expect(JSON.stringify(ofType(run, "untrusted_config"))).toContain("provider.openrouter.models.v/x.fallback");
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("the next model", () => {
+  const call = (name: string, args: object, id: string) =>
+    chunk({ tool_calls: [{ index: 0, id, type: "function", function: { name, arguments: JSON.stringify(args) } }] });
+  const calls = (more: string, ...given: Parameters<typeof call>): Reply => ({ raw: [more, call(...given), chunk({}, "tool_calls"), usageChunk(), done] });
+  const thought = { type: "reasoning.text", text: "I look.", signature: "c2lnbmVk", format: "anthropic-claude-v1", index: 0 };
+  const todos = [{ content: "x", status: "pending", priority: "low", id: "1" }];
+  const asked = (id: string, name = "todowrite", args: object = { todos }) => ({ id, type: "function", function: { name, arguments: JSON.stringify(args) } });
+
+  test("of another provider gets every turn once, in its own words; the first one gets its own again when it has recovered", async () => {
+    const first = await serve([
+      calls(chunk({ content: "Looking. ", reasoning: "I look.", reasoning_details: [thought] }), "todowrite", { todos }, "call_a"),
+      failure(503, { "retry-after-ms": "1" }),
+      { text: "done" },
+    ]);
+    const second = await serve([calls(chunk({ content: "Mine. ", reasoning_content: "hm" }), "todoread", {}, "call_b")]);
+    const options = { baseURL: second.url, apiKey: "sk-of-the-second-one-1" };
+    const home = makeConfiguredHome({ provider: { openrouter: { options: { baseURL: first.url } }, mine: { options } } });
+    const run = await ask(["-m", A, "--fallback", "mine/b", "--system", "Be brief."], [], { home });
+    expect([run.code, resultOf(run).text, ofType(run, "tool_use").length, ofType(run, "fallback").length]).toEqual([0, "done", 2, 1]);
+    const [, failed, recovered] = first.requests.map(({ body }) => body.messages);
+    const results = ofType(run, "tool_use").map(({ part }) => part.state.output);
+    const system = [failed[0].content]
+      .flat()
+      .map((part) => part.text ?? part)
+      .join("");
+    const tool = (id: string, content: string) => ({ role: "tool", tool_call_id: id, content });
+    expect(second.requests[0]?.body.messages).toEqual([
+      { role: "system", content: expect.stringMatching(/^Be brief\./) },
+      { role: "user", content: "hi" },
+      { role: "assistant", content: "Looking. ", tool_calls: [asked("call_a")] },
+      tool("call_a", results[0]),
+    ]);
+    expect(second.requests[0]?.body.messages[0].content).toBe(system);
+    expect(recovered.slice(0, failed.length)).toEqual(failed);
+    expect(JSON.stringify(failed)).toContain(thought.signature);
+    expect(recovered.slice(failed.length)).toEqual([
+      { role: "assistant", content: "Mine. ", tool_calls: [asked("call_b", "todoread", {})] },
+      expect.objectContaining({ role: "tool", tool_call_id: "call_b", content: results[1] }),
+    ]);
+    expect(second.requests[0]?.headers.authorization).toBe("Bearer sk-of-the-second-one-1");
+    expect(first.requests[0]?.headers.authorization).toBe(`Bearer ${KEY}`);
+  });
+
+  test.each([
+    ["of another vendor gets no reasoning that the first has signed", "openrouter/google/b", false, []],
+    ["of the same vendor gets it back", "openrouter/v/b", true, []],
+    ["of another vendor gets none either where a hook gives the messages", "openrouter/google/b", false, ["--plugin", "./hook.mjs"]],
+  ])("%s", async (_, next, isKept, more) => {
+    const home = makeHome();
+    const hook = 'export default { name: "hook", api: 1, setup: () => ({ hooks: { messages: (messages) => [...messages] } }) };';
+    writeFileSync(join(home, "work", "hook.mjs"), hook);
+    const script = [calls(chunk({ content: "Looking. ", reasoning_details: [thought] }), "todoread", {}, "call_a"), failure(503), { text: "done" }];
+    const run = await ask(["-m", `${A},${next}`, ...more], script, { home });
+    const [first, second] = run.requests.slice(1).map(({ text }) => text.includes(thought.signature));
+    expect([run.code, run.requests.length, first, second]).toEqual([0, 3, true, isKept]);
+  });
+
+  test("goes on where the first one died: ten requests, ten answers in order, each turn once", async () => {
+    const first = await serve((_, n) => (n < 4 ? { text: `a${n}` } : failure(503)));
+    const second = await serve((_, n) => ({ text: `b${n}` }));
+    const home = makeConfiguredHome({ provider: { openrouter: { options: { baseURL: first.url } }, mine: { options: { baseURL: second.url } } } });
+    const stdin = Array.from({ length: 10 }, (_, n) => `${JSON.stringify({ message: `q${n}` })}\n`).join("");
+    const run = await runCommand({ args: ["-m", `${A},mine/b`, ...NO_RETRY], stdin, home });
+    const answers = ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3", "b4", "b5"];
+    expect([run.code, ofType(run, "result").map(({ text }) => text)]).toEqual([0, answers]);
+    expect([first.requests.length, second.requests.length]).toEqual([5, 6]);
+    const talk = answers.flatMap((answer, n) => [`user:q${n}`, `assistant:${answer}`]).slice(0, -1);
+    expect(talkOf({ requests: second.requests } as CommandResult, 5)).toEqual(talk);
+  });
+
+  test("of an overloaded one is told of before its first word, and the switch is no pause", async () => {
+    const run = await ask(["-m", `${A},${B}`], [failure(429, { "retry-after": "86400" }), { text: "ok" }]);
+    const [one, two] = run.requests as [SeenRequest, SeenRequest];
+    expect([run.code, two.at - one.at < 1000, ofType(run, "retry").length]).toEqual([0, true, 0]);
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
+  const rests = (home: string) =>
+    openStore<{ rests: Rest }>({ dir: join(home, ".local/share/agent/routes"), version: 1, defaults: { rests: {} }, access: "shared" });
+
+  test("rests in the runs that follow too, is told of, and is asked first again when its rest is over", async () => {
+    const home = makeHome();
+    await ask(["-m", `${A},${B}`], [failure(429, { "retry-after": "3600" }), { text: "ok" }], { home });
+    const next = await ask(["-m", `${A},${B}`], undefined, { home });
+    expect([next.code, modelsOf(next), resultOf(next).model]).toEqual([0, ["v/b"], B]);
+    expect(ofType(next, "fallback")).toMatchObject([
+      { from: A, to: B, error: { code: "RATE_LIMITED", message: expect.stringMatching(/It rests for 3[56]\d\d s more\./) } },
+    ]);
+    expect(ofType(next, "model_resolved")[0].selector).toBe(A);
+    const store = await rests(home);
+    for (const [id, rest] of Object.entries(store.all("rests"))) store.put("rests", id, { ...rest, until: Date.now() - 1 });
+    await store.close();
+    const last = await ask(["-m", `${A},${B}`], undefined, { home });
+    expect([modelsOf(last), ofType(last, "fallback")]).toEqual([["v/a"], []]);
+    expect((await rests(home)).all("rests")).toEqual({});
+  });
+
+  test("rests twice as long when it fails again", async () => {
+    const home = makeHome();
+    const failAndEnd = async () => {
+      await ask(["-m", `${A},${B}`], [failure(503), { text: "ok" }], { home });
+      const store = await rests(home);
+      const [[id, rest]] = Object.entries(store.all("rests")) as [[string, Rest]];
+      store.put("rests", id, { ...rest, until: Date.now() - 1 });
+      await store.close();
+      return rest.until - rest.at;
+    };
+    expect([await failAndEnd(), await failAndEnd(), await failAndEnd()]).toEqual([30_000, 60_000, 120_000]);
+  });
+
+  test("is asked all the same when it is alone, or when all others rest or fail", async () => {
+    const home = makeHome();
+    expect((await ask(["-m", A], [failure(503)], { home })).code).toBe(4);
+    const alone = await ask(["-m", A], undefined, { home });
+    expect([alone.code, modelsOf(alone)]).toEqual([0, ["v/a"]]);
+    expect((await ask(["-m", `${A},${B}`], [failure(503)], { home })).code).toBe(4);
+    const all = await ask(["-m", `${A},${B}`], [failure(503), { text: "ok" }], { home });
+    expect([all.code, modelsOf(all)]).toEqual([0, ["v/a", "v/b"]]);
+  });
+
+  test("rests under this key and not under another", async () => {
+    const home = makeHome();
+    const script = [failure(429, { "retry-after": "3600" }), { text: "ok" }];
+    await ask(["-m", `${A},${B}`], script, { home });
+    const other = await ask(["-m", `${A},${B}`], undefined, { home, env: { OPENROUTER_API_KEY: "sk-or-v1-another-000000000000" } });
+    expect(modelsOf(other)).toEqual(["v/a"]);
+  });
+
+  test("leaves no key behind, though the provider repeats it; a run that fails nothing leaves nothing", async () => {
+    const reply = { status: 503, body: { error: { message: `down for ${KEY}` } } };
+    const run = await ask(["-m", `${A},${B}`], [reply, { text: "ok" }]);
+    const kept = readAll(run.home);
+    expect([run.code, kept.includes("down for"), kept.includes(KEY), (run.stdout + run.stderr).includes(KEY)]).toEqual([0, true, false, false]);
+    const calm = await ask(["-m", `${A},${B}`]);
+    expect([calm.code, existsSync(join(calm.home, ".local/share/agent/routes"))]).toEqual([0, false]);
+  });
+
+  test("and cannot be noted costs the run nothing", async () => {
+    const home = makeHome();
+    mkdirSync(join(home, ".local/share/agent"), { recursive: true });
+    writeFileSync(join(home, ".local/share/agent/routes"), "in the way");
+    const run = await ask(["-m", `${A},${B}`], withoutA, { home });
+    expect([run.code, modelsOf(run), run.stderr]).toEqual([0, ["v/a", "v/b"], ""]);
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("a key", () => {
+  test("that is missing passes a model over with one warning in all, and the first that has one starts", async () => {
+    const stdin = '{"message":"one"}\n{"message":"two"}\n';
+    const run = await runCommand({ args: ["-m", `openai/x,groq/y,${A}`], stdin });
+    expect([run.code, modelsOf(run), ofType(run, "result").length]).toEqual([0, ["v/a", "v/a"], 2]);
+    const said = "Passed over, because no key is set: openai/x (OPENAI_API_KEY), groq/y (GROQ_API_KEY).";
+    expect(run.stderr.split(said)).toHaveLength(2);
+    expect(ofType(run, "model_resolved")[0]).toMatchObject({ selector: A, matchesRequest: false });
+  });
+
+  test.each([[["-m", "openai/x"]], [["-m", "openai/x,groq/y"]]])("that is missing without another model (%j) ends with 5 and three ways", async (args) => {
+    const run = await runCommand({ args: [...args, "-p", "hi"] });
+    expect([run.code, run.requests.length]).toEqual([5, 0]);
+    for (const way of ["OPENAI_API_KEY=", "--model ollama/", "--model demo/"]) expect(run.stderr).toContain(way);
+  });
+
+  const refused: CommandRun["script"] = ({ body }) =>
+    body.model === "v/a" ? { status: 401, body: { error: { code: 401, message: `No auth for ${KEY}` } } } : { text: "ok" };
+
+  test("that is refused is an error at once; no other model is asked, and nothing rests", async () => {
+    const run = await ask(["-m", `${A},${B}`], refused);
+    expect([run.code, errorOf(run).code, modelsOf(run), ofType(run, "fallback")]).toEqual([5, "AUTH_REFUSED", ["v/a"], []]);
+    expect(run.stdout + run.stderr + readAll(run.home)).not.toContain(KEY);
+    expect(existsSync(join(run.home, ".local/share/agent/routes"))).toBe(false);
+  });
+
+  test("that is refused is fallen over where retry.fallbackOnAuth says so, and is in no byte", async () => {
+    const run = await ask(["-m", `${A},${B}`], refused, { home: makeConfiguredHome({ retry: { fallbackOnAuth: true } }) });
+    expect([run.code, modelsOf(run), ofType(run, "fallback")[0].error.code]).toEqual([0, ["v/a", "v/b"], "AUTH_REFUSED"]);
+    expect(run.stdout + run.stderr + readAll(run.home)).not.toContain(KEY);
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("OpenRouter's own routing", () => {
+  const sent = async (model: string, openrouter: object, reply: Reply = { text: "hi" }) => {
+    const run = await ask(["-m", model], [reply], { home: makeConfiguredHome({ provider: { openrouter } }) });
+    expect(run.code).toBe(0);
+    return { body: run.requests[0]?.body, headers: run.requests[0]?.headers, run };
+  };
+
+  test.each([
+    ["models", ["v/b", "v/c:free"]],
+    ["provider", { sort: "price" }],
+    ["provider", { order: ["anthropic", "together"], allow_fallbacks: false }],
+    ["provider", { only: ["azure"], ignore: ["x"], quantizations: ["fp8"], data_collection: "deny", require_parameters: true, max_price: { prompt: 1 } }],
+    ["plugins", [{ id: "web", max_results: 3 }]],
+    ["transforms", ["middle-out"]],
+    ["route", "fallback"],
+    ["user", "someone"],
+  ])("takes %s from the configuration as it is: %j", async (name, value) => {
+    expect((await sent(A, { options: { [name]: value } })).body).toMatchObject({ model: "v/a", [name]: value });
+    expect((await sent(A, { models: { "v/a": { options: { [name]: value } }, "v/b": { options: { user: "not mine" } } } })).body).toMatchObject({
+      model: "v/a",
+      [name]: value,
+    });
+  });
+
+  test("says nothing of itself that nobody has set", async () => {
+    const { body } = await sent(A, {});
+    for (const name of ["models", "provider", "plugins", "transforms", "route", "user", "reasoning"]) expect(body).not.toHaveProperty(name);
+  });
+
+  test("of one model beats that of all, and may name another id and headers", async () => {
+    const models = { fast: { id: "v/a:nitro", options: { provider: { sort: "latency" } }, headers: { "X-Own": "1" } } };
+    const { body, headers } = await sent("openrouter/fast", { options: { provider: { sort: "price" }, user: "me" }, models });
+    expect(body).toMatchObject({ model: "v/a:nitro", provider: { sort: "latency" }, user: "me" });
+    expect(headers).toMatchObject({ "x-own": "1", authorization: `Bearer ${KEY}` });
+  });
+
+  test.each([
+    ["openrouter/v/a:floor", "v/a:floor"],
+    ["openrouter/v/a:nitro", "v/a:nitro"],
+    ["openrouter/v/a:free", "v/a:free"],
+    ["openrouter/auto", "openrouter/auto"],
+    ["openrouter/openrouter/auto", "openrouter/auto"],
+  ])("is asked for by the id %s, sent as %s; the model that answered is told", async (id, model) => {
+    const { body, run } = await sent(id, {}, { raw: frames({ text: "hi", model: "served/by-this" }) });
+    expect(body.model).toBe(model);
+    expect(ofType(run, "step_finish")[0].part.model).toMatchObject({ providerID: "openrouter", respondedModelID: "served/by-this" });
+    expect(resultOf(run).model).toBe(id);
+  });
+});

@@ -6,11 +6,13 @@ export interface Preset {
   env?: string[];
   /** Variables that set an option. */
   envOptions?: Record<string, string>;
+  /** It takes `prompt_cache_key`. Others refuse a request with a field that they do not know. */
+  cacheKey?: true;
 }
 
 /** Services by the addresses of their OpenAI-compatible interfaces and their usual variables; local servers by their usual ports. */
 export const PRESETS: Readonly<Record<string, Preset>> = {
-  openai: { name: "OpenAI", baseURL: "https://api.openai.com/v1", env: ["OPENAI_API_KEY"], envOptions: { OPENAI_BASE_URL: "baseURL" } },
+  openai: { name: "OpenAI", baseURL: "https://api.openai.com/v1", env: ["OPENAI_API_KEY"], envOptions: { OPENAI_BASE_URL: "baseURL" }, cacheKey: true },
   anthropic: { name: "Anthropic", baseURL: "https://api.anthropic.com/v1", env: ["ANTHROPIC_API_KEY"] },
   google: {
     name: "Google Gemini",

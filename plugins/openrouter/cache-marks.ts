@@ -11,7 +11,7 @@ type WireMessage = Marked & { role: string; content?: string | Part[] | null };
 type Body = Marked & { messages?: WireMessage[]; tools?: Marked[] };
 
 /**
- * OpenRouter reads marks on text parts and on tools, nowhere else, and has been seen to hang on one beside a tool's result.
+ * OpenRouter reads marks on text parts and on tools, nowhere else, and is reported to hang on one beside a tool's result.
  * The package writes them there, leaves out that of the tools, and gives a marked message another form than the same
  * message without one. Here each mark moves into the text, and every text is a part, marked or not: what was sent once
  * is sent in the same bytes again. A body without marks stays as it is.

@@ -9,6 +9,12 @@ export const EVENTS_VERSION = 1;
 const text = z.string();
 const time = z.object({ start: z.number(), end: z.number() });
 const tokens = z.object({ input: z.number(), output: z.number(), reasoning: z.number(), cache: z.object({ read: z.number(), write: z.number() }) });
+const cacheHitRate = z
+  .number()
+  .min(0)
+  .max(1)
+  .nullable()
+  .describe("Share of the prompt's tokens that came from the provider's cache; null where no tokens are known.");
 const costSource = z.enum(["provider", "catalogue", "unknown"]);
 const anyMap = z.record(text, z.unknown());
 const shortError = z.object({ code: text, message: text });
@@ -52,13 +58,17 @@ export const eventSchema = z.discriminatedUnion("type", [
     part: partOf("tool", { ...call, state: z.discriminatedUnion("status", [completed, failed]) }),
   }),
   event("step_finish", "The step is over. `input` excludes cached tokens; `cost` is in USD, null where it is not known.", {
-    part: partOf("step-finish", { reason: text, cost: z.number().nullable(), costSource, tokens, model }),
+    part: partOf("step-finish", { reason: text, cost: z.number().nullable(), costSource, tokens, cacheHitRate, model }),
   }),
   event("retry", "The request failed and is made again after a pause.", { attempt: z.number(), delayMs: z.number(), error: shortError, model: text }),
   event("text_void", "What was shown of this message does not count.", { messageID: text, reason: text }),
   event("fallback", "The next model of the chain takes over.", { from: text, to: text, error: shortError }),
   event("permission_request", "Somebody is asked.", { id: text, callID: text, tool: text, patterns: z.array(text), title: text }),
   event("compaction", "The conversation was shortened; counts of messages.", { before: z.number(), after: z.number() }),
+  event("cache_broken", "The beginning of the requests changed, so the provider's cache of it is lost. `by` is a plugin, or configuration.", {
+    by: text,
+    part: z.enum(["tools", "system", "request", "messages"]),
+  }),
   event("loop_warning", "The model repeats itself.", { calls: text, times: z.number() }),
   event("plugin_error", "A plugin failed without changing the outcome.", { plugin: text, hook: text.optional(), message: text }),
   event("untrusted_config", "What the workspace says and is ignored until it is trusted.", { keys: z.array(text), files: z.array(text) }),
@@ -74,6 +84,7 @@ export const eventSchema = z.discriminatedUnion("type", [
     cost: z.number().nullable(),
     costSource,
     tokens,
+    cacheHitRate,
     durationMs: z.number(),
     exitCode: z.number(),
     persisted: z.boolean(),

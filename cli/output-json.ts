@@ -1,5 +1,5 @@
 import type { AgentError, AgentEvent, RunResult } from "agent-runtime";
-import type { EventOf, ToolState } from "agent-runtime/host";
+import { cacheHitRate, type EventOf, type ToolState } from "agent-runtime/host";
 
 /** One event as it stands on a line of `--output-format json`: opencode's names, and ours beside them. */
 export interface JsonEvent {
@@ -64,7 +64,15 @@ function projectFields(event: AgentEvent, deltas: boolean): Fields | undefined {
 }
 
 type Notice = EventOf<
-  "permission.request" | "compaction" | "loop.warning" | "plugin.error" | "config.untrusted" | "sandbox.unavailable" | "store.degraded" | "store.recovered"
+  | "permission.request"
+  | "compaction"
+  | "cache.broken"
+  | "loop.warning"
+  | "plugin.error"
+  | "config.untrusted"
+  | "sandbox.unavailable"
+  | "store.degraded"
+  | "store.recovered"
 >;
 
 function projectNotice(event: Notice): Fields {
@@ -73,6 +81,8 @@ function projectNotice(event: Notice): Fields {
       return { type: "permission_request", id: event.id, callID: event.callId, tool: event.tool, patterns: event.patterns, title: event.title };
     case "compaction":
       return { type: "compaction", before: event.before, after: event.after };
+    case "cache.broken":
+      return { type: "cache_broken", by: event.by, part: event.part };
     case "loop.warning":
       return { type: "loop_warning", calls: event.calls, times: event.times };
     case "plugin.error":
@@ -144,6 +154,7 @@ function projectStep(event: EventOf<"step.finish">): Fields {
       cost: event.costUsd ?? null,
       costSource: event.costSource,
       tokens: event.tokens,
+      cacheHitRate: cacheHitRate(event.tokens),
       model: { providerID: model.providerId, requestedModelID: model.requestedModelId, respondedModelID: model.respondedModelId ?? null },
     },
   };
@@ -159,6 +170,7 @@ export function projectResult(result: RunResult): Record<string, unknown> {
     cost: result.costUsd ?? null,
     costSource: result.costSource,
     tokens: result.tokens,
+    cacheHitRate: cacheHitRate(result.tokens),
     durationMs: result.durationMs,
     exitCode: result.exitCode,
     persisted: result.persisted,

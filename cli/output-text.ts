@@ -1,5 +1,5 @@
 import type { AgentError, AgentEvent, RunResult } from "agent-runtime";
-import type { EventOf } from "agent-runtime/host";
+import { cacheHitRate, type EventOf } from "agent-runtime/host";
 import { oneLine, withoutControls } from "./plain-text.ts";
 
 /** What is to be printed, and where. Progress is left out with --quiet; errors never are. */
@@ -154,6 +154,8 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
       return [progress(`permission for ${event.tool}: ${oneLine(event.title)}`)];
     case "compaction":
       return [progress(`compacted the conversation: ${event.before} → ${event.after} messages`)];
+    case "cache.broken":
+      return [progress(`warning: ${oneLine(event.by)} changed the ${PREFIX_PARTS[event.part]}; the provider's cache of this session is lost`)];
     case "loop.warning":
       return [progress(`warning: the model repeats itself: ${oneLine(event.calls)} (${event.times} times)`)];
     case "plugin.error":
@@ -165,15 +167,15 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "store.degraded":
       return [progress(`warning: ${event.path} cannot be written: ${oneLine(event.reason)}`)];
     case "store.recovered":
-      return [
-        progress(
-          `warning: ${event.path} was damaged: ${event.kept} records kept, ${event.lost} lost${event.quarantine === undefined ? "" : `; the damaged file is ${event.quarantine}`}`,
-        ),
-      ];
+      return [progress(`warning: ${describeRecovery(event)}`)];
     default:
       event satisfies never;
       return [];
   }
+}
+
+function describeRecovery({ path, kept, lost, quarantine }: EventOf<"store.recovered">): string {
+  return `${path} was damaged: ${kept} records kept, ${lost} lost${quarantine === undefined ? "" : `; the damaged file is ${quarantine}`}`;
 }
 
 function describeTool({ tool, state }: EventOf<"tool.finish">): string {
@@ -182,12 +184,16 @@ function describeTool({ tool, state }: EventOf<"tool.finish">): string {
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
+const PREFIX_PARTS = { tools: "tools", system: "system prompt", request: "provider options", messages: "messages that were sent before" } as const;
+
 const ENDINGS = { success: "done", error: "failed", limit: "stopped", interrupted: "interrupted" } as const;
 
 function describeResult({ status, model, steps, tokens, costUsd, durationMs }: RunResult): string {
   const all = tokens.input + tokens.output + tokens.cache.read + tokens.cache.write;
+  const rate = cacheHitRate(tokens);
+  const cached = rate ? ` (${Math.round(rate * 100)} % of the input cached)` : "";
   const cost = costUsd === undefined ? "cost unknown" : `$${costUsd.toFixed(4)}`;
-  const parts = [...(model ? [model] : []), `${steps} ${steps === 1 ? "step" : "steps"}`, `${all} tokens`, cost, seconds(durationMs)];
+  const parts = [...(model ? [model] : []), `${steps} ${steps === 1 ? "step" : "steps"}`, `${all} tokens${cached}`, cost, seconds(durationMs)];
   return `${ENDINGS[status]}: ${parts.join(" · ")}`;
 }
 

@@ -43,6 +43,7 @@ const providerOptions = z.looseObject({
   connectTimeout: waitMs.optional().describe("ms until the connection stands; false: no limit."),
   headerTimeout: waitMs.optional().describe("ms until the headers of the answer have come; false: no limit."),
   reasoningTag: text.optional().describe("A tag whose text in the answer is the model's reasoning, for example think."),
+  setCacheKey: flag.optional().describe("OpenAI-compatible endpoints: send prompt_cache_key, one for each session. On for openai."),
   chunkTimeout: waitMs.optional().describe("ms between two pieces of a streamed answer; false: no limit."),
   contentTimeout: waitMs.optional().describe("ms between two pieces of an answer that are more than comments; false: no limit."),
 });

@@ -1,3 +1,4 @@
+import type { PrefixPart } from "./cache-watch.ts";
 import type { AgentError } from "./errors.ts";
 import type { TokenCount } from "./message.ts";
 
@@ -69,6 +70,8 @@ interface Facts {
   /** Answered through the `ask` function of the host. */
   "permission.request": { id: string; callId: string; tool: string; patterns: string[]; title: string };
   compaction: { before: number; after: number };
+  /** Who changed what the provider has in its cache of this session: a plugin, or "configuration" for all that is none. */
+  "cache.broken": { by: string; part: PrefixPart };
   "loop.warning": { calls: string; times: number };
   "plugin.error": { plugin: string; hook?: string; message: string };
   /** A workspace that is not trusted sets these keys; they are ignored. */
@@ -110,6 +113,7 @@ const TYPES: Record<EventType, true> = {
   fallback: true,
   "permission.request": true,
   compaction: true,
+  "cache.broken": true,
   "loop.warning": true,
   "plugin.error": true,
   "config.untrusted": true,

@@ -121,6 +121,17 @@ export const DRAIN_LIMIT_MS = 30_000;
 
 type TransformName = "config" | "system" | "messages" | "tools" | "request" | "env" | "toolBefore" | "toolAfter";
 
+/** A value on its way through the hooks: as it came, by "configuration", and as each plugin left it. */
+export interface Stage<T> {
+  by: string;
+  value: T;
+}
+
+/** Never empty. */
+export type Stages<T> = [Stage<T>, ...Stage<T>[]];
+
+export const resultOf = <T>(stages: Stages<T>): T => (stages.at(-1) as Stage<T>).value;
+
 export interface HookRunner {
   /** Observe: returns at once; each plugin gets its events one after the other, in order. */
   observe(event: AgentEvent): void;
@@ -128,6 +139,8 @@ export interface HookRunner {
   has(name: TransformName): boolean;
   /** Transform: the value as the last plugin left it. Throws HOOK_FAILED. */
   transform<T>(name: TransformName, value: T, ...rest: unknown[]): Promise<T>;
+  /** Transform, with every stage of the value on its way; the last one holds the result. Throws HOOK_FAILED. */
+  trace<T>(name: TransformName, value: T, ...rest: unknown[]): Promise<Stages<T>>;
   /** Decide: the strictest verdict; an error is a deny; undefined when no plugin says anything. */
   permission(request: PermissionRequest, context: HookContext): Promise<PermissionVerdict | undefined>;
   /** Decide: the first answer. Throws HOOK_FAILED. */
@@ -151,6 +164,7 @@ export function createHookRunner(
 ): HookRunner {
   const withinLimit = <T>(run: () => Promise<T>): Promise<T> => within(limits.hookMs, run());
   const observers = createObservers(report, limits);
+  const trace = createTrace(list, withinLimit);
   return {
     observe(event) {
       // An observer of plugin errors that fails itself would be told of that for ever.
@@ -159,16 +173,8 @@ export function createHookRunner(
     },
     drain: () => observers.drain(),
     has: (name) => list.some(({ hooks }) => hooks[name] !== undefined),
-    async transform(name, value, ...rest) {
-      let current = value;
-      for (const { plugin, hooks } of list) {
-        const hook = hooks[name] as ((value: unknown, ...rest: unknown[]) => unknown) | undefined;
-        if (hook === undefined) continue;
-        const answer = (await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error))) ?? current;
-        current = checkAnswer(answer, value, { plugin, hook: name });
-      }
-      return current;
-    },
+    transform: async (name, value, ...rest) => resultOf(await trace(name, value, ...rest)),
+    trace,
     async permission(request, context) {
       const verdicts = list.map(({ plugin, hooks }) => judge(plugin, () => withinLimit(async () => hooks.permission?.(request, context))));
       return strictest(await Promise.all(verdicts));
@@ -180,6 +186,21 @@ export function createHookRunner(
       }
       return undefined;
     },
+  };
+}
+
+/** The transforms of a name, in the order of the plugins. */
+function createTrace(list: readonly PluginHooks[], withinLimit: <T>(run: () => Promise<T>) => Promise<T>): HookRunner["trace"] {
+  return async (name, value, ...rest) => {
+    const stages: Stages<typeof value> = [{ by: "configuration", value }];
+    for (const { plugin, hooks } of list) {
+      const hook = hooks[name] as ((value: unknown, ...rest: unknown[]) => unknown) | undefined;
+      if (hook === undefined) continue;
+      const current = resultOf(stages);
+      const answer = (await withinLimit(async () => hook(current, ...rest)).catch((error) => fail(plugin, name, error))) ?? current;
+      stages.push({ by: plugin, value: checkAnswer(answer, value, { plugin, hook: name }) as typeof value });
+    }
+    return stages;
   };
 }
 

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
 export type IdPrefix = "ses" | "msg" | "prt" | "per" | "call";
 
@@ -37,3 +37,6 @@ export function randomLetters(length: number, random: (length: number) => Uint8A
   }
   return letters;
 }
+
+/** Names a session to the cache of a provider and says nothing else of it; OpenAI takes at most 64 characters. */
+export const cacheKeyOf = (sessionId: string): string => createHash("sha256").update(sessionId).digest("hex").slice(0, 32);

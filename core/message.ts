@@ -63,6 +63,12 @@ export const addTokens = (a: TokenCount, b: TokenCount): TokenCount => ({
 /** All tokens that passed, cached ones included; reasoning is part of the output. */
 export const totalTokens = (count: TokenCount): number => count.input + count.output + count.cache.read + count.cache.write;
 
+/** The share of the prompt's tokens that came from the provider's cache, 0 to 1; null where no tokens are known. */
+export function cacheHitRate({ input, cache }: TokenCount): number | null {
+  const all = input + cache.read + cache.write;
+  return all === 0 ? null : Number((cache.read / all).toFixed(4));
+}
+
 export const textMessage = (text: string, files: FilePart[] = []): UserMessage => ({ role: "user", content: [{ type: "text", text }, ...files] });
 
 /** The text of a message: its text parts, joined. */

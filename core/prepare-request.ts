@@ -1,5 +1,7 @@
+import { createCacheWatch } from "./cache-watch.ts";
 import { AgentError, errorMessage } from "./errors.ts";
-import type { RequestSettings } from "./hooks.ts";
+import { type RequestSettings, resultOf, type Stage } from "./hooks.ts";
+import { cacheKeyOf } from "./id.ts";
 import { outputInstruction } from "./output-schema.ts";
 import { hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
@@ -10,25 +12,33 @@ import type { Tool } from "./tool.ts";
 export async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
-  const system = await hooks.transform("system", await systemOf(run), hookContext(run));
+  const system = await hooks.trace("system", await systemOf(run), hookContext(run));
   const tools = await Promise.all([...run.tools.values()].map(describeTool));
+  const watch = createCacheWatch({ state: session.state, emit: run.emit, model: () => run.last.model ?? "" });
+  watch.see("tools", await describeStages(run.toolStages, tools));
+  watch.see("system", system);
+  const fixed = { system: resultOf(system), tools, cacheKey: cacheKeyOf(session.id) };
   return async () => {
     const context = hookContext(run);
     const entries = session.entries();
-    const settings = await hooks.transform("request", settingsOf(run), context);
-    if (!hooks.has("messages")) return { system, entries, tools, settings };
-    return {
-      system,
-      entries,
-      tools,
-      settings,
-      messages: await hooks.transform(
-        "messages",
-        entries.map((entry) => entry.message),
-        context,
-      ),
-    };
+    const settings = await hooks.trace("request", settingsOf(run), context);
+    watch.see(
+      "request",
+      settings.map(({ by, value }) => ({ by, value: value.providerOptions })),
+    );
+    const request = { ...fixed, entries, settings: resultOf(settings) };
+    if (!hooks.has("messages")) return request;
+    const given = entries.map((entry) => entry.message);
+    const messages = await hooks.trace("messages", given, context);
+    watch.seeMessages(messages, entries);
+    return { ...request, messages: resultOf(messages) };
   };
+}
+
+/** What a provider reads of the tools, as each plugin left it; `last` is the description of the last. */
+async function describeStages(stages: PromptRun["toolStages"], last: ModelRequest["tools"]): Promise<Stage<unknown>[]> {
+  const tools = resultOf(stages);
+  return Promise.all(stages.map(async ({ by, value }) => ({ by, value: value === tools ? last : await Promise.all(value.map(describeTool)) })));
 }
 
 async function describeTool({ name, description, input }: Tool): Promise<ModelRequest["tools"][number]> {

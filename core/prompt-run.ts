@@ -3,7 +3,7 @@ import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
 import type { EventSender } from "./event-sender.ts";
 import type { AgentEvent, Emit, ModelSource } from "./events.ts";
 import type { Exec } from "./exec.ts";
-import type { HookContext, HookRunner } from "./hooks.ts";
+import type { HookContext, HookRunner, Stages } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Spending } from "./limits.ts";
 import type { Log } from "./log.ts";
@@ -61,6 +61,8 @@ export interface PromptRun {
   config: Readonly<Config>;
   profile: AgentProfile | undefined;
   tools: ReadonlyMap<string, Tool>;
+  /** The same tools, as the hooks left them one after the other. */
+  toolStages: Stages<Tool[]>;
   spending: Spending;
   guard: LoopGuard;
   emit: Emit;

@@ -5,6 +5,7 @@ import type { Channel } from "./channel.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
+import { resultOf } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
@@ -87,6 +88,7 @@ async function beginPrompt(
     config: profileConfig(config, profile),
     profile,
     tools: new Map(),
+    toolStages: [{ by: "configuration", value: [] }],
     spending: createSpending(limitsOf(environment.options.limits, environment.config, profile)),
     guard: createLoopGuard(),
     sender,
@@ -106,8 +108,8 @@ async function beginPrompt(
     withheld: parent?.task.disableTools ?? [],
     above: ancestorsOf(run).map((above) => above.profile),
   });
-  const tools = await environment.hooks.transform("tools", [...chosen.values()], hookContext(run));
-  return Object.assign(run, { tools: new Map(tools.map((tool) => [tool.name, tool])) });
+  const toolStages = await environment.hooks.trace("tools", [...chosen.values()], hookContext(run));
+  return Object.assign(run, { toolStages, tools: new Map(resultOf(toolStages).map((tool) => [tool.name, tool])) });
 }
 
 /** Appends to the session; what is kept holds no known secret. */

@@ -38,10 +38,14 @@ export interface ModelInfo {
 }
 
 /**
- * Which cache marks a model needs. `breakpoints`: explicit marks, as provider options of a message.
+ * What a model's cache needs. `breakpoints`: explicit marks, as provider options of a tool, a message or a part of one.
+ * `key`: provider options of each request that hold the key of the session, so that its requests find each other.
  * `none`: the provider caches by itself or not at all.
  */
-export type CachePolicy = { kind: "none" } | { kind: "breakpoints"; providerOptions: Record<string, Record<string, any>> };
+export type CachePolicy =
+  | { kind: "none" }
+  | { kind: "breakpoints"; providerOptions: Record<string, Record<string, any>> }
+  | { kind: "key"; optionsFor(key: string): Record<string, Record<string, any>> };
 
 export type ModelFactory = (modelId: string) => LanguageModel | Promise<LanguageModel>;
 

@@ -1,4 +1,5 @@
 import type { LanguageModelV3CallOptions, LanguageModelV3FunctionTool } from "@ai-sdk/provider";
+import { withCachePolicy } from "./cache-policy.ts";
 import type { RequestSettings } from "./hooks.ts";
 import { type Entry, type Message, messageFor } from "./message.ts";
 import type { CachePolicy } from "./provider.ts";
@@ -13,15 +14,17 @@ export interface ModelRequest {
   /** In a stable order: a changed order would break the provider's cache. */
   tools: LanguageModelV3FunctionTool[];
   settings: RequestSettings;
+  /** Names the session to the cache of a provider that wants that. */
+  cacheKey?: string;
 }
 
-/** The call options for one model: system, then messages, with cache marks where its policy wants them. */
+/** The call options for one model: system, then messages, with what its cache policy wants. */
 export function toCallOptions(request: ModelRequest, model: { providerId: string; cachePolicy: CachePolicy; signal: AbortSignal }): LanguageModelV3CallOptions {
   const { system, tools, settings } = request;
   const messages = request.messages ?? request.entries.map((entry) => messageFor(entry, model.providerId));
   const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages.filter(saysSomething).map(withUsableCalls)];
-  return {
-    prompt: markForCache(prompt, model.cachePolicy),
+  const call: LanguageModelV3CallOptions = {
+    prompt,
     ...(tools.length > 0 && { tools, toolChoice: { type: "auto" as const } }),
     ...(settings.temperature !== undefined && { temperature: settings.temperature }),
     ...(settings.topP !== undefined && { topP: settings.topP }),
@@ -32,6 +35,7 @@ export function toCallOptions(request: ModelRequest, model: { providerId: string
     providerOptions: settings.providerOptions,
     abortSignal: model.signal,
   };
+  return withCachePolicy(call, model.cachePolicy, request.cacheKey);
 }
 
 /** Providers refuse an assistant's message without text and calls, which is what an answer leaves that was cut while it thought. */
@@ -55,19 +59,3 @@ function withUsableCalls(message: Message): Message {
 const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value);
 const isName = (name: string): boolean => /^[\w-]{1,64}$/.test(name);
 const usable = <T extends { toolName: string }>(part: T): T => ({ ...part, toolName: part.toolName.replace(/[^\w-]+/g, "_").slice(0, 64) || "_" });
-
-/** Marks the system message and the last two others: the prefix that the next request of the session repeats. */
-function markForCache(prompt: Message[], policy: CachePolicy): Message[] {
-  if (policy.kind === "none") return prompt;
-  const isMarked = (message: Message, index: number) => message.role === "system" || index >= prompt.length - 2;
-  return prompt.map((message, index) => (isMarked(message, index) ? marked(message, policy.providerOptions) : message));
-}
-
-/** Of a tool message only the last result: each mark of the message would count, and Anthropic refuses more than four. */
-function marked(message: Message, mark: Record<string, any>): Message {
-  if (message.role !== "tool") return { ...message, providerOptions: { ...message.providerOptions, ...mark } };
-  const content = message.content.map((part, index) =>
-    index === message.content.length - 1 ? { ...part, providerOptions: { ...part.providerOptions, ...mark } } : part,
-  );
-  return { ...message, content };
-}

@@ -247,8 +247,11 @@ function countTokens(usage: LanguageModelV3Usage | undefined): TokenCount {
   const [input, output] = [usage?.inputTokens, usage?.outputTokens];
   const read = count(input?.cacheRead);
   const write = count(input?.cacheWrite);
+  const rest = Math.max(0, count(input?.total) - read - write);
+  // Some packages count what was written as not cached, too: no token is counted twice.
+  const uncached = input?.noCache === undefined ? rest : count(input.total) > 0 ? Math.min(count(input.noCache), rest) : count(input.noCache);
   return {
-    input: input?.noCache !== undefined ? count(input.noCache) : Math.max(0, count(input?.total) - read - write),
+    input: uncached,
     output: count(output?.total),
     reasoning: count(output?.reasoning),
     cache: { read, write },

@@ -36,11 +36,15 @@ export function fromPackage({ id, npm, cwd, keyless, env, toApiId }: PackageSour
         throw new AgentError("PLUGIN_BROKEN", { spec: `${npm} of provider.${id}.npm`, reason: "what it makes is no provider." });
       return (modelId) => made.languageModel?.(toApiId(modelId)) ?? made(toApiId(modelId));
     },
-    // Anthropic caches nothing that is not marked; the other packages' services do it by themselves.
-    cachePolicy: () =>
-      npm === "@ai-sdk/anthropic" ? { kind: "breakpoints", providerOptions: { anthropic: { cacheControl: { type: "ephemeral" } } } } : { kind: "none" },
+    cachePolicy: () => POLICIES[npm] ?? { kind: "none" },
   });
 }
+
+/** Anthropic caches nothing that is not marked, and OpenAI likes a key; the other packages' services cache by themselves. */
+const POLICIES: Record<string, ReturnType<NonNullable<Provider["cachePolicy"]>>> = {
+  "@ai-sdk/anthropic": { kind: "breakpoints", providerOptions: { anthropic: { cacheControl: { type: "ephemeral" } } } },
+  "@ai-sdk/openai": { kind: "key", optionsFor: (key) => ({ openai: { promptCacheKey: key } }) },
+};
 
 /** From the agent's own packages, else from those of the workspace or of a directory above it. */
 async function importPackage(npm: string, cwd: string, id: string): Promise<Record<string, unknown>> {

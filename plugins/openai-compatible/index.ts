@@ -43,6 +43,7 @@ const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["descr
 /** One endpoint as a provider. `own` is what the configuration says of it. */
 function endpoint(id: string, preset: Preset, own: Configured): Provider {
   const { name, baseURL, env, envOptions, pages } = preset;
+  const takesKey = own.options?.setCacheKey ?? preset.cacheKey ?? false;
   const keyless = own.options?.apiKey === false || isLocal(own.options?.baseURL ?? own.api ?? baseURL);
   return provider({
     id,
@@ -77,8 +78,13 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
       const named = Object.entries(own.models ?? {}).map(([modelId, model]) => toModelInfo(modelId, model));
       return [...new Map([...listed, ...named].map((model) => [model.id, model])).values()];
     },
+
+    cachePolicy: () => (takesKey === true ? { kind: "key", optionsFor: (key) => cacheKeyOption(id, key) } : { kind: "none" }),
   });
 }
+
+/** The package reads the options of a provider under the first word of its name. */
+const cacheKeyOption = (id: string, key: string) => ({ [id.split(".")[0] as string]: { prompt_cache_key: key } });
 
 /** A local server may leave a model's thoughts in its answer, between <think> tags: they are no part of it. */
 async function withReasoningTag(model: LanguageModel, tagName: string): Promise<LanguageModel> {

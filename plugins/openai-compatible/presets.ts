@@ -9,6 +9,8 @@ export interface Preset {
   /** Variables that set an option. */
   envOptions?: Record<string, string>;
   pages?: Provider["pages"];
+  /** It takes `prompt_cache_key`. Others refuse a request with a field that they do not know. */
+  cacheKey?: true;
 }
 
 /** Services by the addresses of their OpenAI-compatible interfaces and their usual variables; local servers by their usual ports. */
@@ -18,6 +20,7 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     baseURL: "https://api.openai.com/v1",
     env: ["OPENAI_API_KEY"],
     envOptions: { OPENAI_BASE_URL: "baseURL" },
+    cacheKey: true,
     pages: {
       keys: "https://platform.openai.com/api-keys",
       credits: "https://platform.openai.com/settings/organization/billing",

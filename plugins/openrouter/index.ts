@@ -11,6 +11,7 @@ import {
   withMergedDeltas,
   z,
 } from "agent-runtime";
+import { withCacheMarks } from "./cache-marks.ts";
 import { keepRecent } from "./window.ts";
 
 const BASE_URL = "https://openrouter.ai/api/v1";
@@ -140,7 +141,7 @@ const createModels =
       apiKey: options.apiKey ?? "",
       baseURL: baseOf(options),
       headers: attribution(options),
-      fetch: withMergedDeltas(withLimits(fetch, limits)),
+      fetch: withCacheMarks(withMergedDeltas(withLimits(fetch, limits))),
       extraBody: { ...body, ...(options.extraBody as Record<string, unknown> | undefined) },
     });
     return (modelId) => {
@@ -177,11 +178,15 @@ const openrouter: Omit<Provider, "create"> = {
     return data.map(toModelInfo);
   },
 
-  /** Anthropic and Gemini need marks, as openrouter.ai/docs/features/prompt-caching says; the others cache by themselves. */
-  cachePolicy: (modelId) =>
-    /^(anthropic\/|google\/gemini)/.test(modelId)
-      ? { kind: "breakpoints", providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } } }
-      : { kind: "none" },
+  /**
+   * Anthropic and Gemini need marks, as openrouter.ai/docs/features/prompt-caching says; the others cache by themselves,
+   * and OpenAI finds the requests of a session by their key. The open models of that vendor are served by others.
+   */
+  cachePolicy(modelId) {
+    if (/^(anthropic\/|google\/gemini)/.test(modelId)) return { kind: "breakpoints", providerOptions: { openrouter: { cacheControl: { type: "ephemeral" } } } };
+    if (/^openai\/(?!gpt-oss)/.test(modelId)) return { kind: "key", optionsFor: (key) => ({ openrouter: { prompt_cache_key: key } }) };
+    return { kind: "none" };
+  },
 };
 
 export default definePlugin({

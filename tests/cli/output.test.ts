@@ -53,6 +53,7 @@ const FACTS: { [T in EventType]: Omit<EventOf<T>, "type" | "sessionId" | "at" | 
   fallback: { from: "p/m", to: "p/n", error: { code: "OVERLOADED", message: "down" } },
   "permission.request": { id: "per_1", callId: "call_1", tool: "bash", patterns: ["ls"], title: "ls" },
   compaction: { before: 10, after: 2 },
+  "cache.broken": { by: "clock", part: "system" },
   "loop.warning": { calls: "read", times: 3 },
   "plugin.error": { plugin: "x", message: "kaput" },
   "config.untrusted": { keys: ["plugin"], files: ["/w/opencode.json"] },

@@ -45,12 +45,16 @@ async function ask(
     model = "m",
     cwd = "/",
     prompt,
-  }: { config?: Record<string, any>; env?: Record<string, string>; model?: string; cwd?: string; prompt?: unknown[] } = {},
+    call = {},
+  }: { config?: Record<string, any>; env?: Record<string, string>; model?: string; cwd?: string; prompt?: unknown[]; call?: object } = {},
 ) {
   const found = (await providersOf({ [id]: config }, cwd)).get(id)!;
   const { options } = resolveProviderOptions({ provider: { [id]: config } } as Pick<Config, "provider">, found, { env, auth: {} });
   const factory = await found.create(options, services);
-  const { stream } = await (await factory(model)).doStream({ prompt: (prompt ?? [{ role: "user", content: [{ type: "text", text: "hi" }] }]) as never });
+  const { stream } = await (await factory(model)).doStream({
+    prompt: (prompt ?? [{ role: "user", content: [{ type: "text", text: "hi" }] }]) as never,
+    ...call,
+  });
   const parts = [];
   const reader = stream.getReader();
   for (let read = await reader.read(); !read.done; read = await reader.read()) parts.push(read.value);
@@ -63,6 +67,24 @@ describe("OpenAI-compatible providers", () => {
     expect([...providers.keys()]).toEqual(["openai", "anthropic", "google", "groq", "mistral", "deepseek", "ollama", "lmstudio", "llamacpp"]);
     expect(providers.get("openai")).toMatchObject({ env: ["OPENAI_API_KEY"], keyless: false, defaults: { baseURL: "https://api.openai.com/v1" } });
     expect(providers.get("ollama")).toMatchObject({ keyless: true, defaults: { baseURL: "http://127.0.0.1:11434/v1" } });
+  });
+
+  test("gives OpenAI the key of a session, and others only where setCacheKey says so", async () => {
+    const policy = async (id: string, config = {}) => {
+      const found = (await providersOf({ [id]: config })).get(id)!.cachePolicy!("m");
+      return found.kind === "key" ? found.optionsFor("k1") : found.kind;
+    };
+    expect(await policy("openai")).toEqual({ openai: { prompt_cache_key: "k1" } });
+    expect(await policy("openai", { options: { setCacheKey: false } })).toBe("none");
+    for (const id of ["anthropic", "google", "mistral", "groq", "ollama"]) expect(await policy(id)).toBe("none");
+    expect(await policy("my.own", { api: "http://127.0.0.1:1", options: { setCacheKey: true } })).toEqual({ my: { prompt_cache_key: "k1" } });
+    expect(await policy("azure", { npm: "@ai-sdk/openai" })).toEqual({ openai: { promptCacheKey: "k1" } });
+    expect(await policy("claude", { npm: "@ai-sdk/anthropic" })).toBe("breakpoints");
+    const { url, requests } = await serve([{ text: "hello" }]);
+    const call = { providerOptions: { my: { prompt_cache_key: "k1" } } };
+    await ask("my.own", { config: { options: { baseURL: url, setCacheKey: true } }, call });
+    expect(requests[0]?.body).toMatchObject({ prompt_cache_key: "k1" });
+    expect(requests[0]?.body).not.toHaveProperty("setCacheKey");
   });
 
   test("leaves the names of other providers to them", async () => {

@@ -39,6 +39,7 @@ interface ReadyProvider {
   keySource: string;
   /** ms for a whole answer. */
   timeoutMs: number | undefined;
+  contextMessages: number | undefined;
   factory(): Promise<ModelFactory>;
 }
 
@@ -101,7 +102,19 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   let factory: Promise<ModelFactory> | undefined;
   const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
-  return { provider, keySource: keySource ?? "no key", timeoutMs, factory: () => (factory ??= make()) };
+  const contextMessages = readContextMessages(provider, options);
+  return { provider, keySource: keySource ?? "no key", timeoutMs, contextMessages, factory: () => (factory ??= make()) };
+}
+
+/** An option of every provider; a variable such as OPENROUTER_MAX_CONTEXT_MESSAGES gives it as text. */
+function readContextMessages({ id }: Provider, { maxContextMessages: value }: Record<string, unknown>): number | undefined {
+  if (value === undefined || value === null || value === "" || value === false) return undefined;
+  const messages = Number(value);
+  if (Number.isInteger(messages) && messages >= 1) return messages;
+  throw new AgentError("OPTION_INVALID", {
+    option: `provider.${id}.options.maxContextMessages`,
+    reason: `${JSON.stringify(value)} is not a whole number from 1 up.`,
+  });
 }
 
 /** Options of a provider that limit one exchange, in ms; false is none. */
@@ -118,12 +131,13 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: ReadyProvider): Route {
+function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs, contextMessages }: ReadyProvider): Route {
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
   let made: LanguageModel | undefined;
   return {
     model,
+    ...(contextMessages !== undefined && { contextMessages }),
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {

@@ -3,18 +3,20 @@ import type { RequestSettings } from "./hooks.ts";
 import { outputInstruction } from "./output-schema.ts";
 import { hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
+import type { RunWindow } from "./run-window.ts";
 import { toJsonSchema } from "./schema.ts";
 import type { Tool } from "./tool.ts";
 
 /** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds; hooks may change the rest. */
-export async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelRequest>> {
+export async function prepareRequest(run: PromptRun, window: RunWindow): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
   const system = await hooks.transform("system", await systemOf(run), hookContext(run));
   const tools = await Promise.all([...run.tools.values()].map(describeTool));
+  const fixedCharacters = system.length + JSON.stringify(tools).length;
   return async () => {
     const context = hookContext(run);
-    const entries = session.entries();
+    const entries = window.view(session.entries(), fixedCharacters);
     const settings = await hooks.transform("request", settingsOf(run), context);
     if (!hooks.has("messages")) return { system, entries, tools, settings };
     return {

@@ -17,6 +17,7 @@ import type { Registry } from "./registry.ts";
 import type { Rest } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
 import type { Session } from "./session.ts";
+import type { TokenEstimator } from "./token-estimate.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
 
 /** What the runtime gives to every prompt. */
@@ -46,6 +47,8 @@ export interface PromptEnvironment {
   openChild(parentId: string, options: TaskOptions): Promise<OpenedSession>;
   /** Models that rest after a failure, and what a person allowed for good: both live as long as the runtime. */
   resting: Map<string, Rest>;
+  /** Characters per token of each model, measured; lives as long as the runtime. */
+  estimator: TokenEstimator;
   grants: Set<string>;
 }
 

@@ -17,6 +17,7 @@ import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
 import { ancestorsOf, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
+import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
 import type { TaskOptions, TaskResult } from "./tool.ts";
@@ -166,14 +167,18 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const { environment, config, spending, guard } = run;
   const retry = { maxRetries: config.retry?.maxRetries ?? DEFAULT_RETRIES, budgetMs: (config.retry?.timeoutSeconds ?? DEFAULT_RETRY_SECONDS) * 1000 };
   const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, resting: environment.resting });
-  const request = await prepareRequest(run);
+  const window = await createRunWindow(run, routes);
+  const request = await prepareRequest(run, window);
   const calls = createCallDependencies(run, runTask);
   const dependencies: LoopDependencies = {
     route: withCompaction(chain, async () => ((await compact(run)) ? request() : undefined)),
     request,
     answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
     append: (message, origin) => append(run, message, origin),
-    count: (turn, model) => count(run, turn, model),
+    count(turn, model) {
+      window.learn(turn, model);
+      count(run, turn, model);
+    },
     finishStep: (step) => finishStep(run, step),
     checkLimits(step) {
       guard.check();

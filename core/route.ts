@@ -12,6 +12,8 @@ export interface StepContext extends Omit<TurnContext, "model"> {
 export interface Route {
   /** `provider/model`; of a chain that of the model which answered last. */
   readonly model: string;
+  /** Messages that a request may have, where the provider's options say so. */
+  readonly contextMessages?: number;
   ask(request: ModelRequest, step: StepContext): Promise<Turn>;
 }
 

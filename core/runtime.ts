@@ -28,6 +28,7 @@ import { createRegistry, type Registry } from "./registry.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
+import { createTokenEstimator } from "./token-estimate.ts";
 import type { JsonSchema } from "./tool.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
@@ -205,6 +206,7 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
     ...createSpill(spillDir, redactor),
     ...open,
     resting: new Map(),
+    estimator: createTokenEstimator(),
     grants: new Set(),
   };
   return createFace(environment, {

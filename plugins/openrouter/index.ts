@@ -1,5 +1,4 @@
 import { AgentError, definePlugin, type LanguageModel, type ModelInfo, provider, withExactToolCalls, withLimits, withMergedDeltas, z } from "agent-runtime";
-import { keepRecent } from "./window.ts";
 
 const BASE_URL = "https://openrouter.ai/api/v1";
 const SITE_URL = "https://github.com/agent-runtime/agent-runtime";
@@ -60,15 +59,13 @@ const toApiId = (id: string): string => (id.includes("/") ? id : `openrouter/${i
 interface CallDefaults {
   maxOutputTokens: number | undefined;
   temperature: number | undefined;
-  maxMessages: number | undefined;
 }
 
 /** What the request itself says counts; these fill in. */
-function withDefaults(model: LanguageModel, { maxOutputTokens, temperature, maxMessages }: CallDefaults): LanguageModel {
+function withDefaults(model: LanguageModel, { maxOutputTokens, temperature }: CallDefaults): LanguageModel {
   const doStream: LanguageModel["doStream"] = (call) =>
     model.doStream({
       ...call,
-      prompt: maxMessages === undefined ? call.prompt : keepRecent(call.prompt, maxMessages),
       maxOutputTokens: call.maxOutputTokens ?? maxOutputTokens,
       temperature: call.temperature ?? temperature,
     });
@@ -113,7 +110,6 @@ const openrouter = provider({
     const defaults: CallDefaults = {
       maxOutputTokens: readNumber(options, "maxTokens", { least: 1, isWhole: true }),
       temperature: readNumber(options, "temperature", { least: 0 }),
-      maxMessages: readNumber(options, "maxContextMessages", { least: 1, isWhole: true }),
     };
     const body = Object.fromEntries(BODY_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
     // The package prints warnings on stderr unless it is told not to.
@@ -126,7 +122,12 @@ const openrouter = provider({
       fetch: withMergedDeltas(withLimits(fetch, limits)),
       extraBody: { ...body, ...(options.extraBody as Record<string, unknown> | undefined) },
     });
-    return (modelId) => withDefaults(withExactToolCalls(sdk.chat(toApiId(modelId), { usage: { include: true } }), { describeCall }), defaults);
+    // With a list of models another one may have answered, and that one may cost.
+    const isFree = (modelId: string) => modelId.endsWith(":free") && options.models === undefined;
+    return (modelId) => {
+      const exact = withExactToolCalls(sdk.chat(toApiId(modelId), { usage: { include: true } }), { describeCall, ...(isFree(modelId) && { costUsd: 0 }) });
+      return withDefaults(exact, defaults);
+    };
   },
 
   async models(options, { fetch }) {

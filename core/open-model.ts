@@ -6,6 +6,7 @@ import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
+import { type Price, withCost } from "./price.ts";
 import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
 import type { Redactor } from "./redact.ts";
@@ -56,7 +57,7 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
     async open(id) {
       const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, known);
-      return toRoute(id, await known);
+      return toRoute(id, await known, config.provider?.[id.provider]?.models?.[id.model]?.cost);
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
@@ -131,7 +132,7 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs, contextMessages }: ReadyProvider): Route {
+function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs, contextMessages }: ReadyProvider, price: Price | undefined): Route {
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
   let made: LanguageModel | undefined;
@@ -142,7 +143,7 @@ function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs, context
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
         made ??= await orAborted(makeModel(factory, id), signal);
-        return await askModel(made, request, { ...step, signal, model, provider });
+        return withCost(await askModel(made, request, { ...step, signal, model, provider }), price);
       } catch (error) {
         step.signal.throwIfAborted();
         throw toProviderError(error, asked, step.now());

@@ -199,7 +199,7 @@ const DEFAULT_RETRY_SECONDS = 600;
 
 /** A task's use counts for those who started it, too. */
 function count(run: PromptRun, turn: Turn, model: string): void {
-  const used = { tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
+  const used = { tokens: turn.tokens, costSource: turn.costSource, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
   for (const at of [run, ...ancestorsOf(run)]) at.spending.add(used);
   run.session.count(used);
   run.last = { text: turn.text, model, steps: run.last.steps + 1 };
@@ -217,7 +217,7 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
     reason: turn.reason,
     tokens: turn.tokens,
     ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }),
-    costSource: turn.costUsd === undefined ? "unknown" : "provider",
+    costSource: turn.costSource,
     model: {
       providerId: model.slice(0, slash),
       requestedModelId: model.slice(slash + 1),

@@ -9,8 +9,8 @@ const PRICE = { input: 3, output: 15, cache_read: 0.3, cache_write: 3.75 };
 const pricedHome = (cost: object) => makeConfiguredHome({ provider: { openrouter: { models: { "acme/model-1": { cost } } } } });
 /** The provider counts tokens and says nothing of their cost. */
 const silent = { cost: undefined, prompt_tokens: 100_000, completion_tokens: 10_000, prompt_tokens_details: { cached_tokens: 60_000 } };
-const calling = (n: number, usage: object): Reply => ({ tools: [{ name: "glob", args: { pattern: `*${n}` } }], usage });
-const ask = (args: string[], usage: object, home?: string) =>
+const calling = (n: number, usage: Record<string, unknown>): Reply => ({ tools: [{ name: "glob", args: { pattern: `*${n}` } }], usage });
+const ask = (args: string[], usage: Record<string, unknown>, home?: string) =>
   runCommand({ args: [...JSON_OUT, ...MODEL, "-p", "go", ...args], script: (_, n) => calling(n, usage), ...(home && { home }) });
 
 describe.skipIf(!isBuilt).concurrent("what a step costs", () => {

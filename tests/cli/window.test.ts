@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Script } from "../fixtures/server.ts";
 import { isBuilt, JSON_OUT, MODEL, makeConfiguredHome, ofType, removeHomes, resultOf, runCommand } from "./command.ts";
@@ -98,4 +100,30 @@ test.skipIf(!isBuilt)("what the provider counted stands in the log, and what it 
   const free = await runCommand({ args: [...JSON_OUT, "-m", "openrouter/a/b:free", "-p", "x"], script: [{ text: "x", usage: { cost: undefined } }] });
   expect(resultOf(free)).toMatchObject({ cost: 0 });
   expect(ofType(free, "step_finish")[0].part).toMatchObject({ cost: 0 });
+});
+
+describe.skipIf(!isBuilt)("a long output", () => {
+  const command = "for i in $(seq 1 2000); do echo \"working on part $i of the whole\"; done; echo 'Error: part 7 is not there'";
+  const script: Script = [{ tools: [{ name: "bash", args: { command, description: "x" } }] }, { text: "done" }];
+  const toolText = (run: { requests: any[] }): string => run.requests[1].body.messages.at(-1).content;
+
+  test("goes to the model as it is, unless the configuration wants it shortened", async () => {
+    const whole = toolText(await runCommand({ args: [...MODEL, "-p", "x"], script }));
+    expect(whole).toContain("working on part 100 of the whole\n");
+    const run = await runCommand({ args: [...MODEL, "-p", "x"], script, home: makeConfiguredHome({ toolOutput: { ratio: 4 } }) });
+    const short = toolText(run);
+    expect(short.length).toBeLessThan(whole.length / 4);
+    expect(short).toContain("Error: part 7 is not there");
+    const path = /The whole is in (\S+): use grep/.exec(short)?.[1] as string;
+    expect(readFileSync(path, "utf8")).toContain("working on part 100 of the whole");
+  });
+
+  test("of a file that is read stays word by word", async () => {
+    const home = makeConfiguredHome({ toolOutput: { ratio: 4 } });
+    const text = Array.from({ length: 900 }, (_, i) => `the same line with the number ${i}`).join("\n");
+    writeFileSync(join(home, "work/a.txt"), text);
+    const run = await runCommand({ args: [...MODEL, "-p", "x"], script: [{ tools: [{ name: "read", args: { filePath: "a.txt" } }] }, { text: "done" }], home });
+    expect(toolText(run)).toContain("the same line with the number 450");
+    expect(toolText(run)).not.toContain("(Shortened:");
+  });
 });

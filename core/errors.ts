@@ -208,7 +208,7 @@ export const ERRORS = {
   COST_UNKNOWN: {
     ...limit,
     message: "The limit of {limit} USD cannot be kept: the provider does not say what an answer costs.",
-    hint: "Limit the tokens instead (--max-tokens-total), or leave --max-cost out.",
+    hint: "Give the prices of the model in the configuration (provider.NAME.models.ID.cost), or limit the tokens instead (--max-tokens-total).",
   },
   LIMIT_TOKENS: { ...limit, message: "The limit of {limit} tokens is reached ({spent} used).", hint: "Raise --max-tokens-total, or go on with --continue." },
   LIMIT_TIME: { ...limit, message: "The time limit of {limit} s is reached.", hint: "Raise --timeout, or go on with --continue." },

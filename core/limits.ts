@@ -9,8 +9,9 @@ export interface Spending {
   readonly tokens: TokenCount;
   /** Undefined while no cost is known; a step of unknown cost makes the whole unknown. */
   readonly costUsd: number | undefined;
+  /** The weakest of the steps: one that was priced makes the whole `catalogue`. */
   readonly costSource: CostSource;
-  add(step: { tokens: TokenCount; costUsd?: number }): void;
+  add(step: { tokens: TokenCount; costUsd?: number; costSource?: CostSource }): void;
   /** Throws LIMIT_STEPS, LIMIT_COST, COST_UNKNOWN or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
   check(step: number): void;
 }
@@ -37,6 +38,7 @@ export function createSpending(limits: RunLimits): Spending {
   let known = 0;
   let steps = 0;
   let unknown = 0;
+  let isPriced = false;
   const maxSteps = limits.steps ?? DEFAULT_STEPS;
   return {
     get tokens() {
@@ -46,13 +48,15 @@ export function createSpending(limits: RunLimits): Spending {
       return unknown === 0 ? plain(known) : undefined;
     },
     get costSource() {
-      return unknown === 0 ? "provider" : "unknown";
+      if (unknown > 0) return "unknown";
+      return isPriced ? "catalogue" : "provider";
     },
     add(step) {
       tokens = addTokens(tokens, step.tokens);
       steps++;
       if (step.costUsd === undefined) unknown++;
       else known += step.costUsd;
+      if (step.costSource === "catalogue") isPriced = true;
     },
     check(step) {
       if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });

@@ -9,6 +9,7 @@ import type { Log } from "./log.ts";
 import { type Message, messageFor, toolCallsOf } from "./message.ts";
 import { authorOf, formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
+import { type Price, withCost } from "./price.ts";
 import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
 import type { Redactor } from "./redact.ts";
@@ -50,6 +51,7 @@ interface ReadyProvider {
   timeoutMs: number | undefined;
   /** Tells host and key from others, and betrays neither. */
   place(): string;
+  contextMessages: number | undefined;
   factory(): Promise<ModelFactory>;
 }
 
@@ -66,7 +68,7 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
     async open(id) {
       const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, known);
-      return toRoute(id, await known);
+      return toRoute(id, await known, config.provider?.[id.provider]?.models?.[id.model]?.cost);
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
@@ -121,9 +123,21 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     authFile: join(dependencies.dataDir, "auth.json"),
     configured: Object.keys(own?.models ?? {}),
     timeoutMs,
+    contextMessages: readContextMessages(provider, options),
     place: () => fingerprint([hostOf(options.baseURL), options.apiKey]),
     factory: () => (factory ??= make()),
   };
+}
+
+/** An option of every provider; a variable such as OPENROUTER_MAX_CONTEXT_MESSAGES gives it as text. */
+function readContextMessages({ id }: Provider, { maxContextMessages: value }: Record<string, unknown>): number | undefined {
+  if (value === undefined || value === null || value === "" || value === false) return undefined;
+  const messages = Number(value);
+  if (Number.isInteger(messages) && messages >= 1) return messages;
+  throw new AgentError("OPTION_INVALID", {
+    option: `provider.${id}.options.maxContextMessages`,
+    reason: `${JSON.stringify(value)} is not a whole number from 1 up.`,
+  });
 }
 
 const fingerprint = (values: unknown[]): string => createHash("sha256").update(JSON.stringify(values)).digest("hex").slice(0, 8);
@@ -143,8 +157,8 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, ready: ReadyProvider): Route {
-  const { provider, factory, keySource, variable, timeoutMs, place } = ready;
+function toRoute(id: ModelId, ready: ReadyProvider, price: Price | undefined): Route {
+  const { provider, factory, keySource, variable, timeoutMs, contextMessages, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
   let made: LanguageModel | undefined;
@@ -155,11 +169,12 @@ function toRoute(id: ModelId, ready: ReadyProvider): Route {
       routeId ??= `${model} ${place()}`;
       return routeId;
     },
+    ...(contextMessages !== undefined && { contextMessages }),
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
         made ??= await orAborted(makeModel(factory, id), signal);
-        return await askModel(made, request, { ...step, signal, model, provider });
+        return withCost(await askModel(made, request, { ...step, signal, model, provider }), price);
       } catch (error) {
         step.signal.throwIfAborted();
         const { withAdvice } = await import("./provider-advice.ts");

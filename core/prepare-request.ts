@@ -5,11 +5,12 @@ import { cacheKeyOf } from "./id.ts";
 import { outputInstruction } from "./output-schema.ts";
 import { hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
+import type { RunWindow } from "./run-window.ts";
 import { toJsonSchema } from "./schema.ts";
 import type { Tool } from "./tool.ts";
 
 /** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds; hooks may change the rest. */
-export async function prepareRequest(run: PromptRun): Promise<() => Promise<ModelRequest>> {
+export async function prepareRequest(run: PromptRun, window: RunWindow): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
   const system = await hooks.trace("system", await systemOf(run), hookContext(run));
@@ -18,9 +19,10 @@ export async function prepareRequest(run: PromptRun): Promise<() => Promise<Mode
   watch.see("tools", await describeStages(run.toolStages, tools));
   watch.see("system", system);
   const fixed = { system: resultOf(system), tools, cacheKey: cacheKeyOf(session.id) };
+  const fixedCharacters = fixed.system.length + JSON.stringify(tools).length;
   return async () => {
     const context = hookContext(run);
-    const entries = session.entries();
+    const entries = window.view(session.entries(), fixedCharacters);
     const settings = await hooks.trace("request", settingsOf(run), context);
     watch.see(
       "request",

@@ -17,6 +17,7 @@ import type { Registry } from "./registry.ts";
 import type { Rests } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
 import type { Session } from "./session.ts";
+import type { TokenEstimator } from "./token-estimate.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
 
 /** What the runtime gives to every prompt. */
@@ -49,6 +50,8 @@ export interface PromptEnvironment {
   /** Models that rest after a failure. */
   rests: Rests;
   /** What a person allowed for good, and the models whose missing key was told of: both live as long as the runtime. */
+  /** Characters per token of each model, measured; lives as long as the runtime. */
+  estimator: TokenEstimator;
   grants: Set<string>;
   keyless: Set<string>;
 }

@@ -18,6 +18,7 @@ import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
 import { ancestorsOf, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
+import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
 import type { TaskOptions, TaskResult } from "./tool.ts";
@@ -169,14 +170,18 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const { maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth } = config.retry ?? {};
   const retry = { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth };
   const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, rests: environment.rests });
-  const request = await prepareRequest(run);
+  const window = await createRunWindow(run, routes);
+  const request = await prepareRequest(run, window);
   const calls = createCallDependencies(run, runTask);
   const dependencies: LoopDependencies = {
     route: withCompaction(chain, async () => ((await compact(run)) ? request() : undefined)),
     request,
     answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
     append: (message, origin) => append(run, message, origin),
-    count: (turn, model) => count(run, turn, model),
+    count(turn, model) {
+      window.learn(turn, model);
+      count(run, turn, model);
+    },
     finishStep: (step) => finishStep(run, step),
     checkLimits(step) {
       guard.check();
@@ -197,7 +202,7 @@ const DEFAULT_RETRY_SECONDS = 600;
 
 /** A task's use counts for those who started it, too. */
 function count(run: PromptRun, turn: Turn, model: string): void {
-  const used = { tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
+  const used = { tokens: turn.tokens, costSource: turn.costSource, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
   for (const at of [run, ...ancestorsOf(run)]) at.spending.add(used);
   run.session.count(used);
   run.last = { text: turn.text, model, steps: run.last.steps + 1 };
@@ -215,7 +220,7 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
     reason: turn.reason,
     tokens: turn.tokens,
     ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }),
-    costSource: turn.costUsd === undefined ? "unknown" : "provider",
+    costSource: turn.costSource,
     model: {
       providerId: model.slice(0, slash),
       requestedModelId: model.slice(slash + 1),

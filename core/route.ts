@@ -14,6 +14,8 @@ export interface Route {
   readonly model: string;
   /** Tells the model at this host, with this key, from the same one elsewhere; the model by default. */
   readonly id?: string;
+  /** Messages that a request may have, where the provider's options say so. */
+  readonly contextMessages?: number;
   ask(request: ModelRequest, step: StepContext): Promise<Turn>;
 }
 

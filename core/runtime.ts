@@ -32,6 +32,7 @@ import { createRests } from "./rests.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
+import { createTokenEstimator } from "./token-estimate.ts";
 import type { JsonSchema } from "./tool.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
@@ -208,7 +209,7 @@ async function createLasting({ options, env, cwd, dataDir }: Ground) {
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
   const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
   const rests = createRests({ dir: join(dataDir, "routes"), redact: redactor.redact });
-  const known = { grants: new Set<string>(), keyless: new Set<string>() };
+  const known = { grants: new Set<string>(), keyless: new Set<string>(), estimator: createTokenEstimator() };
   const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   return { shared, sessions, closeExec, closeSessions };
 }

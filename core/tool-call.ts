@@ -18,6 +18,8 @@ export interface CallDependencies {
   check(tool: Tool, input: unknown): Promise<Checked>;
   /** Everything the tool may touch. */
   contextOf(call: ToolCall, place: CallPlace): ToolContext;
+  /** Shortens a long output where the configuration wants it. */
+  compress(text: string): Promise<string>;
   truncate(text: string): Promise<string>;
   redact(text: string): string;
   emit: Emit;
@@ -105,7 +107,9 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   dependencies.signal.throwIfAborted();
   const result = await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged);
   // Redacted first: a cut through the middle of a secret would hide it.
-  const output = dependencies.redact(result.output);
+  const whole = dependencies.redact(result.output);
+  // What a tool reads stands there word by word: edits depend on it.
+  const output = tool.effect === "read" ? whole : await dependencies.compress(whole);
   return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
 }
 

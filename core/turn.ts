@@ -1,6 +1,6 @@
 import type { LanguageModelV3StreamPart, LanguageModelV3Usage } from "@ai-sdk/provider";
 import { AgentError } from "./errors.ts";
-import type { Emit } from "./events.ts";
+import type { CostSource, Emit } from "./events.ts";
 import type { AssistantMessage, TokenCount } from "./message.ts";
 
 /** A tool call as the model wrote it. `input` is the raw text: whether it is valid is judged on that. */
@@ -21,6 +21,7 @@ export interface Turn {
   reason: FinishReason;
   tokens: TokenCount;
   costUsd?: number;
+  costSource: CostSource;
   respondedModelId?: string;
 }
 
@@ -198,6 +199,7 @@ function finishTurn(fold: Fold, context: TurnContext): Turn {
     reason,
     tokens: countTokens(finish.usage),
     ...(costUsd !== undefined && { costUsd }),
+    costSource: costUsd === undefined ? "unknown" : "provider",
     ...(fold.respondedModelId !== undefined && { respondedModelId: fold.respondedModelId }),
   };
 }

@@ -18,10 +18,10 @@ export interface TrustedSide {
 /** Keys that decide nothing but data: text, models, numbers. What is not named here or in RULES is left out. */
 const DATA_KEYS = new Set([
   ..."$schema systemPrompt appendSystem outputFormat".split(" "),
-  ..."retry temperature topP stop seed maxOutputTokens compaction tool_output toolOutput attachment snapshot subagent_depth".split(" "),
+  ..."retry temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment snapshot subagent_depth".split(" "),
   ..."username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise".split(" "),
 ]);
-const MODEL_KEYS = new Set("id name family release_date status attachment reasoning temperature tool_call interleaved cost limit modalities".split(" "));
+const MODEL_KEYS = new Set("id name family release_date status attachment reasoning temperature tool_call interleaved limit modalities".split(" "));
 const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist"]);
 const OPTION_KEYS = new Set(["timeout", "connectTimeout", "headerTimeout", "chunkTimeout", "contentTimeout"]);
 const AGENT_KEYS = new Set("variant temperature top_p prompt description mode steps maxSteps hidden color".split(" "));

@@ -68,7 +68,7 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
           headers: { ...plainHeaders(options.headers), ...model?.headers },
           transformRequestBody: (args) => ({ ...args, ...body }),
         });
-        const exact = withExactToolCalls(sdk.chatModel(model?.id ?? modelId), { describeCall, ...(isFree && { costUsd: 0 }) });
+        const exact = withExactToolCalls(sdk.chatModel(model?.id ?? modelId), { describeCall, ...(isFree && model?.cost === undefined && { costUsd: 0 }) });
         return typeof options.reasoningTag === "string" ? withReasoningTag(exact, options.reasoningTag) : exact;
       };
     },

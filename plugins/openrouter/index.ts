@@ -12,7 +12,6 @@ import {
   z,
 } from "agent-runtime";
 import { withCacheMarks } from "./cache-marks.ts";
-import { keepRecent } from "./window.ts";
 
 const BASE_URL = "https://openrouter.ai/api/v1";
 const SITE_URL = "https://github.com/agent-runtime/agent-runtime";
@@ -76,16 +75,14 @@ const toApiId = (id: string): string => (id.includes("/") ? id : `openrouter/${i
 interface CallDefaults {
   maxOutputTokens: number | undefined;
   temperature: number | undefined;
-  maxMessages: number | undefined;
   headers: Record<string, string>;
 }
 
 /** What the request itself says counts; these fill in. */
-function withDefaults(model: LanguageModel, { maxOutputTokens, temperature, maxMessages, headers }: CallDefaults): LanguageModel {
+function withDefaults(model: LanguageModel, { maxOutputTokens, temperature, headers }: CallDefaults): LanguageModel {
   const doStream: LanguageModel["doStream"] = (call) =>
     model.doStream({
       ...call,
-      prompt: maxMessages === undefined ? call.prompt : keepRecent(call.prompt, maxMessages),
       maxOutputTokens: call.maxOutputTokens ?? maxOutputTokens,
       temperature: call.temperature ?? temperature,
       headers: { ...headers, ...call.headers },
@@ -131,7 +128,6 @@ const createModels =
     const defaults: Omit<CallDefaults, "headers"> = {
       maxOutputTokens: readNumber(options, "maxTokens", { least: 1, isWhole: true }),
       temperature: readNumber(options, "temperature", { least: 0 }),
-      maxMessages: readNumber(options, "maxContextMessages", { least: 1, isWhole: true }),
     };
     const body = Object.fromEntries(BODY_OPTIONS.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
     // The package prints warnings on stderr unless it is told not to.
@@ -144,10 +140,12 @@ const createModels =
       fetch: withCacheMarks(withMergedDeltas(withLimits(fetch, limits))),
       extraBody: { ...body, ...(options.extraBody as Record<string, unknown> | undefined) },
     });
+    // With a list of models another one may have answered, and that one may cost.
+    const isFree = (id: string, own: Record<string, unknown>) => id.endsWith(":free") && options.models === undefined && own.models === undefined;
     return (modelId) => {
       const { id = modelId, options: extraBody = {}, headers = {} } = models[modelId] ?? {};
       const chat = sdk.chat(toApiId(id), { usage: { include: true }, extraBody });
-      return withDefaults(withExactToolCalls(chat, { describeReasoning }), { ...defaults, headers });
+      return withDefaults(withExactToolCalls(chat, { describeReasoning, ...(isFree(id, extraBody) && { costUsd: 0 }) }), { ...defaults, headers });
     };
   };
 

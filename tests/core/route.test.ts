@@ -7,7 +7,14 @@ import { createRests } from "../../core/rests.ts";
 import { type RetryOptions, type Route, type RouteDependencies, route, type StepContext, withCompaction } from "../../core/route.ts";
 import type { Turn } from "../../core/turn.ts";
 
-const turn: Turn = { message: { role: "assistant", content: [{ type: "text", text: "ok" }] }, calls: [], text: "ok", reason: "stop", tokens: NO_TOKENS };
+const turn: Turn = {
+  message: { role: "assistant", content: [{ type: "text", text: "ok" }] },
+  calls: [],
+  text: "ok",
+  reason: "stop",
+  tokens: NO_TOKENS,
+  costSource: "unknown",
+};
 const request = { system: "", entries: [], tools: [], settings: { headers: {}, providerOptions: {} } };
 const failure = (code: ErrorCode, data: object = {}) => new AgentError(code, { model: "m", reason: "r", ...data });
 

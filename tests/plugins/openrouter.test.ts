@@ -4,7 +4,6 @@ import { resolveProviderOptions } from "../../core/auth.ts";
 import { createFetch } from "../../core/http.ts";
 import { silentLog } from "../../core/log.ts";
 import plugin from "../../plugins/openrouter/index.ts";
-import { keepRecent } from "../../plugins/openrouter/window.ts";
 import { chunk, done, type Reply, startServer, type TestServer, usageChunk } from "../fixtures/server.ts";
 
 const open: TestServer[] = [];
@@ -62,7 +61,6 @@ describe("the provider openrouter", () => {
         OPENROUTER_APP_NAME: "mine",
         OPENROUTER_MAX_TOKENS: "123",
         OPENROUTER_TEMPERATURE: "0",
-        OPENROUTER_MAX_CONTEXT_MESSAGES: "1",
       },
       {
         call: { prompt: [{ role: "system", content: "be kind" }, user("one"), { role: "assistant", content: [{ type: "text", text: "two" }] }, user("three")] },
@@ -70,8 +68,6 @@ describe("the provider openrouter", () => {
     );
     expect(requests[0]?.headers).toMatchObject({ "http-referer": "https://me.example", "x-title": "mine", "x-openrouter-title": "mine" });
     expect(requests[0]?.body).toMatchObject({ max_tokens: 123, temperature: 0 });
-    expect(requests[0]?.body.messages.map((message: { role: string }) => message.role)).toEqual(["system", "user"]);
-    expect(JSON.stringify(requests[0]?.body.messages)).toContain("three");
   });
 
   test("lets what the request says beat the environment", async () => {
@@ -191,26 +187,5 @@ describe("the provider openrouter", () => {
     expect(openrouter.keyless ?? false).toBe(false);
     expect(openrouter.env).toEqual(["OPENROUTER_API_KEY"]);
     expect(openrouter.defaultModel).toMatchObject({ id: expect.stringMatching(/:free$/), date: expect.stringMatching(/^\d{4}-\d\d-\d\d$/) });
-  });
-});
-
-describe("the window of messages", () => {
-  const called: Message = { role: "assistant", content: [{ type: "tool-call", toolCallId: "a", toolName: "read", input: {} }] };
-  const result: Message = { role: "tool", content: [{ type: "tool-result", toolCallId: "a", toolName: "read", output: { type: "text", value: "ok" } }] };
-  const system: Message = { role: "system", content: "be kind" };
-  const roles = (messages: Message[]) => messages.map(({ role }) => role[0]).join("");
-
-  test("keeps everything that fits, the system prompt uncounted", () => {
-    expect(keepRecent([system, user("1"), called], 2)).toEqual([system, user("1"), called]);
-  });
-
-  test("begins with a user message", () => {
-    expect(roles(keepRecent([system, user("1"), called, result, user("2"), called, result], 4))).toBe("suat");
-    expect(roles(keepRecent([system, user("1"), called, result, user("2"), called, result], 6))).toBe("suatuat");
-  });
-
-  test("keeps the prompt and whole pairs of a long run", () => {
-    expect(roles(keepRecent([user("1"), called, result, called, result, called, result], 4))).toBe("uat");
-    expect(roles(keepRecent([user("1"), called, result, called, result], 1))).toBe("u");
   });
 });

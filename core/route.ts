@@ -102,17 +102,20 @@ export function route(routes: Route[], options: RetryOptions, dependencies: Rout
 const idOf = ({ id, model }: Route): string => id ?? model;
 
 /**
- * Resting routes go last: they are passed over only while another is available. No model takes the place of another in
- * silence: also where an earlier prompt, or an earlier run, has found out that the first one rests.
+ * Resting routes go last, and with them those that may not follow them: they are passed over only while another is available.
+ * No model takes the place of another in silence: also where an earlier prompt, or an earlier run, has found out that the
+ * first one rests.
  */
 async function inOrderOfRest(routes: Route[], answered: string, { step, dependencies }: Pick<Attempt, "step" | "dependencies">): Promise<Route[]> {
   const now = dependencies.now();
-  const rests = await Promise.all(routes.map((route) => dependencies.rests.get(idOf(route))));
-  const isResting = (_: Route, index: number) => (rests[index]?.until ?? 0) > now;
+  const known = await Promise.all(routes.map((route) => dependencies.rests.get(idOf(route))));
+  const rests = known.map((rest) => (rest !== undefined && rest.until > now ? rest : undefined));
+  const mayNotFollow = (route: Route) => (rest: Rest | undefined, index: number) => rest !== undefined && !mayFollow(rest.error, routes[index]!, route);
+  const isResting = (route: Route, index: number) => rests[index] !== undefined || rests.slice(0, index).some(mayNotFollow(route));
   const sorted = [...routes.filter((route, index) => !isResting(route, index)), ...routes.filter(isResting)];
   const [from, to, rest] = [routes[0], sorted[0], rests[0]];
   if (from !== undefined && to !== undefined && to !== from && to.model !== answered && rest !== undefined) {
-    const message = `${rest.error.message} It rests for ${Math.ceil((rest.until - now) / 1000)} s more.`;
+    const message = `${rest.error.message} (it rests for ${Math.ceil((rest.until - now) / 1000)} s more)`;
     step.emit({ type: "fallback", from: from.model, to: to.model, error: { code: rest.error.code, message } });
   }
   return sorted;
@@ -125,9 +128,9 @@ function isFault(error: unknown, { fallbackOnAuth = false }: RetryOptions): erro
 }
 
 /** No credit for one model is credit for none of its provider but the free ones. */
-function mayFollow(error: AgentError, from: Route, to: Route): boolean {
+function mayFollow({ code }: { code: string }, from: Route, to: Route): boolean {
   const providerOf = ({ model }: Route) => model.slice(0, model.indexOf("/"));
-  return error.code !== "QUOTA_EXCEEDED" || to.model.endsWith(":free") || providerOf(from) !== providerOf(to);
+  return code !== "QUOTA_EXCEEDED" || to.model.endsWith(":free") || providerOf(from) !== providerOf(to);
 }
 
 interface Failure {

@@ -157,6 +157,31 @@ describe.skipIf(!isBuilt).concurrent("the next model", () => {
   });
 });
 
+describe.skipIf(!isBuilt).concurrent("a switch of models", () => {
+  const twoProviders = async () => {
+    const [first, second] = [await serve((_, n) => ({ text: `a${n}`, reasoning: "hm" })), await serve((_, n) => ({ text: `b${n}` }))];
+    const home = makeConfiguredHome({ provider: { openrouter: { options: { baseURL: first.url } }, mine: { options: { baseURL: second.url } } } });
+    return { first, second, home, talk: (server: TestServer, n: number) => talkOf({ requests: server.requests } as CommandResult, n) };
+  };
+
+  test("from one request to the next keeps the conversation, each turn once, and touches no later one", async () => {
+    const { first, second, home, talk } = await twoProviders();
+    const requests = [{ message: "1" }, { message: "2", model: "mine/b" }, { message: "3" }, { message: "4", model: "mine/c" }];
+    const run = await runCommand({ args: ["-m", A], stdin: requests.map((request) => `${JSON.stringify(request)}\n`).join(""), home });
+    expect([run.code, ofType(run, "result").map(({ model }) => model)]).toEqual([0, [A, "mine/b", A, "mine/c"]]);
+    const said = ["user:1", "assistant:a0", "user:2", "assistant:b0", "user:3", "assistant:a1", "user:4"];
+    expect([talk(first, 1), talk(second, 1)]).toEqual([said.slice(0, 5), said]);
+    expect(JSON.stringify(second.requests[0]?.body.messages.slice(1))).not.toContain("hm");
+  });
+
+  test("from one run to the next, too", async () => {
+    const { second, home, talk } = await twoProviders();
+    await runCommand({ args: ["-m", A, "-p", "1"], home });
+    const run = await runCommand({ args: ["-m", "mine/b", "-c", "-p", "2"], home });
+    expect([run.code, talk(second, 0)]).toEqual([0, ["user:1", "assistant:a0", "user:2"]]);
+  });
+});
+
 describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
   const rests = (home: string) =>
     openStore<{ rests: Rest }>({ dir: join(home, ".local/share/agent/routes"), version: 1, defaults: { rests: {} }, access: "shared" });
@@ -167,7 +192,7 @@ describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
     const next = await ask(["-m", `${A},${B}`], undefined, { home });
     expect([next.code, modelsOf(next), resultOf(next).model]).toEqual([0, ["v/b"], B]);
     expect(ofType(next, "fallback")).toMatchObject([
-      { from: A, to: B, error: { code: "RATE_LIMITED", message: expect.stringMatching(/It rests for 3[56]\d\d s more\./) } },
+      { from: A, to: B, error: { code: "RATE_LIMITED", message: expect.stringMatching(/it rests for 3[56]\d\d s more/) } },
     ]);
     expect(ofType(next, "model_resolved")[0].selector).toBe(A);
     const store = await rests(home);

@@ -228,7 +228,7 @@ describe("a resting model", () => {
     await ask(routes, options);
     await ask(routes, options);
     const said = (message: string) => ({ type: "fallback", from: "p/a", to: "q/b", error: { code: "OVERLOADED", message: expect.stringMatching(message) } });
-    expect(events).toEqual([said("failed"), said("It rests for 30 s more.")]);
+    expect(events).toEqual([said("failed"), said("it rests for 30 s more")]);
   });
 
   test("rests as long as its Retry-After says", async () => {
@@ -302,6 +302,18 @@ describe("a resting model", () => {
     await ask([at("p/a here", [failure("OVERLOADED")]), model("q/b")], options);
     expect(await ask([at("p/a here"), model("q/b")], options)).toBe("q/b");
     expect(await ask([at("p/a there"), model("q/b")], options)).toBe("p/a");
+  });
+
+  test("without credit is not followed by one of the same credit either while it rests", async () => {
+    const { ask, events } = world();
+    const broke = model("p/a", [failure("QUOTA_EXCEEDED"), failure("QUOTA_EXCEEDED"), failure("QUOTA_EXCEEDED")]);
+    const paid = model("p/b");
+    expect(await ask([broke, paid], options)).toBe("QUOTA_EXCEEDED");
+    expect(await ask([broke, paid], options)).toBe("QUOTA_EXCEEDED");
+    expect(events).toEqual([]);
+    expect(await ask([broke, paid, model("q/c")], options)).toBe("q/c");
+    expect(await ask([broke, paid, model("p/c:free")], options)).toBe("p/c:free");
+    expect([broke.asked, paid.asked]).toEqual([2, 0]);
   });
 
   test("is not asked about where there is no other", async () => {

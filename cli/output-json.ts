@@ -72,7 +72,7 @@ function projectNotice(event: Notice): Fields {
     case "permission.request":
       return { type: "permission_request", id: event.id, callID: event.callId, tool: event.tool, patterns: event.patterns, title: event.title };
     case "compaction":
-      return { type: "compaction", before: event.before, after: event.after };
+      return projectCompaction(event);
     case "loop.warning":
       return { type: "loop_warning", calls: event.calls, times: event.times };
     case "plugin.error":
@@ -96,6 +96,16 @@ function projectNotice(event: Notice): Fields {
       return { type: "unknown" };
   }
 }
+
+const projectCompaction = ({ reason, before, after, tokensBefore, tokensAfter, model, tokens, costUsd }: EventOf<"compaction">): Fields => ({
+  type: "compaction",
+  reason,
+  before,
+  after,
+  tokensBefore,
+  tokensAfter,
+  ...(model !== undefined && { model, tokens, cost: costUsd ?? null }),
+});
 
 type PartEvent = { sessionId: string; messageId: string; partId?: string };
 

@@ -68,7 +68,17 @@ interface Facts {
   fallback: { from: string; to: string; error: { code: string; message: string } };
   /** Answered through the `ask` function of the host. */
   "permission.request": { id: string; callId: string; tool: string; patterns: string[]; title: string };
-  compaction: { before: number; after: number };
+  /** Messages before and after, tokens estimated; with what a model was asked for it, where one was. */
+  compaction: {
+    reason: "overflow" | "nearly-full";
+    before: number;
+    after: number;
+    tokensBefore: number;
+    tokensAfter: number;
+    model?: string;
+    tokens?: TokenCount;
+    costUsd?: number;
+  };
   "loop.warning": { calls: string; times: number };
   "plugin.error": { plugin: string; hook?: string; message: string };
   /** A workspace that is not trusted sets these keys; they are ignored. */

@@ -1,13 +1,13 @@
 import { AgentError } from "./errors.ts";
 import { formatModelId } from "./model-id.ts";
 import { type ModelChain, resolveChain } from "./models.ts";
-import type { PromptRun } from "./prompt-run.ts";
+import type { PromptEnvironment, PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
 
 /** Opens the chain. Models without a key are passed over while another has one. */
 export async function openRoutes(run: PromptRun): Promise<Route[]> {
   const { environment, request, profile, config } = run;
-  const { opener, options, log } = environment;
+  const { opener, options } = environment;
   const chain = await resolveChain(request, {
     config,
     configSource: options.modelSource,
@@ -17,6 +17,19 @@ export async function openRoutes(run: PromptRun): Promise<Route[]> {
     untrusted: environment.untrusted,
     ...opener,
   });
+  const routes = await openChain(chain, environment);
+  announceModel(run, chain, (routes[0] as Route).model);
+  return routes;
+}
+
+/** Opens models beside the chain of the run: only those that are named, as whole ids. */
+export async function openModels({ environment, config }: PromptRun, model: string | string[]): Promise<Route[]> {
+  const { opener, untrusted } = environment;
+  const chain = await resolveChain({ model, fallback: [] }, { config, configSource: undefined, profile: undefined, untrusted, ...opener });
+  return openChain(chain, environment);
+}
+
+async function openChain(chain: ModelChain, { opener, log }: PromptEnvironment): Promise<Route[]> {
   const routes: Route[] = [];
   let missing: AgentError | undefined;
   for (const id of chain.ids) {
@@ -28,9 +41,7 @@ export async function openRoutes(run: PromptRun): Promise<Route[]> {
       if (chain.ids.length > 1) log.warn(`${formatModelId(id)} is passed over: ${error.message}`);
     }
   }
-  const first = routes[0];
-  if (first === undefined) throw missing ?? new AgentError("MODEL_UNSET", { providers: "none" });
-  announceModel(run, chain, first.model);
+  if (routes[0] === undefined) throw missing ?? new AgentError("MODEL_UNSET", { providers: "none" });
   return routes;
 }
 

@@ -113,9 +113,9 @@ export class SessionLog implements Session {
     void this.#parts.store.write();
   }
 
-  count({ costUsd, tokens }: { costUsd?: number; tokens: TokenCount }): void {
+  count({ costUsd, tokens, steps: added = 1 }: { costUsd?: number; tokens: TokenCount; steps?: number }): void {
     const { steps, tokens: before, costUsd: spent } = this.#meta;
-    this.#change({ steps: steps + 1, tokens: addTokens(before, tokens), ...(costUsd !== undefined && { costUsd: (spent ?? 0) + costUsd }) });
+    this.#change({ steps: steps + added, tokens: addTokens(before, tokens), ...(costUsd !== undefined && { costUsd: (spent ?? 0) + costUsd }) });
   }
 
   async commit(): Promise<void> {

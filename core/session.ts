@@ -39,8 +39,8 @@ export interface Session {
   append(entry: Entry): void;
   /** What is in force from now on. What it replaces stays in the log. */
   replace(entries: Entry[]): void;
-  /** Adds a step to the meta; written with the next append or commit. */
-  count(step: { costUsd?: number; tokens: TokenCount }): void;
+  /** Adds a step to the meta (`steps: 0`: a request that is none); written with the next append or commit. */
+  count(step: { costUsd?: number; tokens: TokenCount; steps?: number }): void;
   /** Makes everything so far survive a loss of power: the step is acknowledged. `list` shows it within a second. */
   commit(): Promise<void>;
   /** Commits, and brings what `list` shows up to date. */

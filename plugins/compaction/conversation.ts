@@ -11,12 +11,12 @@ export interface Parts {
   first: Entry;
   /** What may be summarised. */
   old: Entry[];
-  /** The newest entries: begins with no tool result, so no pair of call and result is cut. */
+  /** The newest entries: begins with a prompt or an answer, so no call stands without its results, nor without the files that these gave. */
   recent: Entry[];
 }
 
 /** Keeps at most `tokens` of the newest entries and at most `turns` prompts, but always the last message with its results. */
-export function cutRecent(entries: readonly Entry[], limits: { tokens: number; turns: number }, estimate: CompactContext["estimateTokens"]): Parts {
+export function cutRecent(entries: readonly Entry[], limits: { tokens: number; turns: number }, { estimateTokens, promptId }: CompactContext): Parts {
   const pinned = Math.max(
     0,
     entries.findIndex(({ message }) => message.role === "user"),
@@ -25,16 +25,14 @@ export function cutRecent(entries: readonly Entry[], limits: { tokens: number; t
   let [tokens, turns] = [0, 0];
   for (let index = entries.length - 1; index > pinned; index--) {
     const entry = entries[index] as Entry;
-    tokens += estimate([entry]);
-    if (isPrompt(entry, entries[index - 1])) turns++;
+    const isPrompt = entry.message.role === "user" && (entries[index - 1]?.message.role !== "tool" || entry.id === promptId);
+    tokens += estimateTokens([entry]);
+    if (isPrompt) turns++;
     if (start < entries.length && (tokens > limits.tokens || turns > limits.turns)) break;
-    if (entry.message.role !== "tool") start = index;
+    if (isPrompt || entry.message.role === "assistant") start = index;
   }
   return { first: entries[pinned] as Entry, old: entries.slice(pinned + 1, start), recent: entries.slice(start) };
 }
-
-/** Files that a tool has read come as a user message right after its result. */
-const isPrompt = ({ message }: Entry, before: Entry | undefined): boolean => message.role === "user" && before?.message.role !== "tool";
 
 const MARK_CHARACTERS = 100;
 

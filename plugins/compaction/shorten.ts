@@ -14,6 +14,8 @@ export interface ShortenOptions {
 const TARGET = 0.6;
 /** Share of the context that the old messages must take before they are worth a summary: one of a summary is none. */
 const WORTH_SUMMARY = 0.1;
+/** After an overflow anything may help, but not a summary of the last one and the line after it. */
+const FEWEST_SUMMARISED = 2;
 /** Outputs of old tool calls that are not longer are left as they are; so opencode clips them, too. */
 const OLD_OUTPUT_CHARACTERS = 2_000;
 /** Outputs of the last calls are never shorter, however many there are. */
@@ -24,24 +26,20 @@ const CHARACTERS_PER_TOKEN = 4;
  * The cheap way first: old tool outputs are clipped. Where that is not enough, everything old becomes a summary. The first
  * prompt, the prompt that is being answered and the newest messages stay word for word.
  */
-export async function shorten(entries: Entry[], context: CompactContext, options: ShortenOptions): Promise<Entry[] | undefined> {
+export async function shorten(entries: Entry[], context: CompactContext, options: ShortenOptions): Promise<Entry[]> {
   const { config, model, usedTokens, reason } = context;
   const full = budgetOf(model, config, options.contextTokens)?.full ?? Number.POSITIVE_INFINITY;
   // What did not fit is larger than the context, whatever is said of its window.
   const size = Math.min(full, usedTokens);
-  const target = size * TARGET;
   const kept = keptTokens(size, config);
-  const parts = cutRecent(entries, { tokens: kept, turns: config.compaction?.tail_turns ?? Number.POSITIVE_INFINITY }, context.estimateTokens);
-  const without = (shorter: Entry[]) => usedTokens - context.estimateTokens(entries) + context.estimateTokens(shorter);
+  const parts = cutRecent(entries, { tokens: kept, turns: config.compaction?.tail_turns ?? Number.POSITIVE_INFINITY }, context);
   if (config.compaction?.prune !== false) {
     const pruned = [parts.first, ...parts.old.map((entry) => clipOutputs(entry, OLD_OUTPUT_CHARACTERS)), ...parts.recent];
-    if (without(pruned) <= target) return pruned;
+    if (usedTokens - context.estimateTokens(entries) + context.estimateTokens(pruned) <= size * TARGET) return pruned;
   }
   const recent = clipRecent(parts.recent, kept, context);
-  const isWorth = context.estimateTokens(parts.old) > size * WORTH_SUMMARY;
-  const summarised = isWorth ? await replaceOld({ ...parts, recent }, context, { ...options, size }) : [parts.first, ...parts.old, ...recent];
-  options.log.info(`The conversation was compacted (${reason}).`, { before: usedTokens, after: without(summarised) });
-  return summarised;
+  const isWorth = reason === "overflow" ? parts.old.length > FEWEST_SUMMARISED : context.estimateTokens(parts.old) > size * WORTH_SUMMARY;
+  return isWorth ? replaceOld({ ...parts, recent }, context, { ...options, size }) : [parts.first, ...parts.old, ...recent];
 }
 
 /** The last step alone may be too much: then the outputs of its calls share what there is. */
@@ -62,7 +60,7 @@ async function replaceOld({ first, old, recent }: Parts, context: CompactContext
   const at = old.at(-1)?.at ?? first.at;
   const entryOf = (message: Entry["message"]): Entry => ({ id: `msg_${randomUUID()}`, at, message });
   const summary = await summarise(old, context, { ...options, first });
-  const prompt = old.find(({ id }) => id === context.promptId) ?? entryOf({ role: "user", content: [{ type: "text", text: GO_ON }] });
-  const isUserNext = recent[0]?.message.role === "user";
-  return [first, entryOf({ role: "assistant", content: [{ type: "text", text: summary }] }), ...(isUserNext ? [] : [prompt]), ...recent];
+  const prompt = old.filter(({ id }) => id === context.promptId);
+  const goOn = prompt.length > 0 || recent[0]?.message.role === "user" ? [] : [entryOf({ role: "user", content: [{ type: "text", text: GO_ON }] })];
+  return [first, entryOf({ role: "assistant", content: [{ type: "text", text: summary }] }), ...prompt, ...goOn, ...recent];
 }

@@ -1,4 +1,5 @@
 import type { Log } from "agent-runtime";
+import { budgetOf } from "./budget.ts";
 import { type CompactContext, type Entry, elide, outputText } from "./conversation.ts";
 
 export interface SummaryOptions {
@@ -31,14 +32,16 @@ const SUMMARY_SHARE = 0.2;
  * summary, the text says that these messages were left out. Throws only what ends the run.
  */
 export async function summarise(old: Entry[], context: CompactContext, { size, first, log, ...options }: SummaryOptions): Promise<string> {
-  const transcript = elide([first, ...old].map(describe).join("\n\n"), size * TRANSCRIPT_SHARE * CHARACTERS_PER_TOKEN);
-  const prompt = `<conversation>\n${transcript}\n</conversation>\n\nSummarise this conversation.`;
-  const messages = [{ role: "user" as const, content: [{ type: "text" as const, text: prompt }] }];
+  const transcript = [first, ...old].map(describe).join("\n\n");
   const configured = options.model ?? context.config.agent?.compaction?.model ?? context.config.small_model;
   for (const model of configured === undefined ? [undefined] : [configured, undefined]) {
+    const window = [model].flat().reduce((least, id) => Math.min(least, (id && budgetOf(id, context.config)?.full) || least), size);
+    const text = `<conversation>\n${elide(transcript, window * TRANSCRIPT_SHARE * CHARACTERS_PER_TOKEN)}\n</conversation>\n\nSummarise this conversation.`;
+    const messages = [{ role: "user" as const, content: [{ type: "text" as const, text }] }];
     try {
-      const { text } = await context.ask({ system: SYSTEM, messages, ...(model !== undefined && { model }) });
-      if (text.trim() !== "") return `Summary of the conversation so far:\n\n${elide(text.trim(), size * SUMMARY_SHARE * CHARACTERS_PER_TOKEN)}`;
+      const answer = await context.ask({ system: SYSTEM, messages, ...(model !== undefined && { model }) });
+      const summary = answer.text.trim();
+      if (summary !== "") return `Summary of the conversation so far:\n\n${elide(summary, size * SUMMARY_SHARE * CHARACTERS_PER_TOKEN)}`;
     } catch (error) {
       context.signal.throwIfAborted();
       log.warn(`No summary from ${model ?? "the model in use"}: ${error instanceof Error ? error.message : String(error)}`);

@@ -2,7 +2,7 @@ import { tool, z } from "agent-runtime";
 import { builtins } from "agent-runtime/plugins";
 import { type BootOptions, boot, type PromptReport } from "agent-runtime/testing";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import { isBuilt, JSON_OUT, makeConfiguredHome, ofType, readAll, removeHomes, resultOf, runCommand } from "../cli/command.ts";
+import { isBuilt, JSON_OUT, makeConfiguredHome, ofType, readAll, removeHomes, resultOf, runCommand, until } from "../cli/command.ts";
 import { turn } from "../cli/tool-runs.ts";
 import { type Reply, type SeenRequest, startServer } from "../fixtures/server.ts";
 
@@ -145,6 +145,7 @@ describe("a context that is nearly full", () => {
       expect(result).toMatchObject({ model: "local/m", steps: 13 });
       expect(result.costUsd).toBeCloseTo(0.14);
       expect(result.tokens.output).toBe(140);
+      expect(await agent.runtime.sessions.list()).toMatchObject([{ steps: 13, tokens: { output: 140 } }]);
     }
   });
 
@@ -156,6 +157,42 @@ describe("a context that is nearly full", () => {
     const last = steps().at(-1) as SeenRequest;
     expect(rolesOf(last)).toMatch(/^suau(at)+$/);
     expect(last.body.messages.slice(1, 4).map(textOf)).toEqual(["First wish.", expect.stringContaining("a lot"), "Second wish."]);
+  });
+
+  test("is compacted where the provider does not count its tokens, and where the model for summaries is not there", async () => {
+    const { server, summaries } = await startModel((request, step) => ({ ...callsThen(12)(request, step), usage: null }));
+    const agent = await start({ url: server.url, window: 16_000, config: { small_model: "nowhere/model", compaction: { prune: false } } });
+    const answer = await agent.prompt("Read.");
+    expect(answer.result).toMatchObject({ status: "success", steps: 13 });
+    expect(compactionsOf(answer)).toMatchObject([{ reason: "nearly-full", model: "local/m" }]);
+    expect(summaries()).toHaveLength(1);
+  });
+
+  test("is shown to a smaller model for summaries only as far as its window goes", async () => {
+    const { server, summaries } = await startModel(callsThen(12));
+    const models = { m: { limit: { context: 16_000 } }, small: { limit: { context: 4_000 } } };
+    const config = { provider: { local: { options: { baseURL: server.url, apiKey: false as const }, models } }, compaction: { prune: false } };
+    await (await start({ url: server.url, options: { model: "local/small" }, config })).prompt("Read.");
+    expect(summaries().map(({ body }) => body.model)).toEqual(["small"]);
+    expect(tokensOf(summaries()[0] as SeenRequest)).toBeLessThan(3_000);
+  });
+
+  test("keeps the prompt though a message about its answer came after it", async () => {
+    const { server, steps } = await startModel((request, step) =>
+      step === 0
+        ? { text: "Hello." }
+        : step === 1
+          ? { text: `no JSON ${"x".repeat(40_000)}`, usage: { prompt_tokens: 2_000, completion_tokens: 10_000 } }
+          : callsThen(9)(request, step),
+    );
+    const agent = await start({ url: server.url, window: 16_000, config: { compaction: { prune: false, preserve_recent_tokens: 500 } } });
+    const { result } = await agent.prompt("First wish.");
+    await agent.prompt({ message: "Second wish.", session: result.sessionId, outputSchema: { type: "object" } });
+    for (const request of steps().slice(1)) {
+      expectSound(request);
+      expect(request.body.messages.map(textOf)).toContain("Second wish.");
+    }
+    expect(steps()[2]?.text).not.toContain("xxx");
   });
 
   test("is left alone where the window is unknown, and where the configuration says so", async () => {
@@ -287,6 +324,22 @@ describe.skipIf(!isBuilt)("the command", () => {
     expect(request.text).toContain("Numbers were listed.");
     expect(request.text).not.toContain("11500");
     expect(readAll(place)).toContain("11500");
+  });
+
+  test("ends with 130 when it is interrupted while a summary is written, and goes on later", async () => {
+    const place = home({ compaction: { prune: false } });
+    let step = 0;
+    const args = ["--model", "openrouter/acme/model-1", ...JSON_OUT, "--tools", "bash"];
+    const first = await runCommand({
+      home: place,
+      args: [...args, "-p", "List."],
+      script: (request) => (isSummary(request) ? { raw: ["HANG"] } : { ...numbers(++step), usage: { prompt_tokens: tokensOf(request) } }),
+      onSpawn: (child, server) => void until(() => server.requests.some(isSummary)).then(() => child.kill("SIGINT")),
+    });
+    expect([first.code, resultOf(first).status]).toEqual([130, "interrupted"]);
+    const second = await runCommand({ home: place, args: [...args, "--continue", "-p", "And now?"], script: [{ text: "Here." }] });
+    expect([second.code, resultOf(second).text]).toEqual([0, "Here."]);
+    expectSound(second.requests.at(-1) as SeenRequest);
   });
 
   test("ends with exit 1 and the code where nothing can be made shorter", async () => {

@@ -235,6 +235,16 @@ export function loadConversation(store: Store<SessionData>): Conversation {
   return { entries, keys, epoch, nextKey, lost: nextKey - all.length };
 }
 
+/** Every entry there ever was, in the order in which they came, each as it was first. */
+export function loadLog(store: Store<SessionData>): Entry[] {
+  const first = new Map<string, Entry>();
+  for (const key of Object.keys(store.all("log"))) {
+    const entry = decodeEntry(store, key);
+    if (entry && !first.has(entry.id)) first.set(entry.id, entry);
+  }
+  return [...first.values()];
+}
+
 /**
  * The conversation as providers demand it: every call has its result before the next message, every result its call.
  * Missing results say that the call was interrupted; results without a call are left out.

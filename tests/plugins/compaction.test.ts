@@ -2,7 +2,7 @@ import { tool, z } from "agent-runtime";
 import { builtins } from "agent-runtime/plugins";
 import { type BootOptions, boot, type PromptReport } from "agent-runtime/testing";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import { isBuilt, JSON_OUT, makeConfiguredHome, ofType, readAll, removeHomes, resultOf, runCommand, until } from "../cli/command.ts";
+import { isBuilt, JSON_OUT, makeConfiguredHome, ofType, removeHomes, resultOf, runCommand, until } from "../cli/command.ts";
 import { turn } from "../cli/tool-runs.ts";
 import { type Reply, type SeenRequest, startServer } from "../fixtures/server.ts";
 
@@ -323,7 +323,9 @@ describe.skipIf(!isBuilt)("the command", () => {
     expectSound(request);
     expect(request.text).toContain("Numbers were listed.");
     expect(request.text).not.toContain("11500");
-    expect(readAll(place)).toContain("11500");
+    const exported = await runCommand({ home: place, args: ["session", "export", event.sessionID] });
+    expect(exported.stdout).toContain("11500");
+    expect(exported.stdout).toContain("Numbers were listed.");
   });
 
   test("ends with 130 when it is interrupted while a summary is written, and goes on later", async () => {

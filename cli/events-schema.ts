@@ -64,7 +64,20 @@ export const eventSchema = z.discriminatedUnion("type", [
   event("text_void", "What was shown of this message does not count.", { messageID: text, reason: text }),
   event("fallback", "The next model of the chain takes over.", { from: text, to: text, error: shortError }),
   event("permission_request", "Somebody is asked.", { id: text, callID: text, tool: text, patterns: z.array(text), title: text }),
-  event("compaction", "The conversation was shortened; counts of messages.", { before: z.number(), after: z.number() }),
+  event(
+    "compaction",
+    "The conversation was shortened: messages, and estimated tokens, before and after. `model`: who was asked for a summary, and what it used.",
+    {
+      reason: z.enum(["overflow", "nearly-full"]),
+      before: z.number(),
+      after: z.number(),
+      tokensBefore: z.number(),
+      tokensAfter: z.number(),
+      model: text.optional(),
+      tokens: tokens.optional(),
+      cost: z.number().nullable().optional(),
+    },
+  ),
   event("cache_broken", "The beginning of the requests changed, so the provider's cache of it is lost. `by` is a plugin, or configuration.", {
     by: text,
     part: z.enum(["tools", "system", "request", "messages"]),

@@ -80,7 +80,7 @@ function projectNotice(event: Notice): Fields {
     case "permission.request":
       return { type: "permission_request", id: event.id, callID: event.callId, tool: event.tool, patterns: event.patterns, title: event.title };
     case "compaction":
-      return { type: "compaction", before: event.before, after: event.after };
+      return projectCompaction(event);
     case "cache.broken":
       return { type: "cache_broken", by: event.by, part: event.part };
     case "loop.warning":
@@ -106,6 +106,16 @@ function projectNotice(event: Notice): Fields {
       return { type: "unknown" };
   }
 }
+
+const projectCompaction = ({ reason, before, after, tokensBefore, tokensAfter, model, tokens, costUsd }: EventOf<"compaction">): Fields => ({
+  type: "compaction",
+  reason,
+  before,
+  after,
+  tokensBefore,
+  tokensAfter,
+  ...(model !== undefined && { model, tokens, cost: costUsd ?? null }),
+});
 
 type PartEvent = { sessionId: string; messageId: string; partId?: string };
 

@@ -153,7 +153,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "permission.request":
       return [progress(`permission for ${event.tool}: ${oneLine(event.title)}`)];
     case "compaction":
-      return [progress(`compacted the conversation: ${event.before} → ${event.after} messages`)];
+      return [progress(`compacted the conversation: ${event.before} → ${event.after} messages, about ${event.tokensBefore} → ${event.tokensAfter} tokens`)];
     case "cache.broken":
       return [progress(`warning: ${oneLine(event.by)} changed the ${PREFIX_PARTS[event.part]}; the provider's cache of this session is lost`)];
     case "loop.warning":

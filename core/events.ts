@@ -69,7 +69,17 @@ interface Facts {
   fallback: { from: string; to: string; error: { code: string; message: string } };
   /** Answered through the `ask` function of the host. */
   "permission.request": { id: string; callId: string; tool: string; patterns: string[]; title: string };
-  compaction: { before: number; after: number };
+  /** Messages before and after, tokens estimated; with what a model was asked for it, where one was. */
+  compaction: {
+    reason: "overflow" | "nearly-full";
+    before: number;
+    after: number;
+    tokensBefore: number;
+    tokensAfter: number;
+    model?: string;
+    tokens?: TokenCount;
+    costUsd?: number;
+  };
   /** Who changed what the provider has in its cache of this session: a plugin, or "configuration" for all that is none. */
   "cache.broken": { by: string; part: PrefixPart };
   "loop.warning": { calls: string; times: number };

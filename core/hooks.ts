@@ -1,7 +1,7 @@
 import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { type AgentEvent, EVENT_TYPES, type EventType } from "./events.ts";
-import { type Entry, findEntryFault, findMessageFault, type Message } from "./message.ts";
+import { type Entry, findEntryFault, findMessageFault, type Message, type TokenCount } from "./message.ts";
 import { type Effect, findResultFault, findToolFault, type Tool, type ToolResult } from "./tool.ts";
 
 /** Where a hook is called from. */
@@ -52,6 +52,46 @@ export interface PermissionVerdict {
   reason?: string;
 }
 
+/** What a plugin asks a model. The call is the plugin's own: it has no tools, and nothing of it enters the conversation. */
+export interface AskRequest {
+  /** `provider/model`, several for a fallback chain; the run's own where it is absent. */
+  model?: string | string[];
+  system?: string;
+  messages: Message[];
+  maxOutputTokens?: number;
+}
+
+export interface AskAnswer {
+  text: string;
+  /** `provider/model` that answered. */
+  model: string;
+  tokens: TokenCount;
+  costUsd?: number;
+}
+
+/** Sends one request on the same way as the run's own: with its retries and fallbacks, its signal, its limits and its spending. Throws an AgentError. */
+export type Ask = (request: AskRequest) => Promise<AskAnswer>;
+
+/** What `compact` is told, and what it may do. */
+export interface CompactContext extends HookContext {
+  /** The request did not fit (`overflow`), or a plugin's `shouldCompact` said yes (`nearly-full`). */
+  reason: "overflow" | "nearly-full";
+  /** Tokens that the request takes, system prompt and tools included: see ContextUse. */
+  usedTokens: number;
+  /** Id of the entry with the prompt that is being answered. */
+  promptId: string;
+  /** Roughly how many tokens these take. */
+  estimateTokens(entries: readonly Entry[]): number;
+  /** The time it takes does not count as the hook's. */
+  ask: Ask;
+}
+
+/** What the next request takes of the model's context. */
+export interface ContextUse {
+  /** Those of the last answer as the provider counted them, and an estimate of what came since; all estimated before the first answer. */
+  tokens: number;
+}
+
 /** A new value, or nothing where all stays as it is. */
 type Answer<T> = T | undefined | void | Promise<T | undefined | void>;
 
@@ -76,8 +116,10 @@ export interface Hooks {
   /* Decide. */
   /** The strictest verdict of all plugins counts; an error is a deny; nothing said is no verdict. */
   permission?(request: PermissionRequest, context: HookContext): Answer<Decision | PermissionVerdict>;
-  /** The first answer counts: the entries that take the place of all the others. */
-  compact?(entries: Entry[], context: HookContext): Answer<Entry[]>;
+  /** Before each request: whether the context is so full that `compact` shall be asked. One yes is enough. */
+  shouldCompact?(use: ContextUse, context: HookContext): boolean | Promise<boolean>;
+  /** The first answer counts: the entries that take the place of all the others. What is not smaller is not taken. */
+  compact?(entries: Entry[], context: CompactContext): Answer<Entry[]>;
 }
 
 const HOOKS: readonly string[] = [
@@ -90,6 +132,7 @@ const HOOKS: readonly string[] = [
   "toolBefore",
   "toolAfter",
   "permission",
+  "shouldCompact",
   "compact",
 ] satisfies Exclude<keyof Hooks, "on">[];
 
@@ -136,15 +179,17 @@ export interface HookRunner {
   /** Observe: returns at once; each plugin gets its events one after the other, in order. */
   observe(event: AgentEvent): void;
   /** Whether any plugin has this hook: a value that nobody changes need not be made. */
-  has(name: TransformName): boolean;
+  has(name: Exclude<keyof Hooks, "on">): boolean;
   /** Transform: the value as the last plugin left it. Throws HOOK_FAILED. */
   transform<T>(name: TransformName, value: T, ...rest: unknown[]): Promise<T>;
   /** Transform, with every stage of the value on its way; the last one holds the result. Throws HOOK_FAILED. */
   trace<T>(name: TransformName, value: T, ...rest: unknown[]): Promise<Stages<T>>;
   /** Decide: the strictest verdict; an error is a deny; undefined when no plugin says anything. */
   permission(request: PermissionRequest, context: HookContext): Promise<PermissionVerdict | undefined>;
+  /** Decide: whether any plugin says yes. Throws HOOK_FAILED. */
+  shouldCompact(use: ContextUse, context: HookContext): Promise<boolean>;
   /** Decide: the first answer. Throws HOOK_FAILED. */
-  compact(entries: Entry[], context: HookContext): Promise<Entry[] | undefined>;
+  compact(entries: Entry[], context: CompactContext): Promise<Entry[] | undefined>;
   /** Resolves when the observers are done, at the latest after 30 s. */
   drain(): Promise<void>;
 }
@@ -179,13 +224,12 @@ export function createHookRunner(
       const verdicts = list.map(({ plugin, hooks }) => judge(plugin, () => withinLimit(async () => hooks.permission?.(request, context))));
       return strictest(await Promise.all(verdicts));
     },
-    async compact(entries, context) {
-      for (const { plugin, hooks } of list) {
-        const answer = await withinLimit(async () => hooks.compact?.(entries, context)).catch((error) => fail(plugin, "compact", error));
-        if (answer !== undefined && answer !== null) return checkAnswer(answer, entries, { plugin, hook: "compact" });
-      }
-      return undefined;
+    async shouldCompact(use, context) {
+      for (const { plugin, hooks } of list)
+        if (await withinLimit(async () => hooks.shouldCompact?.(use, context)).catch((error) => fail(plugin, "shouldCompact", error))) return true;
+      return false;
     },
+    compact: (entries, context) => findShorter(list, entries, { context, limitMs: limits.hookMs }),
   };
 }
 
@@ -202,6 +246,21 @@ function createTrace(list: readonly PluginHooks[], withinLimit: <T>(run: () => P
     }
     return stages;
   };
+}
+
+interface Compacting {
+  context: CompactContext;
+  limitMs: number;
+}
+
+/** The first answer. The model that a plugin asks has its own time limits. */
+async function findShorter(list: readonly PluginHooks[], entries: Entry[], { context, limitMs }: Compacting): Promise<Entry[] | undefined> {
+  for (const { plugin, hooks } of list) {
+    const run = async (pause: Pause) => hooks.compact?.(entries, { ...context, ask: (request) => pause(() => context.ask(request)) });
+    const answer = await withinOwnTime(limitMs, run).catch((error) => fail(plugin, "compact", error));
+    if (answer !== undefined && answer !== null) return checkAnswer(answer, entries, { plugin, hook: "compact" });
+  }
+  return undefined;
 }
 
 /** The queues of events, one for each plugin. */
@@ -277,6 +336,41 @@ export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
   try {
     return await Promise.race([promise, limit]);
   } finally {
+    clearTimeout(timer);
+  }
+}
+
+type Pause = <T>(wait: () => Promise<T>) => Promise<T>;
+
+/** The same, but what passes in `pause` does not count. */
+async function withinOwnTime<T>(ms: number, run: (pause: Pause) => Promise<T>): Promise<T> {
+  let [left, startedAt, waits, isOver] = [ms, 0, 0, false];
+  let timer: NodeJS.Timeout | undefined;
+  let expire = () => {};
+  const limit = new Promise<never>((_, reject) => {
+    expire = () => reject(new Error(`it took longer than ${ms / 1000} s.`));
+  });
+  const start = () => {
+    startedAt = performance.now();
+    if (!isOver) timer = setTimeout(expire, left);
+  };
+  const stop = () => {
+    clearTimeout(timer);
+    left -= performance.now() - startedAt;
+  };
+  const pause: Pause = async (wait) => {
+    if (waits++ === 0) stop();
+    try {
+      return await wait();
+    } finally {
+      if (--waits === 0) start();
+    }
+  };
+  start();
+  try {
+    return await Promise.race([run(pause), limit]);
+  } finally {
+    isOver = true;
     clearTimeout(timer);
   }
 }

@@ -17,20 +17,31 @@ export async function openRoutes(run: PromptRun): Promise<Route[]> {
     untrusted: environment.untrusted,
     ...opener,
   });
+  const routes = await openChain(chain, environment);
+  announceModel(run, chain, (routes[0] as Route).model);
+  return routes;
+}
+
+/** Opens models beside the chain of the run: only those that are named, as whole ids. */
+export async function openModels({ environment, config }: PromptRun, model: string | string[]): Promise<Route[]> {
+  const { opener, untrusted } = environment;
+  const chain = await resolveChain({ model, fallback: [] }, { config, configSource: undefined, profile: undefined, untrusted, ...opener });
+  return openChain(chain, environment);
+}
+
+async function openChain(chain: ModelChain, environment: PromptEnvironment): Promise<Route[]> {
   const routes: Route[] = [];
   const missing = new Map<string, AgentError>();
   for (const id of chain.ids) {
     try {
-      routes.push(await opener.open(id));
+      routes.push(await environment.opener.open(id));
     } catch (error) {
       if (!(error instanceof AgentError) || error.code !== "KEY_MISSING") throw error;
       missing.set(formatModelId(id), error);
     }
   }
-  const first = routes[0];
-  if (first === undefined) throw [...missing.values()][0] ?? new AgentError("MODEL_UNSET", { providers: "none" });
+  if (routes[0] === undefined) throw [...missing.values()][0] ?? new AgentError("MODEL_UNSET", { providers: "none" });
   warnOfMissingKeys(missing, environment);
-  announceModel(run, chain, first.model);
   return routes;
 }
 

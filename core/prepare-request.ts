@@ -56,7 +56,7 @@ async function systemOf({ request, config, profile, environment }: PromptRun): P
   return [text, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
 }
 
-function settingsOf({ request, config }: PromptRun): RequestSettings {
+export function settingsOf({ request, config }: PromptRun): RequestSettings {
   const temperature = request.temperature ?? config.temperature;
   const topP = request.topP ?? config.topP;
   const stop = request.stop ?? (typeof config.stop === "string" ? [config.stop] : config.stop);

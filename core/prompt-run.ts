@@ -19,6 +19,7 @@ import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts"
 import type { Session } from "./session.ts";
 import type { TokenEstimator } from "./token-estimate.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
+import type { Turn } from "./turn.ts";
 
 /** What the runtime gives to every prompt. */
 export interface PromptEnvironment {
@@ -78,6 +79,8 @@ export interface PromptRun {
   deltas: boolean;
   /** The run whose task this is. */
   parent: PromptRun | undefined;
+  /** Id of the entry with the prompt, "" before it is written. */
+  promptId: string;
   /** The last answer, for the result of a run that fails later. */
   last: { text: string; model?: string; steps: number };
 }
@@ -90,6 +93,19 @@ export const hookContext = (run: PromptRun): HookContext => ({
   config: run.config,
   signal: run.signal,
 });
+
+/** What a request used counts for those who started the run, too. */
+export function addUse(run: PromptRun, { tokens, costUsd, costSource }: Pick<Turn, "tokens" | "costUsd" | "costSource">, steps: number): void {
+  const used = { tokens, costSource, ...(costUsd !== undefined && { costUsd }) };
+  for (const at of [run, ...ancestorsOf(run)]) at.spending.add(used);
+  run.session.count({ ...used, steps });
+}
+
+/** Throws when a limit does not allow another request; `step` counts for the run alone. */
+export function checkSpending(run: PromptRun, step: number): void {
+  run.spending.check(step);
+  for (const above of ancestorsOf(run)) above.spending.check(0);
+}
 
 /** The runs whose task this is, from the nearest up. */
 export const ancestorsOf = ({ parent }: PromptRun): PromptRun[] => (parent === undefined ? [] : [parent, ...ancestorsOf(parent)]);

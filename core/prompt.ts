@@ -1,7 +1,9 @@
 import { abortError, wait } from "./abort.ts";
+import { createAsk } from "./ask.ts";
 import { readAttachments } from "./attach.ts";
 import { createCallDependencies, DEEPEST_NESTING } from "./call-context.ts";
 import type { Channel } from "./channel.ts";
+import { Compaction } from "./compaction.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
@@ -16,14 +18,14 @@ import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
-import { ancestorsOf, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
+import { addUse, ancestorsOf, checkSpending, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
 import type { TaskOptions, TaskResult } from "./tool.ts";
 import { answerCalls } from "./tool-call.ts";
-import type { AskedCall, Turn } from "./turn.ts";
+import type { AskedCall } from "./turn.ts";
 
 /** What starts a prompt; a task starts one with a parent. */
 export interface PromptStart {
@@ -99,6 +101,7 @@ async function beginPrompt(
     deltas,
     durable: Promise.resolve(),
     parent: parent?.run,
+    promptId: "",
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title });
@@ -126,7 +129,8 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   if (request.outputSchema !== undefined) await checkOutputSchema(request.outputSchema);
   const routes = request.noReply ? undefined : await openRoutes(run);
   const files = await readAttachments(request.files ?? [], environment.cwd, run.signal);
-  await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: newId("msg") });
+  run.promptId = newId("msg");
+  await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: run.promptId });
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes === undefined) return undefined;
   return askUntilValid(routes, run);
@@ -166,27 +170,33 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
 
 /** Everything the loop asks for, bound to this run. */
 async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promise<LoopEnd>> {
-  const { environment, config, spending, guard } = run;
+  const { environment, config, guard } = run;
   const { maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth } = config.retry ?? {};
   const retry = { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth };
-  const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, rests: environment.rests });
+  const toChain = (models: Route[]) => route(models, retry, { wait, now: Date.now, random: Math.random, rests: environment.rests });
+  const chain = toChain(routes);
   const window = await createRunWindow(run, routes);
   const request = await prepareRequest(run, window);
+  const compaction = new Compaction(run, createAsk(run, chain, toChain));
   const calls = createCallDependencies(run, runTask);
   const dependencies: LoopDependencies = {
-    route: withCompaction(chain, async () => ((await compact(run)) ? request() : undefined)),
-    request,
+    route: withCompaction(chain, async () => ((await compaction.afterOverflow()) ? request() : undefined)),
+    async request() {
+      const first = await request();
+      return (await compaction.beforeRequest(first)) ? request() : first;
+    },
     answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
     append: (message, origin) => append(run, message, origin),
     count(turn, model) {
       window.learn(turn, model);
-      count(run, turn, model);
+      addUse(run, turn, 1);
+      compaction.note(turn.tokens);
+      run.last = { text: turn.text, model, steps: run.last.steps + 1 };
     },
     finishStep: (step) => finishStep(run, step),
     checkLimits(step) {
       guard.check();
-      spending.check(step);
-      for (const above of ancestorsOf(run)) above.spending.check(0);
+      checkSpending(run, step);
     },
     emit: run.emit,
     newId,
@@ -199,14 +209,6 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
 
 const DEFAULT_RETRIES = 5;
 const DEFAULT_RETRY_SECONDS = 600;
-
-/** A task's use counts for those who started it, too. */
-function count(run: PromptRun, turn: Turn, model: string): void {
-  const used = { tokens: turn.tokens, costSource: turn.costSource, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
-  for (const at of [run, ...ancestorsOf(run)]) at.spending.add(used);
-  run.session.count(used);
-  run.last = { text: turn.text, model, steps: run.last.steps + 1 };
-}
 
 /** A step is told of as finished once it is safe on the disk; the next request need not wait for that. */
 async function finishStep(run: PromptRun, { step, messageId, model, turn }: AskedStep): Promise<void> {
@@ -238,16 +240,6 @@ function warnOfLoop({ guard, emit }: PromptRun, calls: AskedCall[], results: Mes
     `(These calls came ${times} times in a row with the same result. Another repetition will not change it: try another way, or answer.)`,
   );
   return [...results, warning];
-}
-
-async function compact(run: PromptRun): Promise<boolean> {
-  const { session, environment, emit } = run;
-  const before = session.entries().length;
-  const entries = await environment.hooks.compact([...session.entries()], hookContext(run));
-  if (entries === undefined) return false;
-  session.replace(entries);
-  emit({ type: "compaction", before, after: entries.length });
-  return true;
 }
 
 /** A task is a prompt like any other, in a session of its own, with this one as its parent. */

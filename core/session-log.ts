@@ -113,9 +113,9 @@ export class SessionLog implements Session {
     void this.#parts.store.write();
   }
 
-  count({ costUsd, tokens }: { costUsd?: number; tokens: TokenCount }): void {
+  count({ costUsd, tokens, steps: added = 1 }: { costUsd?: number; tokens: TokenCount; steps?: number }): void {
     const { steps, tokens: before, costUsd: spent } = this.#meta;
-    this.#change({ steps: steps + 1, tokens: addTokens(before, tokens), ...(costUsd !== undefined && { costUsd: (spent ?? 0) + costUsd }) });
+    this.#change({ steps: steps + added, tokens: addTokens(before, tokens), ...(costUsd !== undefined && { costUsd: (spent ?? 0) + costUsd }) });
   }
 
   async commit(): Promise<void> {
@@ -233,6 +233,16 @@ export function loadConversation(store: Store<SessionData>): Conversation {
   const epoch = all.reduce((highest, key) => Math.max(highest, (log[key] as LogItem).epoch), view.epoch);
   const nextKey = all.reduce((next, key) => Math.max(next, Number(key) + 1), 0);
   return { entries, keys, epoch, nextKey, lost: nextKey - all.length };
+}
+
+/** Every entry there ever was, in the order in which they came, each as it was first. */
+export function loadLog(store: Store<SessionData>): Entry[] {
+  const first = new Map<string, Entry>();
+  for (const key of Object.keys(store.all("log"))) {
+    const entry = decodeEntry(store, key);
+    if (entry && !first.has(entry.id)) first.set(entry.id, entry);
+  }
+  return [...first.values()];
 }
 
 /**

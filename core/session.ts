@@ -7,7 +7,7 @@ import { listFiles, makeDirectories } from "./generation.ts";
 import { newId } from "./id.ts";
 import { acquireLock, type Lock, tryLock } from "./lock.ts";
 import { type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
-import { closeToolCalls, emptySession, loadConversation, type SessionData, SessionLog } from "./session-log.ts";
+import { closeToolCalls, emptySession, loadConversation, loadLog, type SessionData, SessionLog } from "./session-log.ts";
 import { createMemoryStore, openStore, type Store, type StoreFs, type StoreRecovery } from "./store.ts";
 import type { SessionState } from "./tool.ts";
 
@@ -39,8 +39,8 @@ export interface Session {
   append(entry: Entry): void;
   /** What is in force from now on. What it replaces stays in the log. */
   replace(entries: Entry[]): void;
-  /** Adds a step to the meta; written with the next append or commit. */
-  count(step: { costUsd?: number; tokens: TokenCount }): void;
+  /** Adds a step to the meta (`steps: 0`: a request that is none); written with the next append or commit. */
+  count(step: { costUsd?: number; tokens: TokenCount; steps?: number }): void;
   /** Makes everything so far survive a loss of power: the step is acknowledged. `list` shows it within a second. */
   commit(): Promise<void>;
   /** Commits, and brings what `list` shows up to date. */
@@ -49,6 +49,16 @@ export interface Session {
   readonly persisted: boolean;
   /** Settles and lets go. Idempotent. */
   close(): Promise<void>;
+}
+
+/** What is kept of a session. */
+export interface StoredSession {
+  meta: SessionMeta;
+  /** The conversation in force. */
+  entries: Entry[];
+  state: Record<string, unknown>;
+  /** Every entry there ever was: also what compaction took out or made shorter. */
+  log(): Entry[];
 }
 
 export interface Sessions {
@@ -63,7 +73,7 @@ export interface Sessions {
   /** Newest first, from the index; a session that the index does not know is found by its directory. */
   list(): Promise<SessionMeta[]>;
   /** Reads without a lock, also what is in use. Throws SESSION_NOT_FOUND, STORE_NEWER, STORE_DAMAGED. */
-  read(id: string): Promise<{ meta: SessionMeta; entries: Entry[]; state: Record<string, unknown> }>;
+  read(id: string): Promise<StoredSession>;
   /** With all the sessions that it started. Throws SESSION_NOT_FOUND, and SESSION_BUSY before anything is deleted. */
   delete(id: string): Promise<void>;
   /** Closes what is still open. */
@@ -161,10 +171,10 @@ class DiskSessions implements Sessions {
       .map(({ meta }) => meta);
   }
 
-  async read(id: string): Promise<{ meta: SessionMeta; entries: Entry[]; state: Record<string, unknown> }> {
+  async read(id: string): Promise<StoredSession> {
     this.#find(id);
     const store = await this.#openStore(id, "read");
-    return { meta: await this.#metaOf(id, store), entries: loadConversation(store).entries, state: { ...store.all("state") } };
+    return readStored(await this.#metaOf(id, store), store);
   }
 
   async delete(id: string): Promise<void> {
@@ -391,9 +401,9 @@ class MemorySessions implements Sessions {
     return [...this.#stores.keys()].map((id) => this.#find(id).meta).reverse();
   }
 
-  async read(id: string): Promise<{ meta: SessionMeta; entries: Entry[]; state: Record<string, unknown> }> {
+  async read(id: string): Promise<StoredSession> {
     const { store, meta } = this.#find(id);
-    return { meta, entries: loadConversation(store).entries, state: { ...store.all("state") } };
+    return readStored(meta, store);
   }
 
   async delete(id: string): Promise<void> {
@@ -425,6 +435,13 @@ class MemorySessions implements Sessions {
     return { store: found.store, meta: found.store.get("session", "meta") ?? found.meta };
   }
 }
+
+const readStored = (meta: SessionMeta, store: Store<SessionData>): StoredSession => ({
+  meta,
+  entries: loadConversation(store).entries,
+  state: { ...store.all("state") },
+  log: () => loadLog(store),
+});
 
 function newMeta({ id, cwd, title, parentId }: CreateOptions, now: number): SessionMeta {
   return {

@@ -13,4 +13,5 @@ export const builtins: LazyPlugin[] = [
   { name: "task", load: () => import("./task/index.ts") },
   { name: "todo", load: () => import("./todo/index.ts") },
   { name: "permissions", load: () => import("./permissions/index.ts") },
+  { name: "compaction", load: () => import("./compaction/index.ts") },
 ];

@@ -62,9 +62,10 @@ async function deleteSession(id: string, { sessions, write }: SessionCommandCont
   return 0;
 }
 
-/** opencode's export: `{ info, messages: [{ info, parts }] }`; results stand in the call they answer. */
+/** opencode's export: `{ info, messages: [{ info, parts }] }`, with what compaction took out; results stand in the call they answer. */
 async function exportSession(id: string, { sessions, write, redact }: SessionCommandContext): Promise<number> {
-  const { meta, entries } = await sessions.read(id);
+  const { meta, log } = await sessions.read(id);
+  const entries = log();
   const results = new Map(entries.flatMap((entry) => resultsOf(entry).map((result) => [result.toolCallId, { result, at: entry.at }] as const)));
   const messages = entries.filter(({ message }) => message.role !== "tool").map((entry) => exportEntry(entry, meta, results));
   write(`${redact(JSON.stringify({ info: exportMeta(meta), messages }, null, 2))}\n`);

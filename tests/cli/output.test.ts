@@ -52,7 +52,7 @@ const FACTS: { [T in EventType]: Omit<EventOf<T>, "type" | "sessionId" | "at" | 
   retry: { attempt: 1, delayMs: 500, error: { code: "RATE_LIMITED", message: "slow down" }, model: "p/m" },
   fallback: { from: "p/m", to: "p/n", error: { code: "OVERLOADED", message: "down" } },
   "permission.request": { id: "per_1", callId: "call_1", tool: "bash", patterns: ["ls"], title: "ls" },
-  compaction: { before: 10, after: 2 },
+  compaction: { reason: "overflow", before: 10, after: 2, tokensBefore: 9000, tokensAfter: 800 },
   "cache.broken": { by: "clock", part: "system" },
   "loop.warning": { calls: "read", times: 3 },
   "plugin.error": { plugin: "x", message: "kaput" },

@@ -1,11 +1,15 @@
 import { describe, expect, test } from "vitest";
 import type { AgentEvent } from "../../core/events.ts";
-import { createHookRunner, type HookContext, type Hooks, type PermissionRequest, within } from "../../core/hooks.ts";
+import { type CompactContext, createHookRunner, type HookContext, type Hooks, type PermissionRequest, within } from "../../core/hooks.ts";
+import { NO_TOKENS } from "../../core/message.ts";
 
 const context: HookContext = { cwd: "/", sessionId: "ses_1", model: "p/m", config: {}, signal: new AbortController().signal };
 const request: PermissionRequest = { tool: "bash", permission: "bash", effect: "run", input: {}, patterns: ["*"], callId: "call_1" };
 const event = (delta: string): AgentEvent => ({ type: "text.delta", messageId: "m", partId: "p", delta, sessionId: "ses_1", at: 0 });
 const never = new Promise<never>(() => {});
+const answer = { text: "short", model: "p/m", tokens: NO_TOKENS };
+const ask = () => new Promise<typeof answer>((resolve) => setTimeout(() => resolve(answer), 60));
+const compactContext: CompactContext = { ...context, reason: "overflow", usedTokens: 9, promptId: "msg_1", estimateTokens: () => 9, ask };
 
 function runner(plugins: Record<string, Hooks>, limits = { hookMs: 20, drainMs: 40 }) {
   const faults: string[] = [];
@@ -143,8 +147,8 @@ describe("the verdict on a call", () => {
 test("the first plugin that compacts is the one that counts", async () => {
   const entry = { id: "msg_1", at: 0, message: { role: "system" as const, content: "short" } };
   const { hooks } = runner({ none: { compact: () => undefined }, first: { compact: () => [entry] }, second: { compact: () => [] } });
-  expect(await hooks.compact([], context)).toEqual([entry]);
-  expect(await runner({}).hooks.compact([], context)).toBeUndefined();
+  expect(await hooks.compact([], compactContext)).toEqual([entry]);
+  expect(await runner({}).hooks.compact([], compactContext)).toBeUndefined();
   await expect(
     runner({
       bad: {
@@ -152,7 +156,7 @@ test("the first plugin that compacts is the one that counts", async () => {
           throw new Error("oops");
         },
       },
-    }).hooks.compact([], context),
+    }).hooks.compact([], compactContext),
   ).rejects.toMatchObject({ code: "HOOK_FAILED" });
 });
 
@@ -161,9 +165,27 @@ test.each<[unknown, string]>([
   [[{}], "its answer cannot be used: an entry is not { id, at, message }."],
   [[{ id: "msg_1", at: 0, message: {} }], "its answer cannot be used: a message has no role: system, user, assistant or tool."],
 ])("a plugin that compacts to %j is at fault", async (answer, reason) => {
-  await expect(runner({ bad: { compact: () => answer as never } }).hooks.compact([], context)).rejects.toMatchObject({
+  await expect(runner({ bad: { compact: () => answer as never } }).hooks.compact([], compactContext)).rejects.toMatchObject({
     code: "HOOK_FAILED",
     message: `The hook compact of the plugin bad failed: ${reason}`,
+  });
+});
+
+test("a plugin that compacts may wait for a model as long as that takes, but not for itself", async () => {
+  const said = (id: string) => ({ id, at: 0, message: { role: "system" as const, content: "short" } });
+  const waits: Hooks["compact"] = async (_, { ask }) => [said((await Promise.all([ask({ messages: [] }), ask({ messages: [] })]))[0].text)];
+  expect(await runner({ waits: { compact: waits } }, { hookMs: 40, drainMs: 40 }).hooks.compact([], compactContext)).toEqual([said("short")]);
+  const idles: Hooks["compact"] = async (_, { ask }) => (await ask({ messages: [] })) && never;
+  await expect(runner({ idles: { compact: idles } }).hooks.compact([], compactContext)).rejects.toMatchObject({ code: "HOOK_FAILED" });
+});
+
+test("one plugin that finds the context full is enough, and one that fails is named", async () => {
+  const full: Hooks = { shouldCompact: ({ tokens }) => tokens > 100 };
+  const { hooks } = runner({ none: {}, never: { shouldCompact: () => false }, full });
+  expect([hooks.has("shouldCompact"), hooks.has("compact")]).toEqual([true, false]);
+  expect([await hooks.shouldCompact({ tokens: 101 }, context), await hooks.shouldCompact({ tokens: 100 }, context)]).toEqual([true, false]);
+  await expect(runner({ stuck: { shouldCompact: () => never } }).hooks.shouldCompact({ tokens: 1 }, context)).rejects.toMatchObject({
+    message: "The hook shouldCompact of the plugin stuck failed: it took longer than 0.02 s.",
   });
 });
 

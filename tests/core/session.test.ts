@@ -157,7 +157,9 @@ test("after a compaction the replaced conversation is in force, with what was ap
   expect(textsOf(again.entries())).toEqual(["Summary B", "Three", "Four", "Five"]);
   again.append(answered("Six"));
   await again.close();
-  expect(textsOf((await start().read(session.id)).entries)).toEqual(["Summary B", "Three", "Four", "Five", "Six"]);
+  const { entries, log } = await start().read(session.id);
+  expect(textsOf(entries)).toEqual(["Summary B", "Three", "Four", "Five", "Six"]);
+  expect(textsOf(log())).toEqual(["One", "Two", "Three", "Summary A", "Four", "Summary B", "Five", "Six"]);
   expect(fs.readFileSync(join(dir, session.id, "journal.0"), "utf8")).toContain("Summary A");
 });
 

@@ -1,0 +1,32 @@
+import type { Emit } from "./events.ts";
+import type { Ask, AskRequest, RequestSettings } from "./hooks.ts";
+import { newId } from "./id.ts";
+import { openModels } from "./open-routes.ts";
+import { settingsOf } from "./prepare-request.ts";
+import { addUse, checkSpending, hookContext, type PromptRun } from "./prompt-run.ts";
+import type { Route } from "./route.ts";
+
+/** Lets a plugin ask a model within a run. `own` is the chain of the run, `toChain` makes one like it of other models. */
+export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[]) => Route): Ask {
+  // Retries and fallbacks are told of; the words are not those of the conversation.
+  const emit: Emit = (event) => {
+    if (event.type === "retry" || event.type === "fallback") run.emit(event);
+  };
+  return async (request) => {
+    run.signal.throwIfAborted();
+    checkSpending(run, 0);
+    const route = request.model === undefined ? own : toChain(await openModels(run, request.model));
+    const settings = await run.environment.hooks.transform("request", settingsFor(request, run), hookContext(run));
+    const { system = "", messages } = request;
+    const step = { messageId: newId("msg"), emit, newId, now: Date.now, caughtUp: run.channel.caughtUp, signal: run.signal };
+    const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step);
+    addUse(run, turn, 0);
+    return { text: turn.text, model: route.model, tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
+  };
+}
+
+/** The sampling of the run is meant for its own models; where its answers shall end is not meant for this one. */
+function settingsFor({ model, maxOutputTokens }: AskRequest, run: PromptRun): RequestSettings {
+  const { stop: _stop, maxOutputTokens: _limit, ...sampling } = settingsOf(run);
+  return { ...(model === undefined ? sampling : { headers: {}, providerOptions: {} }), ...(maxOutputTokens !== undefined && { maxOutputTokens }) };
+}

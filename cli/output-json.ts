@@ -143,6 +143,7 @@ function projectStep(event: EventOf<"step.finish">): Fields {
       reason: event.reason,
       cost: event.costUsd ?? null,
       costSource: event.costSource,
+      ...(event.cached && { cached: true }),
       tokens: event.tokens,
       model: { providerID: model.providerId, requestedModelID: model.requestedModelId, respondedModelID: model.respondedModelId ?? null },
     },

@@ -12,6 +12,7 @@ import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
 import { type ModelRequest, toCallOptions } from "./request.ts";
 import type { Route, StepContext } from "./route.ts";
+import type { Traffic } from "./traffic.ts";
 import { foldTurn, type Turn } from "./turn.ts";
 
 export interface ModelOpener {
@@ -31,6 +32,8 @@ export interface OpenerDependencies {
   dataDir: string;
   redactor: Redactor;
   log: Log;
+  /** What is asked of models goes through it. */
+  traffic?: Traffic | undefined;
 }
 
 /** A provider with its options read and its key found; made only when it is first asked. */
@@ -44,7 +47,7 @@ interface ReadyProvider {
 
 /** Opens models. A provider's options are read once; its package is loaded when it is first asked. */
 export function createModelOpener(dependencies: OpenerDependencies): ModelOpener {
-  const { config, registry } = dependencies;
+  const { config, registry, traffic } = dependencies;
   const ready = new Map<string, Promise<ReadyProvider>>();
   const isOn = (id: string) => !config.disabled_providers?.includes(id) && (config.enabled_providers?.includes(id) ?? true);
   const findProvider = async (id: string) => (isOn(id) ? registry.provider(id) : undefined);
@@ -55,14 +58,15 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
     async open(id) {
       const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, known);
-      return toRoute(id, await known);
+      return toRoute(id, await known, traffic);
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
       return provider && readDefault(provider, dependencies);
     },
     async keyedProviders() {
-      const keyed = [];
+      const keyed = (await traffic?.replayed?.providers()) ?? [];
+      if (keyed.length > 0) return keyed.filter(isOn);
       for (const id of providerIds()) {
         const provider = await findProvider(id);
         if (provider === undefined || provider.keyless) continue;
@@ -73,8 +77,11 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
   };
 }
 
-async function readOptions(provider: Provider, { config, env, dataDir }: OpenerDependencies) {
-  return resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
+/** A replay sends nothing and needs no key; packages that insist on one get a word. */
+async function readOptions(provider: Provider, { config, env, dataDir, traffic }: OpenerDependencies) {
+  const read = await resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
+  if (traffic?.replayed !== undefined && !provider.keyless) read.options.apiKey ??= "replay";
+  return read;
 }
 
 /** What the configuration says, else a variable of the provider, else the provider itself. */
@@ -99,7 +106,10 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
       reason: "it holds a character that no key has. Copy it again.",
     });
   let factory: Promise<ModelFactory> | undefined;
-  const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options)), log: dependencies.log });
+  const make = async () => {
+    const fetch = createFetch(timeoutsOf(options));
+    return provider.create(options, { fetch: dependencies.traffic?.wrap(fetch, provider.id) ?? fetch, log: dependencies.log });
+  };
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
   return { provider, keySource: keySource ?? "no key", timeoutMs, factory: () => (factory ??= make()) };
 }
@@ -118,7 +128,7 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: ReadyProvider): Route {
+function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: ReadyProvider, traffic: Traffic | undefined): Route {
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable: provider.env?.[0] ?? "its key", keySource };
   let made: LanguageModel | undefined;
@@ -128,7 +138,9 @@ function toRoute(id: ModelId, { provider, factory, keySource, timeoutMs }: Ready
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
         made ??= await orAborted(makeModel(factory, id), signal);
-        return await askModel(made, request, { ...step, signal, model, provider });
+        const ready = made;
+        const ask = () => askModel(ready, request, { ...step, signal, model, provider });
+        return await (traffic === undefined ? ask() : traffic.ask(id, ask));
       } catch (error) {
         step.signal.throwIfAborted();
         throw toProviderError(error, asked, step.now());

@@ -1,6 +1,6 @@
 import * as nodeFs from "node:fs";
 import { realpath, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { joinSignals } from "./abort.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadedConfig, loadConfig } from "./config.ts";
@@ -29,6 +29,7 @@ import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
 import type { JsonSchema } from "./tool.ts";
+import type { Traffic } from "./traffic.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
 export interface PromptRequest {
@@ -93,6 +94,12 @@ export interface RuntimeOptions {
   disableTools?: string[];
   readOnly?: boolean;
   limits?: RunLimits;
+  /** A directory that gets a copy of what models are asked and answer; made when it is needed. */
+  record?: string;
+  /** A directory that was recorded into: models are asked nothing, no key is needed. What was not recorded is RECORDING_MISSING. */
+  replay?: string;
+  /** Answer identical requests from disk; `config.cache` has its limits. */
+  cache?: boolean;
 }
 
 /** Limits of one prompt; undefined is none (steps: 100). They are ceilings: no request passes them. */
@@ -186,6 +193,7 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
   const { exec, close: closeExec } = createExec({ env });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const open = createOpenSessions(sessions, cwd);
+  const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
   const environment: PromptEnvironment = {
     cwd,
     config,
@@ -194,7 +202,7 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
     options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
     hooks,
     registry,
-    opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
+    opener: createModelOpener({ config, registry, env, dataDir, redactor, log, traffic }),
     paths: await createPaths({ cwd, roots: options.roots ?? [], spillDir }),
     exec,
     fetch,
@@ -209,7 +217,35 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
   };
   return createFace(environment, {
     sessions,
-    closeAll: [closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close(), async () => warnOfRest(notices, log)],
+    closeAll: [
+      async () => traffic?.close(),
+      closeExec,
+      () => hooks.drain(),
+      () => registry.dispose(),
+      open.close,
+      () => sessions.close(),
+      async () => warnOfRest(notices, log),
+    ],
+  });
+}
+
+/** Only where one is asked for is anything loaded for it. */
+async function openTraffic(
+  { record, replay, cache }: RuntimeOptions,
+  config: Readonly<Config>,
+  { cwd, dataDir, redactor, log }: { cwd: string; dataDir: string; redactor: Redactor; log: Log },
+): Promise<Traffic | undefined> {
+  if (record === undefined && replay === undefined && !cache) return undefined;
+  if (record !== undefined && replay !== undefined) throw new AgentError("OPTION_INVALID", { option: "replay", reason: "it cannot go with record." });
+  const { createTraffic } = await import("./traffic.ts");
+  const kept = cache ? await import("./response-cache.ts") : undefined;
+  return createTraffic({
+    record: record && resolve(record),
+    replay: replay && resolve(replay),
+    cache: kept?.createResponseCache({ dir: kept.responseCacheDirectory(dataDir), ...config.cache, log }),
+    places: { workspace: cwd, data: dataDir },
+    redactor,
+    log,
   });
 }
 

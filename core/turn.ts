@@ -22,6 +22,8 @@ export interface Turn {
   tokens: TokenCount;
   costUsd?: number;
   respondedModelId?: string;
+  /** It came from the response cache and cost nothing. */
+  cached?: true;
 }
 
 export interface TurnContext {

@@ -1,4 +1,5 @@
 import type { LanguageModelV3StreamPart } from "@ai-sdk/provider";
+import { newId } from "./id.ts";
 
 /** One tool call as the wire said it. */
 export interface RawCall {
@@ -69,7 +70,7 @@ function growCall(call: OpenCall, text: string): LanguageModelV3StreamPart[] {
 function startCall(calls: OpenCall[], { index, id, function: called }: CallDelta): OpenCall {
   const wireId = id ?? "";
   const isTaken = wireId.trim() === "" || calls.some((call) => call.id === wireId);
-  const own = isTaken ? `call_${Math.random().toString(36).slice(2, 14).padEnd(12, "0")}` : wireId;
+  const own = isTaken ? newId("call") : wireId;
   return { id: own, wireId, index: index ?? undefined, name: called?.name ?? "", input: "", hasStarted: false };
 }
 

@@ -119,25 +119,25 @@ const OWN_ID = /\b(ses|msg|prt|per|call)_[0-9a-f]{12}[0-9A-Za-z]{14}\b/g;
 
 /**
  * Makes requests of two runs alike: ids that the runtime made are numbered in the order of their first appearance, and
- * `places` (name → path) stand as `{name}`. What a request says besides must be equal.
+ * each text of `varying` stands as `{name}`. What a request says besides must be equal.
  */
-function createNormalizer(places: Record<string, string>): (body: unknown) => unknown {
-  const paths = Object.entries(places)
-    .filter(([, path]) => path.length > 1)
+function createNormalizer(varying: Record<string, string>): (body: unknown) => unknown {
+  const texts = Object.entries(varying)
+    .filter(([, text]) => text.length > 1)
     .sort(([, a], [, b]) => b.length - a.length)
-    .map(([name, path]) => ({ name, pattern: new RegExp(`${path.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}(?![\\w-])`, "g") }));
+    .map(([name, text]) => ({ name, pattern: new RegExp(`${text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}(?![\\w-])`, "g") }));
   return (body) => {
     const ids = new Map<string, string>();
     const numberOf = (id: string, prefix: string) => ids.get(id) ?? ids.set(id, `${prefix}_${ids.size + 1}`).get(id)!;
-    return canonize(body, (text) => paths.reduce((all, { name, pattern }) => all.replace(pattern, `{${name}}`), text).replace(OWN_ID, numberOf));
+    return canonize(body, (text) => texts.reduce((all, { name, pattern }) => all.replace(pattern, `{${name}}`), text).replace(OWN_ID, numberOf));
   };
 }
 
 export interface RecordingPlace {
   /** Absolute path of the directory. */
   dir: string;
-  /** Directories that differ from run to run, by the name that stands for each in a recorded request. */
-  places: Record<string, string>;
+  /** Texts that differ from run to run and from machine to machine, by the name that stands for each in a recorded request. */
+  varying: Record<string, string>;
   redactor: Redactor;
   log: Log;
 }
@@ -152,33 +152,18 @@ export interface Recorder {
 }
 
 /** Records into a directory, which is made when it is needed; what is there already is added to. */
-export function createRecorder({ dir, places, redactor, log }: RecordingPlace): Recorder {
-  const normalize = createNormalizer(places);
-  const writing = new Set<Promise<void>>();
-  let next: Promise<number> | undefined;
-  let hasWarned = false;
-  const warn = (reason: string) => {
-    if (!hasWarned) log.warn(`The recording in ${dir} is not complete: ${reason}`);
-    hasWarned = true;
-  };
-  const write = (number: Promise<number>, file: RecordingFile) => {
-    const done: Promise<void> = number
-      .then((first) => writeRecording(dir, first, redactor.redactValue(file)))
-      .catch((error: unknown) => warn(errorMessage(error)))
-      .finally(() => writing.delete(done));
-    writing.add(done);
-  };
+export function createRecorder({ dir, varying, redactor, log }: RecordingPlace): Recorder {
+  const normalize = createNormalizer(varying);
+  const { write, warn, takeNumber, close } = createWriter(dir, { redactor, log });
   return {
+    close,
     async record(asked, send, signal) {
-      // Numbered by the time of the request: so identical ones are played in their order.
-      const number = (next ?? startRecording(dir)).then((taken) => taken);
-      next = number.then((taken) => taken + 1);
-      next.catch(() => {});
+      // By the time of the request: so identical ones are played in their order.
+      const number = takeNumber();
       const about = { version: VERSION, provider: asked.provider, model: asked.model, request: normalize(redactor.redactValue(asked.body)) };
       const fail = (error: unknown, response?: Answer) => {
-        if (!signal?.aborted && error instanceof AgentError)
-          write(number, { ...about, ...(response && { response }), failure: { code: error.code, data: error.data } });
-        else number.catch(() => {});
+        if (signal?.aborted || !(error instanceof AgentError)) return;
+        write(number, { ...about, ...(response && { response }), failure: { code: error.code, data: error.data } });
       };
       const response = await send().catch((error: unknown) => {
         fail(error);
@@ -191,7 +176,31 @@ export function createRecorder({ dir, places, redactor, log }: RecordingPlace): 
         else if (end.kind === "whole" || !signal?.aborted) write(number, { ...about, response: answer });
       });
     },
-    async close() {
+  };
+}
+
+/** Writes files one beside the other while the run goes on; the first fault is told, and none ends the run. */
+function createWriter(dir: string, { redactor, log }: Pick<RecordingPlace, "redactor" | "log">) {
+  const writing = new Set<Promise<void>>();
+  let start: Promise<number> | undefined;
+  let taken = 0;
+  let hasWarned = false;
+  const warn = (reason: string) => {
+    if (!hasWarned) log.warn(`The recording in ${dir} is not complete: ${reason}`);
+    hasWarned = true;
+  };
+  return {
+    warn,
+    takeNumber: () => taken++,
+    write(number: number, file: RecordingFile): void {
+      start ??= startRecording(dir);
+      const done: Promise<void> = start
+        .then((first) => writeRecording(dir, first + number, redactor.redactValue(file)))
+        .catch((error: unknown) => warn(errorMessage(error)))
+        .finally(() => writing.delete(done));
+      writing.add(done);
+    },
+    async close(): Promise<void> {
       await Promise.all(writing);
     },
   };
@@ -248,8 +257,8 @@ interface Recordings {
 }
 
 /** Answers from a directory; it is read when it is first asked. Throws STORE_DAMAGED or STORE_NEWER for files that are no recordings. */
-export function createReplay({ dir, places, redactor }: RecordingPlace): Replay {
-  const normalize = createNormalizer(places);
+export function createReplay({ dir, varying, redactor }: RecordingPlace): Replay {
+  const normalize = createNormalizer(varying);
   const played = new Map<string, number>();
   let loaded: Promise<Recordings> | undefined;
   const load = () => (loaded ??= loadRecordings(dir));

@@ -215,18 +215,8 @@ async function wire({ options, env, cwd, dataDir, loaded, log }: Ground, { notic
     resting: new Map(),
     grants: new Set(),
   };
-  return createFace(environment, {
-    sessions,
-    closeAll: [
-      async () => traffic?.close(),
-      closeExec,
-      () => hooks.drain(),
-      () => registry.dispose(),
-      open.close,
-      () => sessions.close(),
-      async () => warnOfRest(notices, log),
-    ],
-  });
+  const closers = [async () => traffic?.close(), closeExec, () => hooks.drain(), () => registry.dispose(), open.close, () => sessions.close()];
+  return createFace(environment, { sessions, closeAll: [...closers, async () => warnOfRest(notices, log)] });
 }
 
 /** Only where one is asked for is anything loaded for it. */
@@ -243,7 +233,7 @@ async function openTraffic(
     record: record && resolve(record),
     replay: replay && resolve(replay),
     cache: kept?.createResponseCache({ dir: kept.responseCacheDirectory(dataDir), ...config.cache, log }),
-    places: { workspace: cwd, data: dataDir },
+    varying: { workspace: cwd, data: dataDir, platform: `Platform: ${process.platform}` },
     redactor,
     log,
   });

@@ -25,7 +25,7 @@ export interface TrafficOptions {
   replay?: string | undefined;
   cache?: ResponseCache | undefined;
   /** As `RecordingPlace` has them. */
-  places: Record<string, string>;
+  varying: Record<string, string>;
   redactor: Redactor;
   log: Log;
 }

@@ -59,10 +59,12 @@ describe.runIf(isBuilt)("--record and --replay", () => {
 
   test("find a request in which ids stand that the runtime made", async () => {
     const home = makeHome();
-    const nameless = { name: "bash", args: { command: "echo hi" }, id: null };
-    await record(home, { script: [{ tools: [nameless, nameless] }, { text: "Done." }] });
-    const again = await replay(home);
-    expect([again.code, resultOf(again)?.text], again.stdout).toEqual([0, "Done."]);
+    const nameless = { name: "bash", args: { command: "seq 20000" }, id: null };
+    const task = { name: "task", args: { description: "Count", prompt: "Count.", subagent_type: "general" }, id: null };
+    const first = await record(home, { script: [{ tools: [nameless, nameless] }, { tools: [task] }, { text: "Counted." }, { text: "Done." }] });
+    expect(JSON.stringify(first.requests[3]?.body)).toMatch(/tool-output.*ses_/);
+    const again = await replay(home, { env: { AGENT_DATA_DIR: join(home, "other-data") } });
+    expect([first.requests.length, again.code, resultOf(again)?.text], again.stdout).toEqual([4, 0, "Done."]);
   });
 
   test("replay a refusal and the answer after it in their order", async () => {

@@ -60,7 +60,7 @@ describe.runIf(isBuilt)("--record and --replay", () => {
   test("find a request in which ids stand that the runtime made", async () => {
     const home = makeHome();
     const nameless = { name: "bash", args: { command: "seq 20000" }, id: null };
-    const task = { name: "task", args: { description: "Count", prompt: "Count.", subagent_type: "general" }, id: null };
+    const task = { name: "task", args: { description: "Count", prompt: "Count." }, id: null };
     const first = await record(home, { script: [{ tools: [nameless, nameless] }, { tools: [task] }, { text: "Counted." }, { text: "Done." }] });
     expect(JSON.stringify(first.requests[3]?.body)).toMatch(/tool-output.*ses_/);
     const again = await replay(home, { env: { AGENT_DATA_DIR: join(home, "other-data") } });

@@ -65,8 +65,8 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       return provider && readDefault(provider, dependencies);
     },
     async keyedProviders() {
-      const keyed = (await traffic?.replayed?.providers()) ?? [];
-      if (keyed.length > 0) return keyed.filter(isOn);
+      if (traffic?.replayed !== undefined) return (await traffic.replayed.providers()).filter(isOn);
+      const keyed = [];
       for (const id of providerIds()) {
         const provider = await findProvider(id);
         if (provider === undefined || provider.keyless) continue;

@@ -172,6 +172,7 @@ export function createRecorder({ dir, varying, redactor, log }: RecordingPlace):
       return copyBody(response, (end) => {
         if (end.kind === "too long") return warn(`an answer is longer than ${BODY_LIMIT} bytes.`);
         const answer = toSafeAnswer(response, end.pieces, redactor);
+        if (answer === undefined) return warn("an answer holds a key in parts, and is not kept.");
         if (end.kind === "failed") fail(end.error, answer);
         else if (end.kind === "whole" || !signal?.aborted) write(number, { ...about, response: answer });
       });
@@ -206,12 +207,32 @@ function createWriter(dir: string, { redactor, log }: Pick<RecordingPlace, "reda
   };
 }
 
-/** A key that stands in an answer may go over several pieces: it is looked for in the whole, which is then one piece. */
-function toSafeAnswer(response: Response, pieces: Uint8Array[], { redact }: Redactor): Answer {
+/**
+ * A key that stands in an answer may go over several pieces: it is looked for in the whole, which is then one piece.
+ * Undefined where it goes over several events of a stream, and so cannot be replaced.
+ */
+function toSafeAnswer(response: Response, pieces: Uint8Array[], { redact }: Redactor): Answer | undefined {
   const answer = toAnswer(response, pieces);
   const text = Buffer.concat(pieces).toString("utf8");
   const safe = redact(text);
+  if (holdsKey(joinDeltas(safe), redact)) return undefined;
   return safe === text ? answer : { ...answer, body: [safe] };
+}
+
+const holdsKey = (text: string, redact: Redactor["redact"]): boolean => redact(text) !== text;
+
+/** False for an answer in which a key stands, also where a stream brings it letter by letter. */
+export function isSafe(pieces: Uint8Array[], { redact }: Redactor): boolean {
+  const text = Buffer.concat(pieces).toString("utf8");
+  return !holdsKey(text, redact) && !holdsKey(joinDeltas(text), redact);
+}
+
+/** What the events of a stream say together, kind by kind: the names that chat completions and Anthropic's messages give to it. */
+function joinDeltas(text: string): string {
+  const kinds = new Map<string, string>();
+  for (const [, kind = "", said = ""] of text.matchAll(/"(content|reasoning|reasoning_content|arguments|text|thinking|partial_json)":\s?"((?:[^"\\]|\\.)*)"/g))
+    kinds.set(kind, (kinds.get(kind) ?? "") + said);
+  return [...kinds.values()].join("\n");
 }
 
 /** Makes the directory and gives the number after the last one in it. */

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { Fetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import type { ModelId } from "./model-id.ts";
-import { type Asked, canonize, copyBody, createRecorder, createReplay, hashOf, toAnswer, toResponse } from "./recording.ts";
+import { type Asked, canonize, copyBody, createRecorder, createReplay, hashOf, isSafe, toAnswer, toResponse } from "./recording.ts";
 import type { Redactor } from "./redact.ts";
 import type { ResponseCache } from "./response-cache.ts";
 import type { Turn } from "./turn.ts";
@@ -120,9 +120,7 @@ async function findOrSend(asked: Asked, send: () => Promise<Response>, { cache, 
   asking.kept.push(async () => {
     setTimeout(resolve, DRAIN_MS, undefined).unref();
     const pieces = await body;
-    // What holds a key is not kept at all.
-    const text = pieces && Buffer.concat(pieces).toString("utf8");
-    if (pieces !== undefined && redactor.redact(text as string) === text) await cache.store(key, toAnswer(response, pieces));
+    if (pieces !== undefined && isSafe(pieces, redactor)) await cache.store(key, toAnswer(response, pieces));
   });
   return copyBody(response, (end) => resolve(end.kind === "whole" || end.kind === "left" ? end.pieces : undefined));
 }

@@ -23,6 +23,7 @@ afterAll(removeHomes);
 
 /** A directory beside the workspace, where no tool meets it. */
 const DIR = "../recording";
+const CACHE = ".local/share/agent/cache/responses";
 const ask = (home: string, args: string[], more: CommandRun = {}) =>
   runCommand({ args: [...MODEL, ...JSON_OUT, "--max-retries", "2", ...args], home, ...more });
 const record = (home: string, more: CommandRun = {}) => ask(home, ["--record", DIR, "-p", "Say hello."], more);
@@ -102,12 +103,20 @@ describe.runIf(isBuilt)("--record and --replay", () => {
   test("keep no key, no header of a request and no cookie, in files that only the owner can read", async () => {
     const home = makeHome();
     const headers = { "set-cookie": "session=abc", "x-account": "me", authorization: `Bearer ${KEY}` };
-    const run = await record(home, { script: [{ raw: frames({ text: `The key is ${KEY.slice(0, 20)}` }).concat(`: ${KEY}\n\n`), headers }] });
+    const run = await record(home, { script: [{ raw: [`: ${KEY}\n\n`, ...frames({ text: "No key." })], headers }] });
     expect(run.code).toBe(0);
     const text = readAll(join(home, "recording"));
     for (const secret of [KEY, "CANARY", "set-cookie", "session=abc", "x-account", "uthorization", "X-Title"]) expect(text).not.toContain(secret);
     expect(readFile(home).response.headers).toEqual({ "content-type": "text/event-stream" });
     expect(statSync(join(home, "recording", filesOf(home)[0] as string)).mode & 0o777).toBe(0o600);
+  });
+
+  test("keep no answer in which a stream brings a key in parts", async () => {
+    const home = makeHome();
+    const run = await ask(home, ["--record", DIR, "--cache", "-p", "x"], { script: [{ text: `It is ${KEY}, I was told.` }] });
+    expect([run.code, run.stderr.match(/holds a key/g)?.length]).toEqual([0, 1]);
+    expect(() => filesOf(home)).toThrow("ENOENT");
+    expect(() => filesOf(home, CACHE)).toThrow("ENOENT");
   });
 
   test("refuse what was not recorded with the directory and the first field that differs", async () => {
@@ -171,7 +180,6 @@ describe.runIf(isBuilt)("--record and --replay", () => {
 });
 
 const cached = (home: string, more: CommandRun = {}) => ask(home, ["--cache", "--no-session", "-p", "Say hello."], more);
-const CACHE = ".local/share/agent/cache/responses";
 
 describe.runIf(isBuilt)("--cache", () => {
   test("answers an identical request from disk, at no cost, and says so", async () => {

@@ -44,7 +44,7 @@ export interface CommandInvocation {
 
 export type Invocation = RunInvocation | CommandInvocation | { kind: "help"; text: string } | { kind: "version" };
 
-export const COMMANDS = ["session", "config", "trust"] as const;
+export const COMMANDS = ["session", "config", "trust", "cache"] as const;
 const MISSING_COMMANDS = ["models", "init", "auth", "mcp", "plugin", "memory", "stats", "doctor", "viewer"];
 const RUN_NAMES = ["run", "query"];
 
@@ -62,6 +62,7 @@ Commands:
   session                        list, show and remove sessions
   config                         show the configuration and where it comes from
   trust                          trust the configuration of this workspace
+  cache                          show and clear the answers that --cache keeps
 
 Exit codes: 0 answered, 1 failed, 2 usage, 3 a limit, 4 provider, 5 key,
 6 permission, 7 store, 130 interrupted, 141 the reader of the output went away.
@@ -203,6 +204,9 @@ function readRuntimeOptions(values: OptionValues, env: Environment): RuntimeOpti
     disableTools: readDisabled(values, env),
     readOnly: values.readOnly ?? readFlag("AGENT_READ_ONLY", env.AGENT_READ_ONLY),
     limits: readLimits(values),
+    record: values.record,
+    replay: values.replay,
+    cache: values.cache,
   });
 }
 

@@ -57,9 +57,13 @@ export const eventSchema = z.discriminatedUnion("type", [
   event("tool_use", "Once a call, when it is completed or has failed.", {
     part: partOf("tool", { ...call, state: z.discriminatedUnion("status", [completed, failed]) }),
   }),
-  event("step_finish", "The step is over. `input` excludes cached tokens; `cost` is in USD, null where it is not known.", {
-    part: partOf("step-finish", { reason: text, cost: z.number().nullable(), costSource, tokens, cacheHitRate, model }),
-  }),
+  event(
+    "step_finish",
+    "The step is over. `input` excludes cached tokens; `cost` is in USD, null where it is not known. `cached`: answered from the response cache, at no cost.",
+    {
+      part: partOf("step-finish", { reason: text, cost: z.number().nullable(), costSource, cached: z.literal(true).optional(), tokens, cacheHitRate, model }),
+    },
+  ),
   event("retry", "The request failed and is made again after a pause.", { attempt: z.number(), delayMs: z.number(), error: shortError, model: text }),
   event("text_void", "What was shown of this message does not count.", { messageID: text, reason: text }),
   event("fallback", "The next model of the chain takes over.", { from: text, to: text, error: shortError }),

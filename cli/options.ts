@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { AgentError } from "agent-runtime";
 import { type Command, Option } from "commander";
 import { checkDirectory, checkFile, type NumberRange, readChoice, readNumber } from "./option-values.ts";
@@ -55,6 +56,9 @@ export interface OptionValues {
   outputSchema?: string;
   retryTimeout?: number;
   maxRetries?: number;
+  record?: string;
+  replay?: string;
+  cache?: true;
   plugin?: string[];
   plugins: boolean;
   skipBrokenPlugins?: true;
@@ -115,6 +119,9 @@ const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[] = [
       ["--max-output-tokens <n>", "limit of one answer", number("--max-output-tokens", count)],
       ["--retry-timeout <s>", "longest wait for retries of one model (600; 0: none)", number("--retry-timeout", { min: 0 })],
       ["--max-retries <n>", "retries of one model (5)", number("--max-retries", { min: 0, integer: true })],
+      ["--record <dir>", "keep a copy of what models are asked and answer", (path: string) => resolve(path)],
+      ["--replay <dir>", "answer from such copies, without network or key", (path: string) => checkDirectory("--replay", path)],
+      ["--cache", "answer identical requests from disk (agent cache)"],
     ],
   ],
   [
@@ -196,7 +203,7 @@ const ALIASES: readonly Row[] = [
 ];
 
 /** Options of the contract that are not built yet. */
-const MISSING = ["--record <dir>", "--replay <dir>", "--cache", "--variant <name>", "--permission-prompt-tool <name>", "--mcp-config <file>"];
+const MISSING = ["--variant <name>", "--permission-prompt-tool <name>", "--mcp-config <file>"];
 
 /** Adds every option to the program: those of the help by group, the others hidden. */
 export function addOptions(program: Command): void {

@@ -163,6 +163,7 @@ function projectStep(event: EventOf<"step.finish">): Fields {
       reason: event.reason,
       cost: event.costUsd ?? null,
       costSource: event.costSource,
+      ...(event.cached && { cached: true }),
       tokens: event.tokens,
       cacheHitRate: cacheHitRate(event.tokens),
       model: { providerID: model.providerId, requestedModelID: model.requestedModelId, respondedModelID: model.respondedModelId ?? null },

@@ -1,4 +1,5 @@
 import type { LanguageModelV3StreamPart } from "@ai-sdk/provider";
+import { newId } from "./id.ts";
 
 /** One tool call as the wire said it. */
 export interface RawCall {
@@ -81,7 +82,7 @@ function growCall(call: OpenCall, text: string): LanguageModelV3StreamPart[] {
 
 function startCall(calls: OpenCall[], { index, id, name }: CallDelta): OpenCall {
   const isTaken = id.trim() === "" || calls.some((call) => call.id === id);
-  const own = isTaken ? `call_${Math.random().toString(36).slice(2, 14).padEnd(12, "0")}` : id;
+  const own = isTaken ? newId("call") : id;
   return { id: own, wireId: id, index, name, input: "", hasStarted: false, looks: 0 };
 }
 

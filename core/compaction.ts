@@ -1,6 +1,6 @@
 import type { Ask, AskAnswer, CompactContext } from "./hooks.ts";
 import { newId } from "./id.ts";
-import { addTokens, type Entry, type Message, type TokenCount, totalTokens } from "./message.ts";
+import { addTokens, type Entry, type TokenCount, totalTokens } from "./message.ts";
 import { checkSpending, hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
 import { closeToolCalls } from "./session-log.ts";

@@ -173,6 +173,10 @@ export const configSchema = z.object({
     .object({ auto: optionalFlag, prune: optionalFlag, tail_turns: optionalCount, preserve_recent_tokens: optionalCount, reserved: optionalCount })
     .optional()
     .describe("When the conversation grows too long. Token counts."),
+  cache: z
+    .object({ ttlSeconds: z.number().nonnegative().optional(), maxBytes: optionalCount })
+    .optional()
+    .describe("The response cache of --cache: how long an answer is kept (86400 s), and bytes of all together (100 MiB)."),
   tool_output: z.object({ max_lines: optionalCount, max_bytes: optionalCount }).optional().describe("How much of a tool's output the model gets."),
   toolOutput: z
     .object({ ratio: z.number().min(1).optional() })

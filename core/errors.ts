@@ -78,6 +78,11 @@ export const ERRORS = {
     hint: 'Remove one, or let the second say replaces: ["{name}"].',
   },
   TOOL_UNAVAILABLE: { ...usage, message: 'There is no tool "{name}" to switch on or off.', hint: "{suggestion}Tools: {known}." },
+  RECORDING_MISSING: {
+    ...usage,
+    message: "{directory} holds no answer to this request of {model}.",
+    hint: "{suggestion}Record it with --record {directory}.",
+  },
   SESSION_NOT_FOUND: { ...usage, message: "There is no session {id}.", hint: "See agent session list." },
 
   // permission and trust

@@ -63,6 +63,8 @@ interface Facts {
     tokens: TokenCount;
     costUsd?: number;
     costSource: CostSource;
+    /** The answer came from the response cache: `tokens` are those of the first time, `costUsd` is 0. */
+    cached?: true;
     model: ModelUse;
   };
   retry: { attempt: number; delayMs: number; error: { code: string; message: string }; model: string };

@@ -6,5 +6,6 @@ export type { EventOf, EventType, ToolState } from "./events.ts";
 export { cacheHitRate, type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
 export { currentDirectory } from "./paths.ts";
 export { createRedactor } from "./redact.ts";
+export { clearResponseCache, measureResponseCache, responseCacheDirectory } from "./response-cache.ts";
 export { createMemorySessions, createSessions, type Session, type SessionMeta, type Sessions } from "./session.ts";
 export { grantTrust, listTrust, revokeTrust, type TrustEntry, type TrustState, trustState } from "./trust.ts";

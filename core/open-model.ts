@@ -16,6 +16,7 @@ import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
 import { type ModelRequest, toCallOptions } from "./request.ts";
 import type { Route, StepContext } from "./route.ts";
+import type { Traffic } from "./traffic.ts";
 import { foldTurn, type Turn } from "./turn.ts";
 
 export interface ModelOpener {
@@ -35,6 +36,8 @@ export interface OpenerDependencies {
   dataDir: string;
   redactor: Redactor;
   log: Log;
+  /** What is asked of models goes through it. */
+  traffic?: Traffic | undefined;
 }
 
 /** A provider with its options read and its key found; made only when it is first asked. */
@@ -57,7 +60,7 @@ interface ReadyProvider {
 
 /** Opens models. A provider's options are read once; its package is loaded when it is first asked. */
 export function createModelOpener(dependencies: OpenerDependencies): ModelOpener {
-  const { config, registry } = dependencies;
+  const { config, registry, traffic } = dependencies;
   const ready = new Map<string, Promise<ReadyProvider>>();
   const isOn = (id: string) => !config.disabled_providers?.includes(id) && (config.enabled_providers?.includes(id) ?? true);
   const findProvider = async (id: string) => (isOn(id) ? registry.provider(id) : undefined);
@@ -68,13 +71,14 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
     async open(id) {
       const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, known);
-      return toRoute(id, await known, config.provider?.[id.provider]?.models?.[id.model]?.cost);
+      return toRoute(id, await known, { price: config.provider?.[id.provider]?.models?.[id.model]?.cost, traffic });
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
       return provider && readDefault(provider, dependencies);
     },
     async keyedProviders() {
+      if (traffic?.replayed !== undefined) return (await traffic.replayed.providers()).filter(isOn);
       const keyed = [];
       for (const id of providerIds()) {
         const provider = await findProvider(id);
@@ -86,8 +90,11 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
   };
 }
 
-async function readOptions(provider: Provider, { config, env, dataDir }: OpenerDependencies) {
-  return resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
+/** A replay sends nothing and needs no key; packages that insist on one get a word. */
+async function readOptions(provider: Provider, { config, env, dataDir, traffic }: OpenerDependencies) {
+  const read = await resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
+  if (traffic?.replayed !== undefined && !provider.keyless) read.options.apiKey ??= "replay";
+  return read;
 }
 
 /** What the configuration says, else a variable of the provider, else the provider itself. */
@@ -113,7 +120,10 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
       reason: "it holds a character that no key has. Copy it again.",
     });
   let factory: Promise<ModelFactory> | undefined;
-  const make = async () => provider.create(options, { fetch: createFetch(timeoutsOf(options), dependencies.env), log: dependencies.log });
+  const make = async () => {
+    const fetch = createFetch(timeoutsOf(options), dependencies.env);
+    return provider.create(options, { fetch: dependencies.traffic?.wrap(fetch, provider.id) ?? fetch, log: dependencies.log });
+  };
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
   return {
     provider,
@@ -157,7 +167,13 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
 }
 
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, ready: ReadyProvider, price: Price | undefined): Route {
+/** What the answers of one model cost, and what stands between it and the network. */
+interface Around {
+  price: Price | undefined;
+  traffic: Traffic | undefined;
+}
+
+function toRoute(id: ModelId, ready: ReadyProvider, { price, traffic }: Around): Route {
   const { provider, factory, keySource, variable, timeoutMs, contextMessages, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
@@ -174,7 +190,9 @@ function toRoute(id: ModelId, ready: ReadyProvider, price: Price | undefined): R
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
         made ??= await orAborted(makeModel(factory, id), signal);
-        return withCost(await askModel(made, request, { ...step, signal, model, provider }), price);
+        const model = made;
+        const ask = async () => withCost(await askModel(model, request, { ...step, signal, model: asked.model, provider }), price);
+        return await (traffic === undefined ? ask() : traffic.ask(id, ask));
       } catch (error) {
         step.signal.throwIfAborted();
         const { withAdvice } = await import("./provider-advice.ts");

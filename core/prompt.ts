@@ -223,6 +223,7 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
     tokens: turn.tokens,
     ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }),
     costSource: turn.costSource,
+    ...(turn.cached && { cached: true }),
     model: {
       providerId: model.slice(0, slash),
       requestedModelId: model.slice(slash + 1),

@@ -1,6 +1,6 @@
 import * as nodeFs from "node:fs";
 import { realpath, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
 import { createChannel } from "./channel.ts";
@@ -34,6 +34,7 @@ import { createMemorySessions, createSessions, type Sessions } from "./session.t
 import { buildSystemPrompt } from "./system-prompt.ts";
 import { createTokenEstimator } from "./token-estimate.ts";
 import type { JsonSchema } from "./tool.ts";
+import type { Traffic } from "./traffic.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
 export interface PromptRequest {
@@ -98,6 +99,12 @@ export interface RuntimeOptions {
   disableTools?: string[];
   readOnly?: boolean;
   limits?: RunLimits;
+  /** A directory that gets a copy of what models are asked and answer; made when it is needed. */
+  record?: string;
+  /** A directory that was recorded into: models are asked nothing, no key is needed. What was not recorded is RECORDING_MISSING. */
+  replay?: string;
+  /** Answer identical requests from disk; `config.cache` has its limits. */
+  cache?: boolean;
 }
 
 /** Limits of one prompt; undefined is none (steps: 100). They are ceilings: no request passes them. */
@@ -158,7 +165,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   });
   const ground: Ground = { options, env, cwd, dataDir: options.dataDir ?? dataDirectory(env), log: options.log ?? silentLog };
   const loaded = await load(ground);
-  const lasting = await createLasting(ground);
+  const lasting = await createLasting(ground, loaded);
   return createFace(await configure(ground, lasting, loaded), lasting, ground);
 }
 
@@ -200,7 +207,7 @@ async function load(ground: Ground): Promise<Loaded> {
 /** What lives as long as the runtime, whatever becomes of its configuration. */
 type Lasting = Awaited<ReturnType<typeof createLasting>>;
 
-async function createLasting({ options, env, cwd, dataDir }: Ground) {
+async function createLasting({ options, env, cwd, dataDir, log }: Ground, { config }: Loaded) {
   const notices = createNotices([]);
   const redactor = createRedactor([]);
   const spillDir = join(dataDir, "tool-output");
@@ -211,7 +218,8 @@ async function createLasting({ options, env, cwd, dataDir }: Ground) {
   const rests = createRests({ dir: join(dataDir, "routes"), redact: redactor.redact });
   const known = { grants: new Set<string>(), keyless: new Set<string>(), estimator: createTokenEstimator() };
   const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
-  return { shared, sessions, closeExec, closeSessions };
+  const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
+  return { shared, sessions, traffic, closeExec, closeSessions };
 }
 
 /** One configuration at work, with the plugins it names. */
@@ -223,7 +231,7 @@ interface Configured {
 }
 
 /** Plugins that were set up end with their configuration, and also when there will be none. */
-async function configure(ground: Ground, { shared }: Lasting, loaded: Loaded): Promise<Configured> {
+async function configure(ground: Ground, { shared, traffic }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
   const { notices, redactor } = shared;
   for (const secret of loaded.secrets) redactor.add(secret);
@@ -244,7 +252,7 @@ async function configure(ground: Ground, { shared }: Lasting, loaded: Loaded): P
       options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
       hooks,
       registry,
-      opener: createModelOpener({ config, registry, env, dataDir, redactor, log }),
+      opener: createModelOpener({ config, registry, env, dataDir, redactor, log, traffic }),
       fetch,
       log,
       systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
@@ -258,6 +266,26 @@ async function configure(ground: Ground, { shared }: Lasting, loaded: Loaded): P
     await registry.dispose();
     throw error;
   }
+}
+
+/** Only where one is asked for is anything loaded for it. */
+async function openTraffic(
+  { record, replay, cache }: RuntimeOptions,
+  config: Readonly<Config>,
+  { cwd, dataDir, redactor, log }: { cwd: string; dataDir: string; redactor: Redactor; log: Log },
+): Promise<Traffic | undefined> {
+  if (record === undefined && replay === undefined && !cache) return undefined;
+  if (record !== undefined && replay !== undefined) throw new AgentError("OPTION_INVALID", { option: "replay", reason: "it cannot go with record." });
+  const { createTraffic } = await import("./traffic.ts");
+  const kept = cache ? await import("./response-cache.ts") : undefined;
+  return createTraffic({
+    record: record && resolve(record),
+    replay: replay && resolve(replay),
+    cache: kept?.createResponseCache({ dir: kept.responseCacheDirectory(dataDir), ...config.cache, log }),
+    varying: { workspace: cwd, data: dataDir, platform: `Platform: ${process.platform}` },
+    redactor,
+    log,
+  });
 }
 
 interface PluginFault {
@@ -312,7 +340,7 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
 }
 
 function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtime {
-  const { shared, sessions, closeExec, closeSessions } = lasting;
+  const { shared, sessions, traffic, closeExec, closeSessions } = lasting;
   const closing = new AbortController();
   const running = new Set<Promise<RunResult>>();
   const { current, reload, end } = createReloader(first, { lasting, ground, running });
@@ -343,7 +371,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       closed ??= (async () => {
         await Promise.allSettled(running);
         const warn = async () => warnOfRest(shared.notices, ground.log);
-        for (const close of [closeExec, end, closeSessions, () => sessions.close(), shared.rests.close, warn])
+        for (const close of [async () => traffic?.close(), closeExec, end, closeSessions, () => sessions.close(), shared.rests.close, warn])
           await close().catch((error: unknown) => ground.log.warn(String(error)));
       })();
       return closed;

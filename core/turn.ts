@@ -23,6 +23,8 @@ export interface Turn {
   costUsd?: number;
   costSource: CostSource;
   respondedModelId?: string;
+  /** It came from the response cache and cost nothing. */
+  cached?: true;
 }
 
 export interface TurnContext {

@@ -98,9 +98,6 @@ describe("what is refused", () => {
 
   test("options and formats that are not built yet", () => {
     for (const args of [
-      ["--record", "d"],
-      ["--replay", "d"],
-      ["--cache"],
       ["--variant", "high"],
       ["--permission-prompt-tool", "t"],
       ["--mcp-config", "f"],
@@ -280,5 +277,5 @@ test("the help fits 80 columns and names no option that is refused", () => {
   const text = help.kind === "help" ? help.text : "";
   expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
   expect(text).toContain("--model");
-  for (const name of ["--record", "--replay", "--cache", "--variant", "stream-json", "--mcp-config", "--max-turns", "claude"]) expect(text).not.toContain(name);
+  for (const name of ["--variant", "stream-json", "--mcp-config", "--max-turns", "claude"]) expect(text).not.toContain(name);
 });

@@ -155,7 +155,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "compaction":
       return [progress(`compacted the conversation: ${event.before} → ${event.after} messages, about ${event.tokensBefore} → ${event.tokensAfter} tokens`)];
     case "cache.broken":
-      return [progress(`warning: ${oneLine(event.by)} changed the ${PREFIX_PARTS[event.part]}; the provider's cache of this session is lost`)];
+      return [progress(describeBreak(event))];
     case "loop.warning":
       return [progress(`warning: the model repeats itself: ${oneLine(event.calls)} (${event.times} times)`)];
     case "plugin.error":
@@ -172,6 +172,11 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
       event satisfies never;
       return [];
   }
+}
+
+function describeBreak({ by, part }: EventOf<"cache.broken">): string {
+  const who = by === "configuration" ? "the configuration" : `the plugin ${oneLine(by)}`;
+  return `warning: ${who} changed the ${PREFIX_PARTS[part]}; the provider's cache of this session is lost`;
 }
 
 function describeRecovery({ path, kept, lost, quarantine }: EventOf<"store.recovered">): string {

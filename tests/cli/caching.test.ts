@@ -129,7 +129,7 @@ describe.skipIf(!isBuilt).concurrent("a plugin that disturbs the prefix", () => 
     const home = makeHomeWith({ "work/clock.ts": plugin("clock", "{ hooks: { system: (text) => text + process.hrtime.bigint() } }") });
     expect(ofType(await ask(home), "cache_broken")).toEqual([]);
     expect(ofType(await ask(home, ["--continue"]), "cache_broken")).toMatchObject([{ by: "clock", part: "system" }]);
-    expect((await ask(home, ["--continue"], [])).stderr).toContain("warning: clock changed the system prompt");
+    expect((await ask(home, ["--continue"], [])).stderr).toContain("warning: the plugin clock changed the system prompt");
   });
 });
 

@@ -46,12 +46,12 @@ const nativeImports = {
       .replace(/(?<![.\w$])import\(/g, `require("${fileName.includes("/") ? ".." : "."}/import.cjs")(`),
 };
 
-/** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else. */
+/** What every run needs is one file: each file more is a read more at the start. The errors stand apart, so that --help needs nothing else; recordings, because hardly a run has one. */
 const groups = [
   { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
   {
     name: "start",
-    test: /[\\/](core[\\/](?!testing|window|compress)|plugins[\\/](files|bash|web|batch|task|todo)[\\/]|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
+    test: /[\\/](core[\\/](?!testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel)|plugins[\\/](files|bash|web|batch|task|todo)[\\/]|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
     priority: 1,
   },
 ];

@@ -127,7 +127,9 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: newId("msg") });
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes === undefined) return undefined;
-  return askUntilValid(routes, run);
+  return askUntilValid(routes, run).finally(() => {
+    for (const above of ancestorsOf(run)) above.spending.abandon(run.spending.open);
+  });
 }
 
 /** `tools` of a request: told to the model as if it had called them, and run one after the other. */
@@ -164,7 +166,7 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
 
 /** Everything the loop asks for, bound to this run. */
 async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promise<LoopEnd>> {
-  const { environment, config, spending, guard } = run;
+  const { environment, config } = run;
   const retry = { maxRetries: config.retry?.maxRetries ?? DEFAULT_RETRIES, budgetMs: (config.retry?.timeoutSeconds ?? DEFAULT_RETRY_SECONDS) * 1000 };
   const chain = route(routes, retry, { wait, now: Date.now, random: Math.random, resting: environment.resting });
   const window = await createRunWindow(run, routes);
@@ -180,11 +182,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
       count(run, turn, model);
     },
     finishStep: (step) => finishStep(run, step),
-    checkLimits(step) {
-      guard.check();
-      spending.check(step);
-      for (const above of ancestorsOf(run)) above.spending.check(0);
-    },
+    checkLimits: (step) => beginRequest(run, step),
     emit: run.emit,
     newId,
     now: Date.now,
@@ -196,6 +194,14 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
 
 const DEFAULT_RETRIES = 5;
 const DEFAULT_RETRY_SECONDS = 600;
+
+/** Throws where a limit of this run, or of one whose task it is, does not allow another request. */
+function beginRequest(run: PromptRun, step: number): void {
+  run.guard.check();
+  run.spending.check(step);
+  for (const above of ancestorsOf(run)) above.spending.check(0);
+  for (const at of [run, ...ancestorsOf(run)]) at.spending.begin();
+}
 
 /** A task's use counts for those who started it, too. */
 function count(run: PromptRun, turn: Turn, model: string): void {

@@ -3,7 +3,7 @@ import type { Ask, AskRequest, RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { openModels } from "./open-routes.ts";
 import { settingsOf } from "./prepare-request.ts";
-import { addUse, checkSpending, hookContext, type PromptRun } from "./prompt-run.ts";
+import { addUse, ancestorsOf, beginRequest, hookContext, type PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
 
 /** Lets a plugin ask a model within a run. `own` is the chain of the run, `toChain` makes one like it of other models. */
@@ -14,12 +14,15 @@ export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[])
   };
   return async (request) => {
     run.signal.throwIfAborted();
-    checkSpending(run, 0);
+    beginRequest(run, 0);
     const route = request.model === undefined ? own : toChain(await openModels(run, request.model));
     const settings = await run.environment.hooks.transform("request", settingsFor(request, run), hookContext(run));
     const { system = "", messages } = request;
     const step = { messageId: newId("msg"), emit, newId, now: Date.now, caughtUp: run.channel.caughtUp, signal: run.signal };
-    const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step);
+    const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step).catch((error: unknown) => {
+      for (const at of [run, ...ancestorsOf(run)]) at.spending.abandon(1);
+      throw error;
+    });
     addUse(run, turn, 0);
     return { text: turn.text, model: route.model, tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
   };

@@ -11,7 +11,13 @@ export interface Spending {
   readonly costUsd: number | undefined;
   /** The weakest of the steps: one that was priced makes the whole `catalogue`. */
   readonly costSource: CostSource;
+  /** Requests that are on their way: tasks run side by side, and each of them may be the one too many. */
+  readonly open: number;
+  begin(): void;
+  /** Ends one request, and counts what it used. */
   add(step: { tokens: TokenCount; costUsd?: number; costSource?: CostSource }): void;
+  /** Ends so many requests that failed. */
+  abandon(requests: number): void;
   /** Throws LIMIT_STEPS, LIMIT_COST, COST_UNKNOWN or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
   check(step: number): void;
 }
@@ -32,45 +38,65 @@ export function limitsOf(given: RunLimits = {}, config: Readonly<Config>, profil
 /** Steps of a prompt when nothing else is said. */
 export const DEFAULT_STEPS = 100;
 
+interface Used {
+  tokens: TokenCount;
+  /** USD of the steps whose cost is known. */
+  known: number;
+  steps: number;
+  /** Steps of unknown cost. */
+  unknown: number;
+  isPriced: boolean;
+  open: number;
+}
+
 /** Counts and limits one prompt. What went over a limit is one request at most: the next one is not sent. */
 export function createSpending(limits: RunLimits): Spending {
-  let tokens = NO_TOKENS;
-  let known = 0;
-  let steps = 0;
-  let unknown = 0;
-  let isPriced = false;
-  const maxSteps = limits.steps ?? DEFAULT_STEPS;
+  const used: Used = { tokens: NO_TOKENS, known: 0, steps: 0, unknown: 0, isPriced: false, open: 0 };
   return {
     get tokens() {
-      return tokens;
+      return used.tokens;
     },
     get costUsd() {
-      return unknown === 0 ? plain(known) : undefined;
+      return used.unknown === 0 ? plain(used.known) : undefined;
     },
     get costSource() {
-      if (unknown > 0) return "unknown";
-      return isPriced ? "catalogue" : "provider";
+      if (used.unknown > 0) return "unknown";
+      return used.isPriced ? "catalogue" : "provider";
+    },
+    get open() {
+      return used.open;
+    },
+    begin() {
+      used.open++;
+    },
+    abandon(requests) {
+      used.open -= requests;
     },
     add(step) {
-      tokens = addTokens(tokens, step.tokens);
-      steps++;
-      if (step.costUsd === undefined) unknown++;
-      else known += step.costUsd;
-      if (step.costSource === "catalogue") isPriced = true;
+      used.open = Math.max(0, used.open - 1);
+      used.tokens = addTokens(used.tokens, step.tokens);
+      used.steps++;
+      if (step.costUsd === undefined) used.unknown++;
+      else used.known += step.costUsd;
+      if (step.costSource === "catalogue") used.isPriced = true;
     },
-    check(step) {
-      if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
-      if (limits.costUsd !== undefined && unknown > 0) throw new AgentError("COST_UNKNOWN", { limit: limits.costUsd });
-      if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9)
-        throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: plain(known) });
-      const spent = totalTokens(tokens);
-      if (limits.tokens !== undefined && spent >= limits.tokens) throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
-    },
+    check: (step) => checkLimits(limits, used, step),
   };
+}
+
+function checkLimits(limits: RunLimits, { tokens, known, steps, unknown, open }: Used, step: number): void {
+  const maxSteps = limits.steps ?? DEFAULT_STEPS;
+  if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
+  if (limits.costUsd !== undefined && unknown > 0) throw new AgentError("COST_UNKNOWN", { limit: limits.costUsd });
+  if (limits.costUsd !== undefined && known + average(known, steps) * (open + 1) > limits.costUsd + 1e-9)
+    throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: plain(known) });
+  const spent = totalTokens(tokens);
+  if (limits.tokens !== undefined && spent + average(spent, steps) * open >= limits.tokens)
+    throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
 }
 
 /** Without what adding binary fractions leaves behind. */
 const plain = (amount: number): number => Number(amount.toPrecision(12));
 
-/** What the next request will likely cost: as much as the ones before it. */
-const averageCost = (known: number, steps: number): number => (steps === 0 ? 0 : known / steps);
+/** What a request will likely use: as much as the ones before it. */
+const average = (used: number, steps: number): number => (steps === 0 ? 0 : used / steps);

@@ -107,6 +107,12 @@ export function checkSpending(run: PromptRun, step: number): void {
   for (const above of ancestorsOf(run)) above.spending.check(0);
 }
 
+/** Throws when a limit does not allow another request; else that request is under way until its use is added. */
+export function beginRequest(run: PromptRun, step: number): void {
+  checkSpending(run, step);
+  for (const at of [run, ...ancestorsOf(run)]) at.spending.begin();
+}
+
 /** The runs whose task this is, from the nearest up. */
 export const ancestorsOf = ({ parent }: PromptRun): PromptRun[] => (parent === undefined ? [] : [parent, ...ancestorsOf(parent)]);
 

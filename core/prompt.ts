@@ -18,7 +18,7 @@ import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
-import { addUse, ancestorsOf, checkSpending, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
+import { addUse, ancestorsOf, beginRequest, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
@@ -133,7 +133,9 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: run.promptId });
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes === undefined) return undefined;
-  return askUntilValid(routes, run);
+  return askUntilValid(routes, run).finally(() => {
+    for (const above of ancestorsOf(run)) above.spending.abandon(run.spending.open);
+  });
 }
 
 /** `tools` of a request: told to the model as if it had called them, and run one after the other. */
@@ -196,7 +198,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
     finishStep: (step) => finishStep(run, step),
     checkLimits(step) {
       guard.check();
-      checkSpending(run, step);
+      beginRequest(run, step);
     },
     emit: run.emit,
     newId,

@@ -90,6 +90,15 @@ describe.skipIf(!isBuilt).concurrent("a budget", () => {
     expect(run.requests.length).toBeLessThanOrEqual(3);
   });
 
+  test("holds where tasks run side by side: not each of them asks once more", async () => {
+    const task = (n: number) => ({ name: "task", args: { description: "x", prompt: `child ${n}` } });
+    const script = ({ body }: { body: any }, n: number): Reply =>
+      JSON.stringify(body.messages).includes('"go"') ? { tools: [0, 1, 2, 3].map(task), usage: { cost: 0.4 } } : { ...calling(n, { cost: 0.4 }), delayMs: 300 };
+    const run = await runCommand({ args: [...JSON_OUT, ...MODEL, "-p", "go", "--max-cost", "1"], script });
+    expect([run.code, errorOf(run).code]).toEqual([3, "LIMIT_COST"]);
+    expect(run.requests.length).toBe(2);
+  });
+
   test("of time ends a wait for a provider that asks for patience, and a stream that never ends", async () => {
     const patience: Reply = { status: 429, headers: { "retry-after": "60" }, body: { error: { message: "slow", code: 429 } } };
     const endless: Reply = { raw: [": OPENROUTER PROCESSING\n\n", "HANG"] };

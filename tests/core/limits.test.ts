@@ -45,6 +45,19 @@ test("all tokens that passed count for the limit, cached ones too", () => {
   expect(() => spending.check(3)).toThrow("The limit of 100 tokens is reached (100 used).");
 });
 
+test("requests that are on their way count for what they will likely use, and no more when they fail", () => {
+  const spending = createSpending({ costUsd: 1, tokens: 1_000 });
+  spending.begin();
+  spending.add(used(300, 0.3));
+  spending.begin();
+  expect(() => spending.check(2)).not.toThrow();
+  spending.begin();
+  expect(spending.open).toBe(2);
+  expect(() => spending.check(2)).toThrow("limit of 1 USD");
+  spending.abandon(2);
+  expect(() => spending.check(2)).not.toThrow();
+});
+
 test("a step of unknown cost makes the cost of the whole unknown, never zero", () => {
   const spending = createSpending({});
   spending.add(used(1, 0.5));

@@ -139,6 +139,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
   switch (event.type) {
     case "session.start":
     case "model.resolved":
+    case "message":
     case "reasoning":
     case "reasoning.delta":
     case "tool.start":

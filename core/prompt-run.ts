@@ -67,6 +67,8 @@ export interface PromptRun {
   channel: Channel<AgentEvent>;
   /** Whether the reader of the channel wants `text.delta`, `reasoning.delta` and `tool.progress`. */
   deltas: boolean;
+  /** Words of the user that came during the run. */
+  steer(): string[];
   /** The run whose task this is. */
   parent: PromptRun | undefined;
   /** The last answer, for the result of a run that fails later. */

@@ -22,7 +22,8 @@ export class ClaudeStream {
       this.#blocks.set(event.partId, index);
       frames.push(...this.#start(index, event.type === "text.delta" ? { type: "text", text: "", citations: null } : EMPTY_THOUGHT));
     }
-    const delta = event.type === "text.delta" ? { type: "text_delta", text: event.delta } : { type: "thinking_delta", thinking: event.delta };
+    const delta =
+      event.type === "text.delta" ? { type: "text_delta", text: event.delta } : { type: "thinking_delta", thinking: event.delta, estimated_tokens: null };
     return [...frames, { type: "content_block_delta", index, delta }];
   }
 

@@ -54,7 +54,9 @@ export class ClaudeProjection {
   #stepAt = new Map<string, number>();
   #callOf = new Map<string, string>();
   /** Calls that the reader has seen and that have no result yet. */
-  #calls = new Map<string, unknown>();
+  #calls = new Set<string>();
+  /** The answer at hand has called tools. */
+  #isInTools = false;
 
   constructor(options: ClaudeOptions = { partial: false, askedInput: () => ({}) }) {
     this.#options = options;
@@ -67,8 +69,7 @@ export class ClaudeProjection {
       case "model.resolved":
         return event.parentId === undefined ? [this.#init(event.selector)] : [];
       case "step.start":
-        this.#stepAt.set(event.sessionId, event.at);
-        return [];
+        return this.#beginStep(event);
       case "text.delta":
       case "reasoning.delta":
         return this.#options.partial ? this.#frames(event, this.#streamOf(event).grow(event, this.#model)) : [];
@@ -145,8 +146,16 @@ export class ClaudeProjection {
   }
 
   #enter(event: EventOf<"session.start">): ClaudeLine[] {
-    if (event.parentId === undefined) this.#sessionId = event.sessionId;
-    else this.#callOf.set(event.sessionId, event.callId ?? "");
+    if (event.parentId === undefined) {
+      this.#sessionId = event.sessionId;
+      this.#isInTools = false;
+    } else this.#callOf.set(event.sessionId, event.callId ?? "");
+    return [];
+  }
+
+  #beginStep({ sessionId, parentId, at }: EventOf<"step.start">): ClaudeLine[] {
+    this.#stepAt.set(sessionId, at);
+    if (parentId === undefined) this.#isInTools = false;
     return [];
   }
 
@@ -183,11 +192,14 @@ export class ClaudeProjection {
   }
 
   #say(event: EventOf<"message">): ClaudeLine[] {
-    if (event.parentId === undefined && event.model !== "") this.#model = event.model;
+    if (event.parentId === undefined) {
+      this.#model = event.model || this.#model;
+      this.#isInTools = event.reason === "tool-calls";
+    }
     this.#use.add(event, event.at - (this.#stepAt.get(event.sessionId) ?? event.at));
     const frames = this.#options.partial ? this.#frames(event, this.#streamOf(event).end(event)) : [];
     const message = toClaudeMessage(event);
-    for (const block of message.content) if (block.type === "tool_use") this.#calls.set(block.id, block.input);
+    for (const block of message.content) if (block.type === "tool_use") this.#calls.add(block.id);
     return message.content.length === 0 ? frames : [...frames, this.#line("assistant", { message, parent_tool_use_id: this.#parentOf(event) })];
   }
 
@@ -232,7 +244,7 @@ export class ClaudeProjection {
   }
 
   #reasonOf({ code }: AgentError): { terminal_reason?: string } {
-    if (code === "INTERRUPTED") return { terminal_reason: this.#calls.size > 0 ? "aborted_tools" : "aborted_streaming" };
+    if (code === "INTERRUPTED") return { terminal_reason: this.#isInTools ? "aborted_tools" : "aborted_streaming" };
     const reason = TERMINAL_REASONS[code];
     return reason === undefined ? {} : { terminal_reason: reason };
   }

@@ -9,22 +9,28 @@ interface Waiting {
   settle(answer: PermissionAnswer): void;
 }
 
+export interface AskerOptions {
+  /** Told of a request that was ended before it was answered. */
+  cancel(id: string): void;
+  /** As the request was shown. */
+  redact(text: string): string;
+}
+
 /** Asks the process at the other end of stdin and stdout, as long as it is there. */
 export class Asker {
   #waiting = new Map<string, Waiting>();
   #isOver = false;
-  /** Told of a request that was ended before it was answered. */
-  readonly #onCancel: (id: string) => void;
+  readonly #options: AskerOptions;
 
-  constructor(onCancel: (id: string) => void) {
-    this.#onCancel = onCancel;
+  constructor(options: AskerOptions) {
+    this.#options = options;
   }
 
   readonly ask: Ask = (request, signal) => {
     if (this.#isOver) return Promise.resolve(NOBODY);
     return new Promise((resolve) => {
       const cancel = () => {
-        if (this.#waiting.delete(request.id)) this.#onCancel(request.id);
+        if (this.#waiting.delete(request.id)) this.#options.cancel(request.id);
       };
       signal.addEventListener("abort", cancel, { once: true });
       const settle = (answer: PermissionAnswer) => {
@@ -44,7 +50,7 @@ export class Asker {
   /** False where nothing waits for this answer. */
   answer(id: string, answer: FrameAnswer): boolean {
     const waiting = this.#waiting.get(id);
-    waiting?.settle(toAnswer(answer, waiting.request));
+    waiting?.settle(toAnswer(answer, waiting.request, this.#options.redact));
     return waiting !== undefined;
   }
 
@@ -57,17 +63,18 @@ export class Asker {
 
 const NOBODY: PermissionAnswer = { reject: "it needs the permission of a person, and nobody can be asked." };
 
-function toAnswer(answer: FrameAnswer, { tool, input }: PermissionRequest): PermissionAnswer {
+function toAnswer(answer: FrameAnswer, { tool, input }: PermissionRequest, redact: AskerOptions["redact"]): PermissionAnswer {
   if (answer.decision === "reject") return answer.reason === undefined ? "reject" : { reject: answer.reason };
-  if (isSameInput(answer.input, input)) return answer.decision;
+  if (isUnchanged(answer.input, toSortedJson(input), redact)) return answer.decision;
   // What is judged is what runs: another input goes the whole way again, as a call of its own.
   return { reject: `a person would allow this call of ${tool} with another input. Make it again with: ${JSON.stringify(answer.input)}` };
 }
 
-/** An answer without an input, or with an empty one, changes nothing. */
-function isSameInput(answered: unknown, input: unknown): boolean {
+/** An answer without an input, or with an empty one, changes nothing; nor does one that gives back what was shown. */
+function isUnchanged(answered: unknown, input: string, redact: AskerOptions["redact"]): boolean {
   if (answered === undefined || answered === null || JSON.stringify(answered) === "{}") return true;
-  return toSortedJson(answered) === toSortedJson(input);
+  const given = toSortedJson(answered);
+  return given === input || given === redact(input);
 }
 
 const toSortedJson = (value: unknown): string =>

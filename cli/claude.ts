@@ -13,6 +13,7 @@ export function openConversation(getSession: () => Session): Conversation {
       const { host, redact } = getSession();
       host.streams.write(`${redact(toJsonLine(line))}\n`);
     },
+    redact: (text) => getSession().redact(text),
     describe: () => describe(getSession()),
     readMode: (word) => readMode(word, getSession()),
   });

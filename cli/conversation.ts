@@ -19,6 +19,8 @@ export interface Turn {
 export interface ConversationOptions {
   /** Writes one line to stdout. */
   write(line: object): void;
+  /** What lines go through before they are printed. */
+  redact(text: string): string;
   /** The answer to `initialize`. Never rejects. */
   describe(): Promise<Record<string, unknown>>;
   /** The mode that a word of Claude Code's means. Throws where it may not be set. */
@@ -47,7 +49,7 @@ export class Conversation {
 
   constructor(options: ConversationOptions) {
     this.#options = options;
-    this.asker = new Asker((id) => options.write({ type: "control_cancel_request", request_id: id }));
+    this.asker = new Asker({ cancel: (id) => options.write({ type: "control_cancel_request", request_id: id }), redact: options.redact });
   }
 
   /** The prompts, each when the one before it is answered. */
@@ -162,6 +164,7 @@ export class Conversation {
   async #answer(request: Record<string, unknown>): Promise<Record<string, unknown> | undefined> {
     switch (request.subtype) {
       case "initialize":
+        refuseForeign(request);
         this.#settings = { ...this.#settings, ...readInitialize(request) };
         return this.#options.describe();
       case "interrupt":
@@ -179,6 +182,12 @@ export class Conversation {
         throw new AgentError("NOT_AVAILABLE", { name: `The control request ${String(request.subtype).slice(0, 100)}` });
     }
   }
+}
+
+/** A client that relies on its hooks must not find out later that nobody has asked them. */
+function refuseForeign(request: Record<string, unknown>): void {
+  const foreign = ["hooks", "sdkMcpServers"].find((key) => Object.keys(request[key] ?? {}).length > 0);
+  if (foreign !== undefined) throw new AgentError("NOT_AVAILABLE", { name: `The client's ${foreign}` });
 }
 
 /** An empty system prompt, which the SDK sends where its user set none, replaces nothing. */

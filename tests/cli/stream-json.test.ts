@@ -255,6 +255,20 @@ describe.runIf(isBuilt)("input as stream-json", () => {
   });
 });
 
+describe.runIf(isBuilt)("a client", () => {
+  test("is told at once that its hooks would not be asked", async () => {
+    const request = { subtype: "initialize", hooks: { PreToolUse: [{ matcher: "*", hookCallbackIds: ["hook_0"] }] } };
+    const run = await runCommand({ args: CLAUDE_BOTH, stdin: toLines({ type: "control_request", request_id: "1", request }) });
+    expect(ofType(run, "control_response")).toMatchObject([{ response: { subtype: "error", error: expect.stringContaining("hooks") } }]);
+  });
+
+  test("keeps words in the session without an answer to them", async () => {
+    const run = await runCommand({ args: CLAUDE_BOTH, stdin: toLines(user("Remember 7.", { shouldQuery: false }), user("Which?")), script: [{ text: "7." }] });
+    expect(run.requests).toHaveLength(1);
+    expect(talkOf(run)).toEqual(["user:Remember 7.", "user:Which?"]);
+  });
+});
+
 describe.runIf(isBuilt)("a call that needs permission", () => {
   const ASKING = ["--permission-mode", "ask", "--input-format", "stream-json"];
   const script = () => [turn(["bash", { command: "echo yes" }]), turn(["bash", { command: "echo yes" }]), { text: "ok" }];
@@ -314,6 +328,21 @@ describe.runIf(isBuilt)("a call that needs permission", () => {
     const [asked] = ofType(run, "control_request");
     expect(ofType(run, "control_cancel_request")).toEqual([{ type: "control_cancel_request", request_id: asked.request_id }]);
     expect(resultsOf(run)).toMatchObject([{ terminal_reason: "aborted_tools" }]);
+  });
+
+  test("runs where the answer gives back an input whose key was hidden", async () => {
+    const run = await talk({
+      args: [...CLAUDE_BOTH, "--permission-prompt-tool", "stdio"],
+      script: [turn(["bash", { command: `echo yes ${KEY}` }]), { text: "ok" }],
+      onStart: ({ send }) => send(user("go")),
+      onLine(line, { send, end }) {
+        const response = { behavior: "allow", updatedInput: line.request?.input };
+        if (line.type === "control_request") send({ type: "control_response", response: { subtype: "success", request_id: line.request_id, response } });
+        if (line.type === "result") end();
+      },
+    });
+    expect(run.stdout).not.toContain(KEY);
+    expect(toolOutputsOf(run.requests[1])[0]).toContain("yes");
   });
 
   test("is made again by the model where the answer changes its input", async () => {

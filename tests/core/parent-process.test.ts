@@ -35,7 +35,17 @@ test("a child session names the call that started it", async () => {
 
 test("words that come while a prompt runs join it before its next request, and stay in the session", async () => {
   const words: string[] = [];
-  const meanwhile = tool({ ...note, name: "meanwhile", run: ({ text }) => (words.push(text), "heard") });
+  const input = z.object({ text: z.string() });
+  const meanwhile = tool({
+    name: "meanwhile",
+    description: "Hears words.",
+    effect: "read",
+    input,
+    run({ text }) {
+      words.push(text);
+      return "heard";
+    },
+  });
   const plugin = definePlugin({ name: "meanwhile", setup: () => ({ tools: [meanwhile] }) });
   await using agent = await boot({ plugins: [plugin], script: [call("meanwhile", { text: "rather left" }), say("Left."), say("Yes.")] });
   const { result } = await agent.prompt("go", { steer: () => words.splice(0) });

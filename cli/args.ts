@@ -3,7 +3,7 @@ import { AgentError, type Config, type JsonSchema, type PromptOptions, type Prom
 import { Command, CommanderError } from "commander";
 import { readClaudeTools } from "./claude-names.ts";
 import { checkFile, readChoice, readFlag, readJson, readList, readText } from "./option-values.ts";
-import { addOptions, type InputFormat, type OptionValues, OUTPUT_FORMATS, type OutputFormat, readFormat } from "./options.ts";
+import { addOptions, type ClaudeValues, type InputFormat, type OptionValues, OUTPUT_FORMATS, type OutputFormat, type PermissionMode } from "./options.ts";
 
 export type Environment = Record<string, string | undefined>;
 
@@ -26,6 +26,10 @@ export interface RunInvocation {
   /** Undefined: the configuration's, else auto. */
   outputFormat?: OutputFormat;
   stream: boolean;
+  /** Somebody answers `can_use_tool`: Claude Code's mode `default` asks there. */
+  asksPrompter: boolean;
+  /** A frame may switch every question off. */
+  allowsBypass: boolean;
   /** Under each request: what it says itself counts more. */
   request: Partial<PromptRequest>;
   /** Of the first request; the others go on with its session. */
@@ -143,8 +147,8 @@ function readRun(values: OptionValues, given: string[], { env, runtime, log }: {
   const words = given.filter((word) => word !== "-");
   const prompt = [values.prompt, ...(words.length > 0 ? [words.join(" ")] : [])].filter((part) => part !== undefined).join("\n\n");
   const stated =
-    values.outputFormat ?? values.jsonStandard ?? (env.AGENT_OUTPUT_FORMAT && readFormat("AGENT_OUTPUT_FORMAT", env.AGENT_OUTPUT_FORMAT, OUTPUT_FORMATS));
-  const outputFormat = stated === "opencode" ? "json" : stated || undefined;
+    values.outputFormat ?? values.jsonStandard ?? (env.AGENT_OUTPUT_FORMAT && readChoice("AGENT_OUTPUT_FORMAT", env.AGENT_OUTPUT_FORMAT, OUTPUT_FORMATS));
+  const outputFormat = stated === "opencode" ? "json" : stated === "claude" ? "stream-json" : stated || undefined;
   return {
     kind: "run",
     ...((values.prompt !== undefined || words.length > 0) && { prompt }),
@@ -153,6 +157,8 @@ function readRun(values: OptionValues, given: string[], { env, runtime, log }: {
     inputFormat: values.inputFormat ?? "auto",
     ...(outputFormat && { outputFormat }),
     stream: values.stream ?? extra(values).includePartialMessages === true,
+    asksPrompter: extra(values).permissionPromptTool !== undefined,
+    allowsBypass: extra(values).allowDangerouslySkipPermissions === true,
     request: readRequest(values),
     session: readSession(values),
     runtime,
@@ -161,30 +167,35 @@ function readRun(values: OptionValues, given: string[], { env, runtime, log }: {
 }
 
 /** The values of Claude Code's own names. */
-const extra = (values: OptionValues) =>
-  values as OptionValues & { includePartialMessages?: true; resume?: string; maxTurns?: number; systemPrompt?: string; appendSystemPrompt?: string };
+const extra = (values: OptionValues) => values as OptionValues & ClaudeValues;
 
 function readRequest(values: OptionValues): Partial<PromptRequest> {
   return dropUndefined({
     agent: values.agent,
     files: values.file,
-    outputSchema: values.outputSchema === undefined ? undefined : readSchema(values.outputSchema),
+    outputSchema: readOutputSchema(values),
   });
 }
 
-function readSchema(path: string): JsonSchema {
-  const schema = readJson("--output-schema", readText("--output-schema", path));
+function readOutputSchema(values: OptionValues): JsonSchema | undefined {
+  const { jsonSchema } = extra(values);
+  if (values.outputSchema !== undefined) return readSchema("--output-schema", readText("--output-schema", values.outputSchema));
+  return jsonSchema === undefined ? undefined : readSchema("--json-schema", jsonSchema);
+}
+
+function readSchema(option: string, text: string): JsonSchema {
+  const schema = readJson(option, text);
   if (typeof schema !== "object" || schema === null || Array.isArray(schema))
-    throw new AgentError("OPTION_INVALID", { option: "--output-schema", reason: "the file holds no JSON object." });
+    throw new AgentError("OPTION_INVALID", { option, reason: "it is no JSON object." });
   return schema as JsonSchema;
 }
 
 function readSession(values: OptionValues): RunInvocation["session"] {
   const id = (typeof values.session === "string" ? values.session : undefined) ?? extra(values).resume;
   if (id !== undefined && values.continue) throw new AgentError("OPTION_INVALID", { option: "--continue", reason: "it cannot go with --session." });
-  if (values.fork && id === undefined && !values.continue)
-    throw new AgentError("OPTION_INVALID", { option: "--fork", reason: "it needs --session or --continue." });
-  return dropUndefined({ id, sessionId: values.sessionId, continueNewest: values.continue, fork: values.fork, title: values.title });
+  const fork = values.fork ?? extra(values).forkSession;
+  if (fork && id === undefined && !values.continue) throw new AgentError("OPTION_INVALID", { option: "--fork", reason: "it needs --session or --continue." });
+  return dropUndefined({ id, sessionId: values.sessionId, continueNewest: values.continue, fork, title: values.title });
 }
 
 function readRuntimeOptions(values: OptionValues, env: Environment): RuntimeOptions {
@@ -199,7 +210,7 @@ function readRuntimeOptions(values: OptionValues, env: Environment): RuntimeOpti
     configuredPlugins: values.plugins ? undefined : false,
     skipBrokenPlugins: values.skipBrokenPlugins,
     trust: values.trust,
-    persist: values.session === false ? false : undefined,
+    persist: values.session === false || extra(values).sessionPersistence === false ? false : undefined,
     tools: readTools(values),
     disableTools: readDisabled(values, env),
     readOnly: values.readOnly ?? readFlag("AGENT_READ_ONLY", env.AGENT_READ_ONLY),
@@ -215,7 +226,7 @@ function readConfig(values: OptionValues): Partial<Config> {
   const retry = dropUndefined({ timeoutSeconds: values.retryTimeout, maxRetries: values.maxRetries });
   return dropUndefined({
     model: values.model,
-    fallback: values.fallback?.flatMap((list) => readList(list) ?? []),
+    fallback: (values.fallback ?? extra(values).fallbackModel?.split(","))?.flatMap((list) => readList(list) ?? []),
     systemPrompt: joinTexts("--system-file", values.system ?? extra(values).systemPrompt, values.systemFile),
     appendSystem: joinTexts("--append-system-file", values.appendSystem ?? extra(values).appendSystemPrompt, values.appendSystemFile),
     temperature: values.temperature,
@@ -224,9 +235,17 @@ function readConfig(values: OptionValues): Partial<Config> {
     seed: values.seed,
     maxOutputTokens: values.maxOutputTokens,
     retry: Object.keys(retry).length > 0 ? retry : undefined,
-    permissionMode: values.permissionMode,
+    permissionMode: readPermissionMode(values),
     permission: readPermission(values),
   });
+}
+
+/** Claude Code's `default` asks. So does a run that has somebody to ask and says nothing else. */
+function readPermissionMode(values: OptionValues): PermissionMode | undefined {
+  const { permissionPromptTool, dangerouslySkipPermissions } = extra(values);
+  if (dangerouslySkipPermissions) return "yolo";
+  const { permissionMode: mode = permissionPromptTool && "default" } = values;
+  return mode === "default" ? (permissionPromptTool === undefined ? "auto" : "ask") : mode;
 }
 
 const joinTexts = (option: string, text: string | undefined, path: string | undefined): string | undefined =>
@@ -243,7 +262,10 @@ function readPlugin(spec: string): string | [string, Record<string, unknown>] {
 
 function readTools(values: OptionValues): string[] | undefined {
   const claude = values.allowedTools === undefined ? undefined : readClaudeTools(values.allowedTools, "allow").tools;
-  return readList(values.tools) ?? claude;
+  if (values.tools === "default") return claude;
+  // Claude Code's names have capitals.
+  const named = values.tools !== undefined && /[A-Z]/.test(values.tools) ? readClaudeTools(values.tools, "allow").tools : readList(values.tools);
+  return named ?? claude;
 }
 
 function readDisabled(values: OptionValues, env: Environment): string[] | undefined {
@@ -268,7 +290,7 @@ function readPermission({ permission: text, allowedTools, disallowedTools }: Opt
 function readLimits(values: OptionValues): RuntimeOptions["limits"] {
   const limits = dropUndefined({
     steps: values.maxSteps ?? extra(values).maxTurns,
-    costUsd: values.maxCost,
+    costUsd: values.maxCost ?? extra(values).maxBudgetUsd,
     tokens: values.maxTokensTotal,
     timeoutMs: values.timeout === undefined ? undefined : values.timeout * 1000,
   });

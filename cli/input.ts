@@ -1,14 +1,18 @@
 import { AgentError, type PromptRequest } from "agent-runtime";
 import { toAgentError } from "agent-runtime/host";
+import type { Conversation, Turn } from "./conversation.ts";
 import { createObjectSplitter, findBadLine, INPUT_LIMIT, type JsonPiece } from "./json-objects.ts";
 import { REQUEST_KEYS, readRequestObject } from "./request.ts";
 import type { Stdin } from "./stdin.ts";
 import { suggestName } from "./suggestion.ts";
 
 /** The format that the prompt came in decides the format of the answer, where nothing else does. */
-export type PromptFormat = "text" | "json";
+export type PromptFormat = "text" | "json" | "stream-json";
 
-export type InputItem = { kind: "request"; request: PromptRequest; format: PromptFormat } | { kind: "error"; error: AgentError; format: PromptFormat };
+/** `turn`: of a prompt that came as a frame. */
+export type InputItem =
+  | { kind: "request"; request: PromptRequest; format: PromptFormat; turn?: Turn }
+  | { kind: "error"; error: AgentError; format: PromptFormat };
 
 export interface InputOptions {
   prompt?: string;
@@ -16,6 +20,8 @@ export interface InputOptions {
   joinStdin: boolean;
   format: "auto" | PromptFormat;
   stdin: Stdin;
+  /** Who reads stdin where it holds frames. */
+  conversation?: Conversation | undefined;
   signal: AbortSignal;
   /** A line for the person at the terminal. */
   say(line: string): void;
@@ -31,7 +37,7 @@ export async function* readInput(options: InputOptions): AsyncGenerator<InputIte
   try {
     yield* options.prompt === undefined ? readStdin(options) : readPrompt(options.prompt, options);
   } catch (error) {
-    yield { kind: "error", error: toAgentError(error), format: options.format === "json" ? "json" : "text" };
+    yield { kind: "error", error: toAgentError(error), format: options.format === "auto" ? "text" : options.format };
   }
 }
 
@@ -46,10 +52,11 @@ async function* readPrompt(prompt: string, options: InputOptions): AsyncGenerato
 }
 
 async function* readStdin(options: InputOptions): AsyncGenerator<InputItem> {
-  const { stdin, signal } = options;
-  const format = options.format === "json" ? "json" : "text";
+  const { stdin, signal, conversation } = options;
+  const format = options.format === "auto" ? "text" : options.format;
   if (stdin.kind === "terminal" && !options.joinStdin) return yield emptyItem(format);
   if (stdin.kind === "nothing") return yield emptyItem(format);
+  if (conversation !== undefined) return yield* conversation.read(withoutMark(stdin.read(signal)));
   const chunks = withoutMark(withNotice(stdin.read(signal), options));
   const { first, kind } = await findFormat(chunks, options.format);
   if (signal.aborted) return;

@@ -20,14 +20,14 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     ending.abort(error);
   };
   const streams = openStreams(process.stdout, process.stderr, abort);
-  const host: RunHost = { streams, signal: ending.signal, abort };
+  const host: RunHost = { streams, signal: ending.signal, abort, readVersion };
   watchSignals({ abort, endNow });
   watchFaults(host, argv);
   let exitCode: number;
   try {
     exitCode = await dispatch(argv, host);
   } catch (error) {
-    exitCode = report(toAgentError(error), host, argv);
+    exitCode = await report(toAgentError(error), host, argv);
   }
   await streams.flush();
   endNow(ending.signal.aborted ? toAgentError(ending.signal.reason).exit : exitCode);
@@ -67,23 +67,27 @@ function print(text: string, { streams }: RunHost): number {
 }
 
 /** Tells of an error that belongs to no request: an event on stdout where JSON was asked for, and always a line on stderr. */
-function report(error: AgentError, { streams }: RunHost, argv: readonly string[]): number {
+async function report(error: AgentError, { streams }: RunHost, argv: readonly string[]): Promise<number> {
   const options = { streams, stream: false, redact: (text: string) => text, log: { verbose: argv.includes("--verbose"), quiet: false } };
-  if (wantsJson(argv)) createJsonOutput({ ...options, log: { ...options.log, verbose: false } }).error(error);
+  const quiet = { ...options, log: { ...options.log, verbose: false } };
+  const format = findFormat(argv);
+  if (format === "json") createJsonOutput(quiet).error(error);
+  if (format === "stream-json") (await import("./output-claude.ts")).createClaudeOutput(undefined, quiet).error(error);
   createTextOutput(options).error(error);
   return error.exit;
 }
 
 /** Asked of the raw words, because they may be what is wrong. */
-function wantsJson(argv: readonly string[]): boolean {
+function findFormat(argv: readonly string[]): string | undefined {
   const [, , format, standard] = /(^|\0)(?:--output-format[=\0]([^\0]*)|--json-standard[=\0]([^\0]*))(?:\0|$)/.exec(argv.join("\0")) ?? [];
-  return (format ?? (standard === "opencode" ? "json" : standard) ?? process.env.AGENT_OUTPUT_FORMAT) === "json";
+  const named = standard === "opencode" ? "json" : standard === "claude" ? "stream-json" : standard;
+  return format ?? named ?? process.env.AGENT_OUTPUT_FORMAT;
 }
 
 /** A fault that nobody caught ends the run as an error of ours; a promise that nobody waits for cannot change the outcome. */
 function watchFaults(host: RunHost, argv: readonly string[]): void {
   process.on("uncaughtException", (error) => {
-    report(toAgentError(error), host, argv);
+    void report(toAgentError(error), host, argv);
     host.abort(toAgentError(error));
   });
   process.on("unhandledRejection", (error) => {

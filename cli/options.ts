@@ -3,8 +3,8 @@ import { AgentError } from "agent-runtime";
 import { type Command, Option } from "commander";
 import { checkDirectory, checkFile, type NumberRange, readChoice, readNumber } from "./option-values.ts";
 
-export const INPUT_FORMATS = ["auto", "text", "json"] as const;
-export const OUTPUT_FORMATS = ["auto", "text", "json"] as const;
+export const INPUT_FORMATS = ["auto", "text", "json", "stream-json"] as const;
+export const OUTPUT_FORMATS = ["auto", "text", "json", "stream-json"] as const;
 export type InputFormat = (typeof INPUT_FORMATS)[number];
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
@@ -12,7 +12,7 @@ export const PERMISSION_MODES = ["auto", "ask", "plan", "readonly", "yolo"] as c
 export type PermissionMode = (typeof PERMISSION_MODES)[number];
 
 /** Claude Code's modes and what they are here. */
-const CLAUDE_MODES: Record<string, PermissionMode> = { default: "auto", acceptEdits: "auto", bypassPermissions: "yolo" };
+export const CLAUDE_MODES: Record<string, PermissionMode> = { default: "auto", acceptEdits: "auto", bypassPermissions: "yolo", dontAsk: "readonly" };
 
 /** What the options give, by commander's names. */
 export interface OptionValues {
@@ -26,7 +26,7 @@ export interface OptionValues {
   appendSystemFile?: string;
   inputFormat?: InputFormat;
   outputFormat?: OutputFormat;
-  jsonStandard?: "opencode";
+  jsonStandard?: "opencode" | "claude";
   stream?: true;
   session: string | false | undefined;
   sessionId?: string;
@@ -41,7 +41,7 @@ export interface OptionValues {
   allowedTools?: string;
   disallowedTools?: string;
   readOnly?: true;
-  permissionMode?: PermissionMode;
+  permissionMode?: PermissionMode | "default";
   permission?: string;
   maxSteps?: number;
   maxCost?: number;
@@ -71,19 +71,34 @@ export interface OptionValues {
   help?: true;
 }
 
-const notAvailable = (name: string) => new AgentError("NOT_AVAILABLE", { name });
-
-export function readFormat<const T extends string>(option: string, text: string, choices: readonly T[]): T {
-  if (text === "stream-json") throw notAvailable(`${option} ${text}`);
-  return readChoice(option, text, choices);
+/** The values of Claude Code's own names. */
+export interface ClaudeValues {
+  includePartialMessages?: true;
+  resume?: string;
+  maxTurns?: number;
+  systemPrompt?: string;
+  appendSystemPrompt?: string;
+  permissionPromptTool?: "stdio";
+  allowDangerouslySkipPermissions?: true;
+  dangerouslySkipPermissions?: true;
+  maxBudgetUsd?: number;
+  fallbackModel?: string;
+  jsonSchema?: string;
+  forkSession?: true;
+  /** False with --no-session-persistence. */
+  sessionPersistence: boolean;
 }
 
-export const readMode = (option: string, text: string): PermissionMode =>
-  (Object.hasOwn(CLAUDE_MODES, text) ? CLAUDE_MODES[text] : undefined) ?? readChoice(option, text, PERMISSION_MODES);
+const notAvailable = (name: string) => new AgentError("NOT_AVAILABLE", { name });
 
-function readStandard(text: string): "opencode" {
-  if (text === "claude") throw notAvailable("--json-standard claude");
-  return readChoice("--json-standard", text, ["opencode"]);
+/** `default` is asked about where somebody answers, and `auto` elsewhere: readClaudeMode tells. */
+export const readMode = (option: string, text: string): PermissionMode | "default" =>
+  text === "default" ? text : ((Object.hasOwn(CLAUDE_MODES, text) ? CLAUDE_MODES[text] : undefined) ?? readChoice(option, text, PERMISSION_MODES));
+
+/** The Agent SDK asks through its own streams. */
+function readPrompter(name: string): "stdio" {
+  if (name !== "stdio") throw notAvailable(`--permission-prompt-tool ${name}`);
+  return name;
 }
 
 const collect = (value: string, list: string[] = []): string[] => [...list, value];
@@ -127,13 +142,17 @@ const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[] = [
   [
     "Input and output:",
     [
-      ["--input-format <format>", "auto, text or json", (text: string) => readFormat("--input-format", text, INPUT_FORMATS)],
+      ["--input-format <format>", "auto, text, json or stream-json", (text: string) => readChoice("--input-format", text, INPUT_FORMATS)],
       [
         "--output-format <format>",
-        "auto, text or json: one event a line (AGENT_OUTPUT_FORMAT)",
-        (text: string) => readFormat("--output-format", text, OUTPUT_FORMATS),
+        "auto, text, json: one event a line, or stream-json: Claude Code's (AGENT_OUTPUT_FORMAT)",
+        (text: string) => readChoice("--output-format", text, OUTPUT_FORMATS),
       ],
-      ["--json-standard <name>", "opencode: the same as --output-format json", readStandard],
+      [
+        "--json-standard <name>",
+        "opencode or claude: the same as --output-format json or stream-json",
+        (text: string) => readChoice("--json-standard", text, ["opencode", "claude"]),
+      ],
       ["--stream", "also show text and tools as they come"],
       ["--verbose", "debug messages on stderr"],
       ["-q, --quiet", "no progress on stderr, only errors"],
@@ -200,10 +219,33 @@ const ALIASES: readonly Row[] = [
   ["--append-system-prompt <text>", ""],
   ["--system-prompt <text>", ""],
   ["--include-partial-messages", ""],
+  ["--permission-prompt-tool <name>", "", readPrompter],
+  ["--allow-dangerously-skip-permissions", ""],
+  ["--dangerously-skip-permissions", ""],
+  ["--max-budget-usd <usd>", "", number("--max-budget-usd", { min: 0 })],
+  ["--fallback-model <ids>", ""],
+  ["--json-schema <json>", ""],
+  ["--fork-session", ""],
+  ["--no-session-persistence", ""],
+];
+
+/** Claude Code's options that ask for nothing here: what they switch off or on is not there, or always so. */
+const IDLE = [
+  "--setting-sources <list>",
+  "--strict-mcp-config",
+  "--replay-user-messages",
+  "--include-hook-events",
+  "--debug",
+  "--debug-file <path>",
+  "--thinking <mode>",
+  "--thinking-display <mode>",
+  "--max-thinking-tokens <n>",
+  "--effort <level>",
+  "--betas <list>",
 ];
 
 /** Options of the contract that are not built yet. */
-const MISSING = ["--variant <name>", "--permission-prompt-tool <name>", "--mcp-config <file>"];
+const MISSING = ["--variant <name>", "--mcp-config <file>"];
 
 /** Adds every option to the program: those of the help by group, the others hidden. */
 export function addOptions(program: Command): void {
@@ -211,6 +253,7 @@ export function addOptions(program: Command): void {
     for (const [flags, help, read] of rows) program.addOption(makeOption(flags, help, read).helpGroup(title));
   }
   for (const [flags, help, read] of ALIASES) program.addOption(makeOption(flags, help, read).hideHelp());
+  for (const flags of IDLE) program.addOption(makeOption(flags, "", undefined).hideHelp());
   for (const flags of MISSING) program.addOption(makeOption(flags, "", undefined).hideHelp());
   for (const flags of MISSING) {
     const [name = ""] = flags.split(" ");

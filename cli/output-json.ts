@@ -28,6 +28,7 @@ type Fields = { type: string; [field: string]: unknown };
 function projectFields(event: AgentEvent, deltas: boolean): Fields | undefined {
   switch (event.type) {
     case "session.start":
+    case "message":
       return undefined;
     case "model.resolved":
       return projectModel(event);

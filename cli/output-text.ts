@@ -60,6 +60,8 @@ class TextProjection {
       case "retry":
       case "fallback":
         return [...this.#restart(), ...projectProgress(event)];
+      case "message":
+        return [];
       case "step.start":
         this.#blocks = [];
         return [];
@@ -133,7 +135,7 @@ function projectChild(event: AgentEvent): TextPiece[] {
   return event.type === "tool.finish" ? [progress(`  ${describeTool(event)}`)] : [];
 }
 
-type Shown = "text.delta" | "text" | "text.void" | "step.start" | "step.finish" | "session.finish" | "error";
+type Shown = "text.delta" | "text" | "message" | "text.void" | "step.start" | "step.finish" | "session.finish" | "error";
 
 function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece[] {
   switch (event.type) {

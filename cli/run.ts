@@ -13,9 +13,11 @@ import { NO_TOKENS, toAgentError } from "agent-runtime/host";
 import { builtins } from "../plugins/index.ts";
 import type { RunInvocation } from "./args.ts";
 import { watchClosedOutput } from "./closed-output.ts";
+import type { Conversation, Turn } from "./conversation.ts";
 import { type InputItem, readInput } from "./input.ts";
 import { createLog } from "./log.ts";
 import { createJsonOutput, createTextOutput, type Output, type Streams } from "./output.ts";
+import type { ClaudeProjection } from "./output-claude.ts";
 import { createCulprit, type Ending, watchStall } from "./stall.ts";
 import { openStdin, type Stdin } from "./stdin.ts";
 
@@ -32,10 +34,12 @@ export interface RunHost {
   abort(error: AgentError): void;
   stdin?: Stdin;
   makeRuntime?: typeof createRuntime;
+  /** Of this package. */
+  readVersion?(): string;
 }
 
 /** Everything that the prompts of one command share. */
-interface Session {
+export interface Session {
   host: RunHost;
   invocation: RunInvocation;
   runtime: Promise<Runtime>;
@@ -44,6 +48,10 @@ interface Session {
   /** Of the first prompt; the next ones go on with it. */
   sessionId?: string;
   hasAnswered?: true;
+  /** Where stdin holds frames. */
+  conversation?: Conversation | undefined;
+  /** Where the output has Claude Code's format. */
+  claude?: ClaudeProjection;
   redact(text: string): string;
 }
 
@@ -53,12 +61,14 @@ export async function runPrompts(invocation: RunInvocation, host: RunHost): Prom
   const say = (line: string) => {
     if (!invocation.log.quiet) host.streams.say(`${line}\n`);
   };
-  const session: Session = { host, invocation, ...startRuntime(invocation, host), late: delayAbort(host.signal) };
+  const conversation = invocation.inputFormat === "stream-json" ? (await import("./claude.ts")).openConversation(() => session) : undefined;
+  const session: Session = { host, invocation, ...startRuntime(invocation, host, conversation), late: delayAbort(host.signal), conversation };
   const items = readInput({
     ...(invocation.prompt !== undefined && { prompt: invocation.prompt }),
     joinStdin: invocation.joinStdin,
     format: invocation.inputFormat,
     stdin,
+    conversation,
     signal: host.signal,
     say,
   });
@@ -80,11 +90,17 @@ async function warnOfWaiting(stdin: Stdin, say: (line: string) => void): Promise
 }
 
 /** Starts the runtime while stdin is read; whoever needs it first meets its error. */
-function startRuntime({ runtime: options, log }: RunInvocation, { streams, makeRuntime = createRuntime }: RunHost): Pick<Session, "runtime" | "redact"> {
+function startRuntime(
+  { runtime: options, log, outputFormat }: RunInvocation,
+  { streams, makeRuntime = createRuntime }: RunHost,
+  conversation: Conversation | undefined,
+): Pick<Session, "runtime" | "redact"> {
   let started: Runtime | undefined;
   const redact = (text: string) => started?.redact(text) ?? text;
   const runtime = makeRuntime({
     ...options,
+    // A question that is not printed as an event can be answered by nobody.
+    ...(conversation !== undefined && outputFormat !== "text" && { ask: conversation.asker.ask }),
     plugins: [...builtins, ...(options.plugins ?? [])],
     log: createLog({ ...log, say: (line) => streams.say(`${redact(line)}\n`), redact }),
   });
@@ -144,7 +160,7 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
     await reloadConfig(runtime, item, session);
     const command = await findCommand(runtime, session);
     if (command) return await runCommand(command, { runtime, session });
-    return await answerPrompt(item.request, { output: await makeOutput(item, session), runtime, session });
+    return await answerPrompt(item.request, { output: await makeOutput(item, session), runtime, session, turn: item.turn });
   } catch (error) {
     const failure = toAgentError(error);
     const output = await makeOutput(item, session);
@@ -175,6 +191,7 @@ interface Answering {
   runtime: Runtime;
   output: Output;
   session: Session;
+  turn?: Turn | undefined;
 }
 
 /** Whatever is wrong with a plugin's command, its exit code included, is told with its name. */
@@ -201,16 +218,21 @@ async function endCommand(command: PluginCommand, { runtime, session }: Omit<Ans
   return ended.code;
 }
 
-const endingOf = ({ host, late }: Session): Ending => ({ signal: host.signal, late });
+function endingOf({ host, late }: Session, turn?: Turn): Ending {
+  if (turn === undefined) return { signal: host.signal, late };
+  const { signal } = turn.ending;
+  return { signal: AbortSignal.any([host.signal, signal]), late: AbortSignal.any([late, delayAbort(signal)]) };
+}
 
-async function answerPrompt(request: PromptRequest, { runtime, output, session }: Answering): Promise<number> {
+async function answerPrompt(request: PromptRequest, { runtime, output, session, turn }: Answering): Promise<number> {
   const startedAt = performance.now();
-  const { request: whole, options } = withCommandLine(request, session);
+  const { request: whole, options } = withCommandLine(request, session, turn);
   const culprit = createCulprit();
-  return watchStall(endingOf(session), culprit.describe, async ({ signal, late }) => {
+  return watchStall(endingOf(session, turn), culprit.describe, async ({ signal, late }) => {
     const run = runtime.prompt(whole, { ...options, signal });
     const result = await printEvents(run, { output, session, late, see: culprit.see, keepsSession: request.session === undefined });
-    if (result !== undefined) return result.exitCode;
+    // What the other end has interrupted did not fail.
+    if (result !== undefined) return turn?.ending.signal.aborted && result.status === "interrupted" && !session.host.signal.aborted ? 0 : result.exitCode;
     const failure = toAgentError(signal.reason);
     await output.error(failure);
     await output.result({ ...emptyResult(failure, startedAt), sessionId: session.sessionId ?? "" });
@@ -219,13 +241,21 @@ async function answerPrompt(request: PromptRequest, { runtime, output, session }
 }
 
 /** What the request says counts more than the command line; the session is that of the first prompt. */
-function withCommandLine(request: PromptRequest, { invocation, host, sessionId }: Session): { request: PromptRequest; options: PromptOptions } {
+function withCommandLine(
+  request: PromptRequest,
+  { invocation, host, sessionId }: Session,
+  turn: Turn | undefined,
+): { request: PromptRequest; options: PromptOptions } {
   const { id, ...first } = invocation.session;
   const going = sessionId ?? id;
   const isFirst = sessionId === undefined && request.session === undefined;
   return {
     request: { ...invocation.request, ...(going !== undefined && { session: going }), ...request },
-    options: { deltas: invocation.stream || host.streams.isTerminal, ...(isFirst ? first : {}) },
+    options: {
+      deltas: invocation.stream || host.streams.isTerminal,
+      ...(turn && { steer: () => turn.steered.splice(0), permissionMode: turn.permissionMode }),
+      ...(isFirst ? first : {}),
+    },
   };
 }
 
@@ -248,6 +278,8 @@ async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, la
         if (keepsSession && event.sessionId !== "") session.sessionId ??= event.sessionId;
         if (event.type === "session.finish") result = event.result;
       }
+      // Nobody is asked who has gone away meanwhile.
+      if (event.type === "permission.request" && session.conversation?.asker.find(event.id) === undefined) continue;
       const behind = output.event(event);
       if (behind) await behind;
     }
@@ -257,7 +289,8 @@ async function printEvents(run: AsyncIterable<AgentEvent>, { output, session, la
 }
 
 /** The answer has the format that was asked for, else that of the prompt. */
-async function makeOutput(item: InputItem, { host, invocation, redact, runtime }: Session): Promise<Output> {
+async function makeOutput(item: InputItem, session: Session): Promise<Output> {
+  const { host, invocation, redact, runtime } = session;
   const configured = () =>
     unlessAborted(
       runtime.then(
@@ -267,10 +300,18 @@ async function makeOutput(item: InputItem, { host, invocation, redact, runtime }
       host.signal,
     );
   const stated = invocation.outputFormat ?? (await configured()) ?? "auto";
-  if (stated === "stream-json") throw new AgentError("NOT_AVAILABLE", { name: "outputFormat stream-json" });
   const structured = invocation.request.outputSchema !== undefined || (item.kind === "request" && item.request.outputSchema !== undefined);
   const options = { streams: host.streams, log: invocation.log, stream: invocation.stream, structured, redact };
-  return (stated === "auto" ? item.format : stated) === "json" ? createJsonOutput(options) : createTextOutput(options);
+  const format = stated === "auto" ? item.format : stated;
+  if (format === "stream-json") {
+    const known = await unlessAborted(
+      runtime.catch(() => undefined),
+      host.signal,
+    );
+    const mode = item.kind === "request" ? item.turn?.permissionMode : undefined;
+    return (await import("./claude.ts")).openClaudeOutput(session, { ...options, runtime: known, mode });
+  }
+  return format === "json" ? createJsonOutput(options) : createTextOutput(options);
 }
 
 function emptyResult(error: AgentError, startedAt: number): RunResult {

@@ -49,7 +49,8 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
   return dependencies;
 }
 
-export type RunTask = (task: TaskOptions, run: PromptRun) => Promise<TaskResult>;
+/** `callId`: the call of the model that the task belongs to. */
+export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Promise<TaskResult>;
 
 interface RunningCall {
   runTask: RunTask;
@@ -75,7 +76,7 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     model: run.last.model ?? "",
     progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
-    runTask: (options) => runTask(options, run),
+    runTask: (options) => runTask(options, run, place.callId),
     spill: (text) => environment.spill(session.id, text),
     spillPath: () => environment.spillPath(session.id),
   };
@@ -85,7 +86,7 @@ async function callTool(tool: string, input: unknown, { place, dependencies }: P
   const depth = place.depth + 1;
   if (depth > DEEPEST_NESTING) throw new AgentError("NESTING_TOO_DEEP", { tool, limit: DEEPEST_NESTING });
   const asked = { id: newId("call"), tool, input: JSON.stringify(input ?? {}) };
-  const { output, state } = await answerCall(asked, { messageId: place.messageId, partId: newId("prt"), depth }, dependencies);
+  const { output, state } = await answerCall(asked, { ...place, partId: newId("prt"), depth }, dependencies);
   if (state.status === "error") throw new Error(state.error);
   return output;
 }

@@ -1,6 +1,6 @@
 import type { PrefixPart } from "./cache-watch.ts";
 import type { AgentError } from "./errors.ts";
-import type { TokenCount } from "./message.ts";
+import type { AssistantMessage, TokenCount } from "./message.ts";
 
 /** Where a model id came from, nearest source first. */
 export type ModelSource = "input" | "cli" | "env" | "config" | "default";
@@ -39,10 +39,11 @@ export interface RunResult {
 
 export type ToolState =
   | { status: "completed"; output: string; title: string; metadata: Record<string, unknown>; startedAt: number; endedAt: number }
-  | { status: "error"; error: string; metadata?: Record<string, unknown>; startedAt: number; endedAt: number };
+  | { status: "error"; error: string; code?: string; metadata?: Record<string, unknown>; startedAt: number; endedAt: number };
 
 interface Facts {
-  "session.start": { cwd: string; resumed: boolean; title: string };
+  /** `callId`: of a child session, the call of its parent that started it. */
+  "session.start": { cwd: string; resumed: boolean; title: string; callId?: string };
   /** Once a prompt, before its first request. */
   "model.resolved": { requested: string | null; selector: string; providerId: string; modelId: string; source: ModelSource; matchesRequest: boolean };
   "step.start": { step: number; messageId: string };
@@ -52,6 +53,8 @@ interface Facts {
   reasoning: { messageId: string; partId: string; text: string; startedAt: number; endedAt: number };
   /** What `text` and `text.delta` showed of this message does not count. */
   "text.void": { messageId: string; reason: string };
+  /** An answer as it stands in the conversation, calls included, before its tools run. `model` is `provider/model`. */
+  message: { messageId: string; message: AssistantMessage; model: string; reason: string; tokens: TokenCount; costUsd?: number };
   "tool.start": { messageId: string; partId: string; callId: string; tool: string; input: unknown };
   "tool.progress": { messageId: string; partId: string; callId: string; tool: string; title?: string; output?: string; metadata?: Record<string, unknown> };
   "tool.finish": { messageId: string; partId: string; callId: string; tool: string; input: unknown; state: ToolState };
@@ -117,6 +120,7 @@ const TYPES: Record<EventType, true> = {
   "reasoning.delta": true,
   reasoning: true,
   "text.void": true,
+  message: true,
   "tool.start": true,
   "tool.progress": true,
   "tool.finish": true,

@@ -3,7 +3,7 @@ export { configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions
 export { SECRET_NAME } from "./config-environment.ts";
 export { toAgentError } from "./errors.ts";
 export type { EventOf, EventType, ToolState } from "./events.ts";
-export { cacheHitRate, type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
+export { addTokens, cacheHitRate, type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
 export { currentDirectory } from "./paths.ts";
 export { createRedactor } from "./redact.ts";
 export { clearResponseCache, measureResponseCache, responseCacheDirectory } from "./response-cache.ts";

@@ -63,6 +63,8 @@ async function askModel(step: number, dependencies: LoopDependencies): Promise<A
   const { model } = route;
   if (saysSomething(turn.message)) await dependencies.append(turn.message, { id: messageId, model });
   dependencies.count(turn, model);
+  const { message, reason, tokens, costUsd } = turn;
+  emit({ type: "message", messageId, message, model, reason, tokens, ...(costUsd !== undefined && { costUsd }) });
   return { step, messageId, model, turn };
 }
 

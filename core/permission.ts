@@ -41,6 +41,7 @@ async function askPerson(
   });
   if (answer === "always") for (const pattern of request.patterns) grants.add(grantOf(request, pattern));
   if (answer === "once" || answer === "always") return { decision: "allow" };
+  if (typeof answer === "object") return { decision: "deny", reason: answer.reject };
   return { decision: "deny", reason: `a person rejected this call of ${request.tool}. Try another way, or stop and say what is needed.` };
 }
 

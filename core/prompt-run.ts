@@ -77,6 +77,8 @@ export interface PromptRun {
   channel: Channel<AgentEvent>;
   /** Whether the reader of the channel wants `text.delta`, `reasoning.delta` and `tool.progress`. */
   deltas: boolean;
+  /** Words of the user that came during the run. */
+  steer(): string[];
   /** The run whose task this is. */
   parent: PromptRun | undefined;
   /** Id of the entry with the prompt, "" before it is written. */

@@ -12,7 +12,7 @@ import { newId } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
-import { type Message, textMessage } from "./message.ts";
+import { type AssistantMessage, type Message, NO_TOKENS, textMessage } from "./message.ts";
 import { openRoutes } from "./open-routes.ts";
 import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
@@ -33,7 +33,7 @@ export interface PromptStart {
   options: PromptOptions;
   signal: AbortSignal;
   channel: Channel<AgentEvent>;
-  parent?: { run: PromptRun; task: TaskOptions };
+  parent?: { run: PromptRun; task: TaskOptions; callId: string };
 }
 
 /** Runs one prompt from the request to the result. Never rejects: a failure is a result. */
@@ -78,12 +78,13 @@ interface Beginning extends OpenedSession {
 }
 
 async function beginPrompt(
-  { request, signal, channel, parent }: PromptStart,
+  { request, options, signal, channel, parent }: PromptStart,
   { environment, sender, deltas, session, resumed }: Beginning,
 ): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
   // A child may have another profile, but never a wider mode than its parent.
-  const config = parent === undefined ? environment.config : { ...environment.config, permissionMode: parent.run.config.permissionMode };
+  const permissionMode = parent === undefined ? options.permissionMode : parent.run.config.permissionMode;
+  const config = permissionMode === undefined ? environment.config : { ...environment.config, permissionMode };
   const run: PromptRun = {
     environment,
     request,
@@ -99,12 +100,13 @@ async function beginPrompt(
     signal,
     channel,
     deltas,
+    steer: options.steer ?? (() => []),
     durable: Promise.resolve(),
     parent: parent?.run,
     promptId: "",
     last: { text: "", steps: 0 },
   };
-  run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title });
+  run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
   const chosen = selectTools(environment.registry.tools, {
     options: environment.options,
     config: run.config,
@@ -143,7 +145,9 @@ async function runGivenCalls(given: NonNullable<PromptRequest["tools"]>, run: Pr
   const messageId = newId("msg");
   const calls = given.map(({ name, params }): AskedCall => ({ id: newId("call"), tool: name, input: JSON.stringify(params ?? {}) }));
   const asked = calls.map(({ id, tool }, index) => ({ type: "tool-call" as const, toolCallId: id, toolName: tool, input: given[index]?.params ?? {} }));
-  await append(run, { role: "assistant", content: asked }, { id: messageId });
+  const message: AssistantMessage = { role: "assistant", content: asked };
+  await append(run, message, { id: messageId });
+  run.emit({ type: "message", messageId, message, model: "", reason: "tool-calls", tokens: NO_TOKENS });
   const results: Message[] = [];
   for (const call of calls) results.push(...(await answerCalls([call], messageId, createCallDependencies(run, runTask))));
   const answers = results.flatMap((message) => (message.role === "tool" ? message.content : []));
@@ -184,6 +188,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const dependencies: LoopDependencies = {
     route: withCompaction(chain, async () => ((await compaction.afterOverflow()) ? request() : undefined)),
     async request() {
+      for (const text of run.steer()) await append(run, textMessage(text), { id: newId("msg") });
       const first = await request();
       return (await compaction.beforeRequest(first)) ? request() : first;
     },
@@ -246,14 +251,14 @@ function warnOfLoop({ guard, emit }: PromptRun, calls: AskedCall[], results: Mes
 }
 
 /** A task is a prompt like any other, in a session of its own, with this one as its parent. */
-async function runTask(task: TaskOptions, run: PromptRun): Promise<TaskResult> {
+async function runTask(task: TaskOptions, run: PromptRun, callId: string): Promise<TaskResult> {
   const depth = ancestorsOf(run).length + 1;
   const limit = run.config.subagent_depth ?? DEEPEST_NESTING;
   if (depth > limit) throw new AgentError("NESTING_TOO_DEEP", { tool: "task", limit });
   const model = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model) ?? run.last.model;
   const agent = task.agent ?? run.request.agent;
   const request = { message: task.prompt, ...(model !== undefined && { model }), ...(agent !== undefined && { agent }) };
-  const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task } }, run.environment);
+  const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task, callId } }, run.environment);
   return {
     sessionId: result.sessionId,
     text: result.text,

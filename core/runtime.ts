@@ -62,7 +62,8 @@ export interface PromptRequest {
   noReply?: boolean;
 }
 
-export type PermissionAnswer = "once" | "always" | "reject";
+/** With `reject` as a text the model is told why. */
+export type PermissionAnswer = "once" | "always" | "reject" | { reject: string };
 
 export interface RuntimeOptions {
   /** The workspace; the process's directory by default. */
@@ -126,6 +127,10 @@ export interface PromptOptions {
   title?: string;
   /** Emit `text.delta`, `reasoning.delta` and `tool.progress`. */
   deltas?: boolean;
+  /** Instead of the configuration's, for this prompt and its tasks. */
+  permissionMode?: Config["permissionMode"];
+  /** Asked before each request to the model: words of the user that came meanwhile, which join the conversation there. */
+  steer?(): string[];
 }
 
 /**

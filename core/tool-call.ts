@@ -29,9 +29,10 @@ export interface CallDependencies {
   cwd: string;
 }
 
-/** Where a call stands: the message that made it, and how deep it is nested in other calls. */
+/** Where a call stands: the message and the call in it that made it, itself or another, and how deep it is nested in other calls. */
 export interface CallPlace {
   messageId: string;
+  callId: string;
   partId: string;
   depth: number;
 }
@@ -50,7 +51,7 @@ export async function answerCalls(calls: AskedCall[], messageId: string, depende
   const work = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [index, asked] = next;
-      const { output, state } = await answerCall(asked, { messageId, partId: dependencies.newId("prt"), depth: 0 }, dependencies);
+      const { output, state } = await answerCall(asked, { messageId, callId: asked.id, partId: dependencies.newId("prt"), depth: 0 }, dependencies);
       const value = output.output;
       results[index] = {
         type: "tool-result",
@@ -89,7 +90,8 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
     }),
     (error: unknown): AnsweredCall => {
       const text = dependencies.redact(describeFailure(error));
-      return { output: { output: text }, state: { status: "error", error: text, startedAt, endedAt: dependencies.now() } };
+      const code = error instanceof AgentError ? { code: error.code } : {};
+      return { output: { output: text }, state: { status: "error", error: text, ...code, startedAt, endedAt: dependencies.now() } };
     },
   );
   dependencies.emit({ type: "tool.finish", ...shown, state: answered.state });

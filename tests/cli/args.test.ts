@@ -101,9 +101,6 @@ describe("what is refused", () => {
       ["--variant", "high"],
       ["--permission-prompt-tool", "t"],
       ["--mcp-config", "f"],
-      ["--input-format", "stream-json"],
-      ["--output-format", "stream-json"],
-      ["--json-standard", "claude"],
     ]) {
       expect(refuse([...args, "-p", "x"])).toMatchObject({ code: "NOT_AVAILABLE" });
     }
@@ -277,5 +274,5 @@ test("the help fits 80 columns and names no option that is refused", () => {
   const text = help.kind === "help" ? help.text : "";
   expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
   expect(text).toContain("--model");
-  for (const name of ["--variant", "stream-json", "--mcp-config", "--max-turns", "claude"]) expect(text).not.toContain(name);
+  for (const name of ["--variant", "--mcp-config", "--max-turns", "--permission-prompt-tool"]) expect(text).not.toContain(name);
 });

@@ -105,7 +105,9 @@ describe("a prompt", () => {
     const agent = await start({ plugins: [plugin({ tools: [noop] })], script: [call("noop"), say("Hi.")] });
     const report = await agent.prompt("go");
     expect(told(report)).toEqual(
-      "session.start model.resolved step.start tool.start tool.finish step.finish step.start text.delta text step.finish session.finish".split(" "),
+      "session.start model.resolved step.start message tool.start tool.finish step.finish step.start text.delta text message step.finish session.finish".split(
+        " ",
+      ),
     );
     expect(new Set(report.events.map(({ sessionId }) => sessionId))).toEqual(new Set([report.result.sessionId]));
     expect(report.events.at(-1)).toMatchObject({ result: report.result });
@@ -122,7 +124,9 @@ describe("a prompt", () => {
     });
     const events = await readAll(agent.runtime.prompt("go"));
     expect(events.map(({ type }) => type)).toEqual(
-      "session.start model.resolved step.start tool.start tool.finish step.finish step.start reasoning text step.finish session.finish".split(" "),
+      "session.start model.resolved step.start message tool.start tool.finish step.finish step.start reasoning text message step.finish session.finish".split(
+        " ",
+      ),
     );
   });
 
@@ -546,7 +550,9 @@ describe("a task", () => {
     const children = events.filter(({ parentId }) => parentId !== undefined);
     expect(new Set(children.map(({ parentId }) => parentId))).toEqual(new Set([result.sessionId]));
     expect(children.map(({ type }) => type)).toEqual(
-      "session.start model.resolved step.start tool.start tool.finish step.finish step.start text.delta text step.finish session.finish".split(" "),
+      "session.start model.resolved step.start message tool.start tool.finish step.finish step.start text.delta text message step.finish session.finish".split(
+        " ",
+      ),
     );
     expect([result.text, result.steps, result.costUsd, toolOutputs.at(-1)]).toEqual(["Thanks.", 2, 15, "success: Child's answer."]);
     expect(ofType(children, "session.finish")[0]?.result.costUsd).toBe(3);

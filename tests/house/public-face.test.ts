@@ -81,6 +81,7 @@ test("what hosts need besides is kept apart", () => {
       "ToolState",
       "TrustEntry",
       "TrustState",
+      "addTokens",
       "cacheHitRate",
       "clearResponseCache",
       "configDirectory",

@@ -55,9 +55,14 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
     ...(baseURL !== "" && { defaults: { baseURL } }),
 
     async create(options, { fetch }) {
-      const base = baseOf(id, options);
       const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
-      const shared = { name: id, baseURL: base, fetch: withMergedDeltas(fetch), includeUsage: true, ...(options.apiKey && { apiKey: options.apiKey }) };
+      const shared = {
+        name: id,
+        baseURL: baseOf(id, options),
+        fetch: withMergedDeltas(fetch),
+        includeUsage: true,
+        ...(options.apiKey && { apiKey: options.apiKey }),
+      };
       // Nobody says who asks, so nobody can be billed.
       const isFree = !options.apiKey && options.headers === undefined;
       return (modelId) => {

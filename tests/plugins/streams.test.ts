@@ -139,7 +139,7 @@ describe("thoughts that their vendor wants back", () => {
     ]);
     const first = {
       role: "assistant",
-      content: "Looking.",
+      content: [{ type: "text", text: "Looking." }],
       reasoning: "Let me look.And then?",
       reasoning_details: [
         { type: "reasoning.text", text: "Let me look.", signature: "sig-1", index: 0, format },

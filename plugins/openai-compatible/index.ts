@@ -40,6 +40,15 @@ const describeCall: NonNullable<Parameters<typeof withExactToolCalls>[1]>["descr
   return typeof signature === "string" ? { google: { thoughtSignature: signature } } : undefined;
 };
 
+/** What all models of an endpoint share. */
+const settingsOf = (id: string, options: Options, fetch: Fetch) => ({
+  name: id,
+  baseURL: baseOf(id, options),
+  fetch: withMergedDeltas(fetch),
+  includeUsage: true,
+  ...(options.apiKey && { apiKey: options.apiKey }),
+});
+
 /** One endpoint as a provider. `own` is what the configuration says of it. */
 function endpoint(id: string, preset: Preset, own: Configured): Provider {
   const { name, baseURL, env, envOptions, pages } = preset;
@@ -56,13 +65,7 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
 
     async create(options, { fetch }) {
       const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
-      const shared = {
-        name: id,
-        baseURL: baseOf(id, options),
-        fetch: withMergedDeltas(fetch),
-        includeUsage: true,
-        ...(options.apiKey && { apiKey: options.apiKey }),
-      };
+      const shared = settingsOf(id, options, fetch);
       // Nobody says who asks, so nobody can be billed.
       const isFree = !options.apiKey && options.headers === undefined;
       return (modelId) => {

@@ -48,8 +48,8 @@ export interface CommandInvocation {
 
 export type Invocation = RunInvocation | CommandInvocation | { kind: "help"; text: string } | { kind: "version" };
 
-export const COMMANDS = ["session", "config", "trust", "cache"] as const;
-const MISSING_COMMANDS = ["models", "init", "auth", "mcp", "plugin", "memory", "stats", "doctor", "viewer"];
+export const COMMANDS = ["session", "config", "trust", "cache", "stats"] as const;
+const MISSING_COMMANDS = ["models", "init", "auth", "mcp", "plugin", "memory", "doctor", "viewer"];
 const RUN_NAMES = ["run", "query"];
 
 const HEADER = `Usage: agent [options] [prompt...]
@@ -67,6 +67,7 @@ Commands:
   config                         show the configuration and where it comes from
   trust                          trust the configuration of this workspace
   cache                          show and clear the answers that --cache keeps
+  stats                          add up steps, tokens and cost of the sessions
 
 Exit codes: 0 answered, 1 failed, 2 usage, 3 a limit, 4 provider, 5 key,
 6 permission, 7 store, 130 interrupted, 141 the reader of the output went away.

@@ -45,6 +45,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   session: async () => (await import("./commands/session.ts")).sessionCommand,
   config: async () => (await import("./commands/config.ts")).configCommand,
   trust: async () => (await import("./commands/trust.ts")).trustCommand,
+  stats: async () => (await import("./commands/stats.ts")).statsCommand,
   cache: async () => (await import("./commands/cache.ts")).cacheCommand,
 };
 

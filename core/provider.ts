@@ -9,6 +9,7 @@ import type {
 import type { Fetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import type { Message } from "./message.ts";
+import { estimateTokens } from "./token-estimate.ts";
 
 /** The AI SDK's language-model specification. v4 models are folded alike, so packages of the newer line may be returned too. */
 export type LanguageModel = LanguageModelV3;
@@ -143,10 +144,8 @@ const finishPart = (isCalling: boolean, usage: LanguageModelV3Usage, costUsd: nu
   ...(costUsd !== undefined && { providerMetadata: { "agent-runtime": { costUsd } } }),
 });
 
-const CHARACTERS_PER_TOKEN = 4;
-
 function estimateUsage(promptCharacters: number, answerCharacters: number): LanguageModelV3Usage {
-  const [input, output] = [promptCharacters, answerCharacters].map((characters) => Math.ceil(characters / CHARACTERS_PER_TOKEN)) as [number, number];
+  const [input, output] = [promptCharacters, answerCharacters].map((characters) => estimateTokens(characters)) as [number, number];
   return { inputTokens: { total: input, noCache: input, cacheRead: 0, cacheWrite: 0 }, outputTokens: { total: output, text: output, reasoning: 0 } };
 }
 

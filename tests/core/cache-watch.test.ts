@@ -139,7 +139,7 @@ describe("a conversation that was shortened", () => {
 
   test("by its window, its outputs or whole messages, is nobody's fault", async () => {
     const seen: any[] = [];
-    for (const window of [{ tokens: 3000 }, { tokens: 6000 }, { messages: 5 }]) {
+    for (const window of [{ tokens: 2000 }, { tokens: 6000 }, { messages: 5 }]) {
       const agent = await start([copy, long], { script, config: { window } });
       expect(await brokenIn(agent, {}, {}), JSON.stringify(window)).toEqual([[], []]);
       const requests = agent.requests.map(({ prompt }) => JSON.stringify(prompt));

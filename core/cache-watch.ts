@@ -21,37 +21,53 @@ interface Seen {
 export interface CacheWatch {
   /** Compares a part with what the last request of the session had there. */
   see(part: Exclude<PrefixPart, "messages">, stages: Stage<unknown>[]): void;
-  /** The same for the messages: those of the last request must be the first of this one. */
-  seeMessages(stages: Stage<Message[]>[], entries: readonly Entry[]): void;
+  /** The same for the messages: those of the last request must be the first of this one. No stages where no plugin sees them. */
+  seeMessages(stages: Stage<Message[]>[] | undefined, entries: readonly Entry[]): void;
 }
 
 /**
  * Tells with `cache.broken` who changed what a provider has in its cache of this session. What was seen last is kept as
  * hashes in the session, so a resumed one is watched, too. Another model has another cache, and a conversation that was
- * compacted is another conversation: neither is told. The conversation itself only grows and is never read here; only
- * what a `messages` hook makes of it is, each message once.
+ * compacted, or that its window has shortened, is another conversation: neither is told. The conversation itself only
+ * grows and is never read here; only what a `messages` hook makes of it is, each message once.
  */
 export function createCacheWatch({ state, emit, model }: { state: SessionState; emit: Emit; model(): string }): CacheWatch {
-  const compare = (part: PrefixPart, now: Seen, trail: Trail = now.trail) => {
-    const key = `cache.${part}`;
-    const before = state.get<Seen>(key);
-    const by = before?.model === now.model ? findDisturber(before.trail, trail) : undefined;
+  const tell = (part: PrefixPart, before: Seen, trail: Trail) => {
+    const by = before.model === model() ? findDisturber(before.trail, trail) : undefined;
     if (by !== undefined) emit({ type: "cache.broken", by, part });
-    if (JSON.stringify(before) !== JSON.stringify(now)) state.set(key, now);
+  };
+  const keep = (part: PrefixPart, before: Seen | undefined, now: Seen | undefined) => {
+    if (JSON.stringify(before) !== JSON.stringify(now)) state.set(`cache.${part}`, now);
   };
   return {
-    see: (part, stages) => compare(part, { model: model(), trail: trailOf(stages, (value) => hash(JSON.stringify(value))) }),
+    see(part, stages) {
+      const before = state.get<Seen>(`cache.${part}`);
+      const trail = trailOf(stages, (value) => hash(JSON.stringify(value)));
+      if (before !== undefined) tell(part, before, trail);
+      keep(part, before, { model: model(), trail });
+    },
     seeMessages(stages, entries) {
       const last = entries.at(-1);
       if (last === undefined) return;
-      const before = state.get<Seen>("cache.messages");
-      const now = { model: model(), trail: hashMessages(stages, entries.length), sent: { count: entries.length, last: last.id } };
-      const sent = before?.sent;
-      // Without a common beginning there is nothing to compare: the trail is what it was.
-      const isGrown = sent !== undefined && entries[sent.count - 1]?.id === sent.last;
-      compare("messages", now, isGrown ? hashMessages(stages, sent.count) : before?.trail);
+      const known = state.get<Seen>("cache.messages");
+      const before = known ?? (stages && seenAsItWas(stages, entries));
+      const { count, last: lastSent } = before?.sent ?? { count: 0, last: "" };
+      if (before !== undefined && entries[count - 1]?.id === lastSent) {
+        // Without hooks the conversation goes out as the hooks of the request before were given it.
+        const trail = stages === undefined ? before.trail.slice(0, 1) : hashMessages(stages, count);
+        if (trail[0]?.[1] === before.trail[0]?.[1]) tell("messages", before, trail);
+      }
+      keep("messages", known, stages && { model: model(), trail: hashMessages(stages, entries.length), sent: { count: entries.length, last: last.id } });
     },
   };
+}
+
+/** What the last request had where no plugin saw it: the conversation up to its answer. */
+function seenAsItWas(stages: Stage<Message[]>[], entries: readonly Entry[]): Seen | undefined {
+  const count = entries.findLastIndex(({ message }) => message.role === "assistant");
+  const [last, answer] = [entries[count - 1], entries[count]];
+  if (last === undefined || answer?.model === undefined) return undefined;
+  return { model: answer.model, trail: hashMessages(stages.slice(0, 1), count), sent: { count, last: last.id } };
 }
 
 /** The first whose result is another than before, though it was given the same. Undefined where all is as it was. */

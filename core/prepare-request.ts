@@ -29,7 +29,10 @@ export async function prepareRequest(run: PromptRun, window: RunWindow): Promise
       settings.map(({ by, value }) => ({ by, value: value.providerOptions })),
     );
     const request = { ...fixed, entries, settings: resultOf(settings) };
-    if (!hooks.has("messages")) return request;
+    if (!hooks.has("messages")) {
+      watch.seeMessages(undefined, entries);
+      return request;
+    }
     const given = entries.map((entry) => entry.message);
     const messages = await hooks.trace("messages", given, context);
     watch.seeMessages(messages, entries);

@@ -102,15 +102,19 @@ export function toResponse({ status, headers, body }: Answer, failure?: Error): 
 /** Names the session to the provider's prompt cache: another one in each session, and nothing that is asked. */
 const CACHE_KEY = "prompt_cache_key";
 
-/** A value with its keys in order, each text rewritten: equal requests have equal JSON. */
-export function canonize(value: unknown, rewrite: (text: string) => string = (text) => text): unknown {
+/** A request's body as it is compared: equal requests have equal JSON, in which each text is rewritten. */
+export function canonize(body: unknown, rewrite: (text: string) => string = (text) => text): unknown {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return sortKeys(body, rewrite);
+  const { [CACHE_KEY]: _, ...asked } = body as Record<string, unknown>;
+  return sortKeys(asked, rewrite);
+}
+
+function sortKeys(value: unknown, rewrite: (text: string) => string): unknown {
   if (typeof value === "string") return rewrite(value);
-  if (Array.isArray(value)) return value.map((item) => canonize(item, rewrite));
+  if (Array.isArray(value)) return value.map((item) => sortKeys(item, rewrite));
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value)
-    .filter(([key]) => key !== CACHE_KEY)
-    .sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(entries.map(([key, item]) => [key, canonize(item, rewrite)]));
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, item]) => [key, sortKeys(item, rewrite)]));
 }
 
 /** SHA-256 of who was asked what, in hex. */

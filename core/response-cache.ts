@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { errorMessage } from "./errors.ts";
+import { AgentError, errorMessage } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { Answer } from "./recording.ts";
 
@@ -60,7 +60,9 @@ export function createResponseCache({ dir, ttlSeconds = DEFAULT_TTL_SECONDS, max
     async store(key, answer) {
       const text = JSON.stringify(answer);
       if (ttlSeconds === 0 || Buffer.byteLength(text) > maxBytes) return;
-      await write(key, text).catch((error: unknown) => {
+      await write(key, text).catch((error: NodeJS.ErrnoException) => {
+        // Another process has cleared the cache meanwhile.
+        if (error.code === "ENOENT") return;
         if (!hasWarned) log.warn(`Answers cannot be kept in ${dir}: ${errorMessage(error)}`);
         hasWarned = true;
       });
@@ -79,7 +81,7 @@ interface CacheFile {
 async function listCache(dir: string): Promise<CacheFile[]> {
   const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
-    throw error;
+    throw new AgentError("STORE_DAMAGED", { path: dir, reason: error.message }, { cause: error });
   });
   const files = await Promise.all(
     names.map(async (name) => {
@@ -102,14 +104,18 @@ async function evict(dir: string, maxBytes: number, isOld: (modifiedAt: number) 
   return left;
 }
 
-/** How many answers are kept, and the bytes that they take. */
+/** How many answers are kept, and the bytes that they take. Throws STORE_DAMAGED where the directory cannot be read. */
 export async function measureResponseCache(dir: string): Promise<{ answers: number; bytes: number }> {
   const files = await listCache(dir);
   return { answers: files.filter(({ path }) => path.endsWith(".json")).length, bytes: files.reduce((sum, file) => sum + file.bytes, 0) };
 }
 
+/** Removes the files and leaves the directory, where another process may be about to put its next one. Throws as `measureResponseCache` does. */
 export async function clearResponseCache(dir: string): Promise<{ answers: number; bytes: number }> {
   const removed = await measureResponseCache(dir);
-  await rm(dir, { recursive: true, force: true });
+  for (const { path } of await listCache(dir))
+    await rm(path, { force: true }).catch((error: Error) => {
+      throw new AgentError("STORE_UNWRITABLE", { path, reason: error.message }, { cause: error });
+    });
   return removed;
 }

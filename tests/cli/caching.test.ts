@@ -49,9 +49,12 @@ async function runSession({ model, config = {}, env = {}, refused = -1 }: Sessio
   const base = ["--plugin", "./idle.ts", "--plugin", "./more.ts", "--trust", "--permission-mode", "yolo", ...JSON_OUT, "--model", model];
   const runs: CommandResult[] = [];
   let step = 0;
-  const script = (_: SeenRequest, n: number): Reply => {
+  const script = ({ body, text }: SeenRequest, n: number): Reply => {
     const isRefused = runs.length === 0 && n === refused;
-    return isRefused ? { status: 404 } : (STEPS[step++ % STEPS.length] as Reply);
+    if (isRefused) return { status: 404 };
+    const usage = { prompt_tokens: Math.ceil(text.length / 4) };
+    // A summary for a compaction is asked for without tools.
+    return body.tools === undefined ? { text: "It was done.", usage } : { ...(STEPS[step++ % STEPS.length] as Reply), usage };
   };
   const run = async (args: string[], stdin: string | null = null) => void runs.push(await runCommand({ args: [...base, ...args], stdin, script, env, home }));
   await run(["-f", "pixel.png", "-p", "first"]);
@@ -117,6 +120,43 @@ describe.skipIf(!isBuilt).concurrent("the prefix of a session over 30 requests, 
     expect(ofType(runs[0]!, "fallback")).toHaveLength(1);
     expect(new Set(requests.map(({ body }) => body.model))).toEqual(new Set(["anthropic/claude-a", "anthropic/claude-b"]));
     expectStable(requests, { anyModel: true });
+    expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
+  }, 60_000);
+});
+
+/** Numbers of the requests that do not begin with the messages of the one before. */
+const breaksOf = (requests: SeenRequest[]): number[] =>
+  requests.flatMap((request, index) => {
+    const before = index === 0 ? [] : messagesOf(requests[index - 1]!);
+    return messagesOf(request).slice(0, before.length).join("\n") === before.join("\n") ? [] : [index];
+  });
+
+describe.skipIf(!isBuilt).concurrent("the prefix of a session that is shortened", () => {
+  const model = "openrouter/anthropic/claude-sonnet-4";
+  const expectMarked = (requests: SeenRequest[]) => {
+    for (const { text } of requests) expect([3, 4]).toContain(marksOf(text));
+    expect(new Set(requests.map((request) => restOf(request))).size).toBe(1);
+  };
+
+  test.each([["messages", { messages: 12 }], ["tokens", { tokens: 12_000 }]])("by a window of %s stays the same from jump to jump, and system and first prompt always", async (_, window) => {
+    const { runs, requests } = await runSession({ model, config: { window } });
+    const breaks = breaksOf(requests);
+    expect(requests.length).toBeGreaterThanOrEqual(30);
+    expect(breaks.length).toBeGreaterThan(0);
+    expect(breaks.length, String(breaks)).toBeLessThanOrEqual(requests.length / 3);
+    for (const request of requests) expect(messagesOf(request).slice(0, 2)).toEqual(messagesOf(requests[0]!).slice(0, 2));
+    expectMarked(requests);
+    expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
+  }, 60_000);
+
+  test("by a compaction stays the same before and after it", async () => {
+    const models = { "anthropic/claude-sonnet-4": { limit: { context: 14_000, output: 2_000 } } };
+    const { runs, requests } = await runSession({ model, config: { provider: { openrouter: { models } } } });
+    const asked = requests.filter(({ body }) => body.tools !== undefined);
+    const compactions = runs.flatMap((run) => ofType(run, "compaction")).length;
+    expect(compactions).toBeGreaterThan(0);
+    expect(breaksOf(asked).length, String(breaksOf(asked))).toBeLessThanOrEqual(compactions);
+    expectMarked(asked);
     expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
   }, 60_000);
 });

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { frames, usageChunk } from "../fixtures/server.ts";
@@ -66,6 +66,29 @@ describe.runIf(isBuilt)("--record and --replay", () => {
     expect(JSON.stringify(first.requests[3]?.body)).toMatch(/tool-output.*ses_/);
     const again = await replay(home, { env: { AGENT_DATA_DIR: join(home, "other-data") } });
     expect([first.requests.length, again.code, resultOf(again)?.text], again.stdout).toEqual([4, 0, "Done."]);
+  });
+
+  test.each([["json"], ["stream-json"]])("and --cache find a request that names its session to the provider's cache, in another one, with %s", async (format) => {
+    const home = makeHomeWith({ "work/a.txt": "alpha\n" });
+    const script = [{ tools: [{ name: "read", args: { filePath: "a.txt" } }] }, { text: "It says alpha." }];
+    const frame = (content: string) => JSON.stringify({ type: "user", message: { role: "user", content } });
+    const stdin = format === "json" ? '{"message":"Read."}' : frame("Read.");
+    const run = (args: string[], more: CommandRun = {}) =>
+      runCommand({ args: ["--model", "openrouter/openai/gpt-4o", "--input-format", format, "--output-format", format, ...args], home, stdin, ...more });
+    const runs = [await run(["--record", DIR, "--cache"], { script }), await run(["--replay", DIR]), await run(["--cache"])];
+    expect(runs.map(({ code, requests }) => [code, requests.length])).toEqual([
+      [0, 2],
+      [0, 0],
+      [0, 0],
+    ]);
+    expect(runs[0]?.requests[0]?.body.prompt_cache_key).toMatch(/^[0-9a-f]{32}$/);
+    const results = runs.map(resultOf);
+    expect(results.map(({ text, result }) => text ?? result)).toEqual(Array(3).fill("It says alpha."));
+    expect(results.map(({ cost, total_cost_usd }) => cost ?? total_cost_usd)).toEqual([0.003, 0.003, 0]);
+    expect(new Set(results.map(({ sessionID, session_id }) => sessionID ?? session_id)).size).toBe(3);
+    const missing = await run(["--replay", DIR], { stdin: stdin.replace("Read.", "Write.") });
+    expect([missing.code, missing.requests.length]).toEqual([2, 0]);
+    expect(missing.stdout).toContain("RECORDING_MISSING");
   });
 
   test("replay a refusal and the answer after it in their order", async () => {
@@ -277,6 +300,20 @@ describe.runIf(isBuilt)("--cache", () => {
     expect(await cache()).toMatch(/^0 answers, 0 bytes/);
     expect((await cached(home)).requests.length).toBe(1);
     expect((await runCommand({ args: ["cache", "wipe"], home })).code).toBe(2);
+  });
+
+  test("agent cache says what is in the way, and needs no data directory", async () => {
+    const cache = (home: string, ...words: string[]) => runCommand({ args: ["cache", ...words], home });
+    const nothing = makeHome();
+    expect((await cache(nothing, "clear")).stdout).toBe("Removed 0 answers, 0 bytes\n");
+    expect(existsSync(join(nothing, CACHE))).toBe(false);
+    for (const place of [CACHE, ".local/share/agent"])
+      for (const words of [[], ["clear"]]) {
+        const home = makeHomeWith({ [place]: "a file" });
+        const { code, stderr } = await cache(home, ...words);
+        expect([code, stderr.includes("responses cannot be read"), stderr.includes("[STORE_DAMAGED]")], stderr).toEqual([7, true, true]);
+        expect(readFileSync(join(home, place), "utf8")).toBe("a file");
+      }
   });
 
   test("a repository cannot change its limits", async () => {

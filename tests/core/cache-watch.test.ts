@@ -122,6 +122,43 @@ describe("cache.broken", () => {
   });
 });
 
+describe("a conversation that was shortened", () => {
+  const copy = hooked("copy", { messages: (all) => all.map((message) => ({ ...message })) });
+  const long = definePlugin({
+    name: "long",
+    setup: () => ({
+      tools: [tool({ name: "long", description: "Much.", effect: "read", input: z.object({ n: z.number() }), run: ({ n }) => `${n}`.repeat(6000) })],
+    }),
+  });
+  const script = (_: unknown, index: number) => (index % 6 === 5 ? say("ok") : call("long", { n: index }));
+  const cut = ({ message, ...entry }: Entry): Entry => {
+    if (message.role !== "tool") return { ...entry, message };
+    const content = message.content.map((part) => (part.type === "tool-result" ? { ...part, output: { type: "text" as const, value: "cut" } } : part));
+    return { ...entry, message: { ...message, content } };
+  };
+
+  test("by its window, its outputs or whole messages, is nobody's fault", async () => {
+    const seen: any[] = [];
+    for (const window of [{ tokens: 2000 }, { tokens: 6000 }, { messages: 5 }]) {
+      const agent = await start([copy, long], { script, config: { window } });
+      expect(await brokenIn(agent, {}, {}), JSON.stringify(window)).toEqual([[], []]);
+      const requests = agent.requests.map(({ prompt }) => JSON.stringify(prompt));
+      seen.push(requests.some((text) => text.includes("characters left out")), requests.at(-1)!.length);
+    }
+    expect(seen[0]).toBe(true);
+  });
+
+  test("by a compaction that clips outputs and keeps every message, is nobody's fault", async () => {
+    let asked = 0;
+    const overflow = Object.assign(new Error("too long"), { statusCode: 400, responseHeaders: {}, responseBody: "maximum context length is 10 tokens" });
+    const agent = await start([copy, long, hooked("clip", { compact: (entries) => entries.map(cut) })], {
+      script: () => (++asked === 3 ? fail(overflow) : asked < 6 ? call("long", { n: asked }) : say("ok")),
+    });
+    const report = await agent.prompt("go");
+    expect([report.events.some(({ type }) => type === "compaction"), report.result.status, broken(report)]).toEqual([true, "success", []]);
+  });
+});
+
 describe("the prefix of a session", () => {
   test("costs the same to watch however long the session is: without a hook no message is read", async () => {
     const agent = await start([]);

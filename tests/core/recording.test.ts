@@ -2,9 +2,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { definePlugin, provider, textModel, tool, z } from "agent-runtime";
+import { definePlugin, type Plugin, provider, textModel, tool, z } from "agent-runtime";
 import { boot } from "agent-runtime/testing";
 import { afterAll, describe, expect, test } from "vitest";
+import type { Log } from "../../core/log.ts";
+import { clearResponseCache, createResponseCache } from "../../core/response-cache.ts";
 import { builtins } from "../../plugins/index.ts";
 import { type Script, startServer } from "../fixtures/server.ts";
 
@@ -23,10 +25,10 @@ const hello = tool({
 const greeter = definePlugin({ name: "greeter", setup: () => ({ tools: [hello] }) });
 
 /** An agent with one tool and a model behind HTTP. Nothing listens at the address that is there by default. */
-const bootGreeter = (options: { record?: string; replay?: string; cache?: boolean; url?: string; dataDir?: string; cwd?: string }) => {
-  const { url = "http://127.0.0.1:9/v1", ...more } = options;
+const bootGreeter = (options: { record?: string; replay?: string; cache?: boolean; url?: string; dataDir?: string; cwd?: string; greeter?: Plugin }) => {
+  const { url = "http://127.0.0.1:9/v1", greeter: plugin = greeter, ...more } = options;
   return boot({
-    plugins: [...builtins, greeter],
+    plugins: [...builtins, plugin],
     tools: ["hello"],
     config: {
       model: "local/model-1",
@@ -131,6 +133,39 @@ describe("record and replay of the library", () => {
     expect(existsSync(dir)).toBe(false);
   });
 
+  test("a field of a tool is compared, whatever its name", async () => {
+    const dir = newDirectory();
+    const server = await startServer([{ text: "Hello." }]);
+    const start = (word: string, options: object) => {
+      const keyed = tool({ name: "hello", description: "Say it.", input: z.object({ prompt_cache_key: z.literal(word) }), effect: "read", run: () => "" });
+      return bootGreeter({ ...options, greeter: definePlugin({ name: "greeter", setup: () => ({ tools: [keyed] }) }) });
+    };
+    await using recorded = await start("a", { record: dir, url: server.url });
+    await recorded.prompt("Hi.");
+    await recorded.close();
+    await server.close();
+    await using replayed = await start("b", { replay: dir });
+    expect((await replayed.prompt("Hi.")).result.error).toMatchObject({ code: "RECORDING_MISSING", hint: expect.stringContaining("prompt_cache_key") });
+  });
+
+  test("a replay is the same however often, and no model rests for what it repeats", async () => {
+    const [dir, dataDir] = [newDirectory(), newDirectory()];
+    const server = await startServer(({ body }) => (body.model === "down" ? { status: 404 } : { text: "Here." }));
+    const chain = { message: "Hi.", model: "local/down", fallback: ["local/up"] };
+    const fallen = async (options: object) => {
+      await using agent = await bootGreeter({ dataDir, url: server.url, ...options });
+      const { events, result } = await agent.prompt(chain);
+      expect(result.text).toBe("Here.");
+      return events.flatMap((event) => (event.type === "fallback" ? [event.error.message.includes("it rests")] : []));
+    };
+    expect(await fallen({ record: dir })).toEqual([false]);
+    for (const _ of [1, 2]) expect(await fallen({ replay: dir })).toEqual([false]);
+    rmSync(join(dataDir, "routes"), { recursive: true });
+    await fallen({ replay: dir });
+    await server.close();
+    expect(existsSync(join(dataDir, "routes"))).toBe(false);
+  });
+
   test("both at once are refused", async () => {
     await expect(bootGreeter({ record: newDirectory(), replay: newDirectory() })).rejects.toMatchObject({ code: "OPTION_INVALID" });
   });
@@ -149,4 +184,20 @@ test("the response cache of the library tells what it answered, and what it answ
   expect(events.map((event) => "cached" in event && event.cached)).toEqual([false, true]);
   expect(events[1]).toMatchObject({ costUsd: 0, tokens: { output: 10 } });
   expect(readdirSync(dir)).toHaveLength(1);
+});
+
+test("clearing the response cache disturbs no run that writes to it", async () => {
+  const dir = join(newDirectory(), "responses");
+  const warnings: string[] = [];
+  const warn = (text: string) => void warnings.push(text);
+  const cache = createResponseCache({ dir, log: { warn } as unknown as Log });
+  const answer = { status: 200, headers: {}, body: ["x".repeat(1000)] };
+  await Promise.all(
+    Array.from({ length: 300 }, (_, index) => (index % 10 === 9 ? clearResponseCache(dir) : cache.store(`key-${index}`, answer))),
+  );
+  expect(warnings).toEqual([]);
+  await cache.store("last", answer);
+  expect(await cache.find("last")).toEqual(answer);
+  await clearResponseCache(dir);
+  expect(readdirSync(dir)).toEqual([]);
 });

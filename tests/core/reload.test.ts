@@ -54,6 +54,36 @@ describe("a configuration that changes while a runtime lives", () => {
     expect(runtime.config.model).toBe("my/two");
   });
 
+  test("is named where it changes what the provider has in its cache, once, and a plugin that comes or goes is, too", async () => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    const place = join(home, "note.mjs");
+    writeFileSync(
+      place,
+      `export default { name: "note", setup: () => ({ hooks: { messages: (all) => [{ role: "user", content: [{ type: "text", text: "Note." }] }, ...all] } }) };`,
+    );
+    const told: string[][] = [];
+    write(at(server));
+    const runtime = await start(home, { configuredPlugins: true });
+    let session: string | undefined;
+    const plain = {};
+    const changed = { appendSystem: "Be brief." };
+    const noted = { appendSystem: "Be brief.", plugin: [place] };
+    for (const more of [plain, plain, changed, changed, noted, noted, changed, changed, noted]) {
+      write(at(server, more));
+      await runtime.reload();
+      const run = runtime.prompt({ message: "go", ...(session !== undefined && { session }) });
+      const broken: string[] = [];
+      for await (const event of run) if (event.type === "cache.broken") broken.push(`${event.by}: ${event.part}`);
+      const result = await run.result;
+      expect(result.error).toBeUndefined();
+      session = result.sessionId;
+      told.push(broken);
+    }
+    const note = ["note: messages"];
+    expect(told).toEqual([[], [], ["configuration: system"], [], note, [], ["configuration: messages"], [], note]);
+  });
+
   test("leaves what is in flight where it is", async () => {
     const [first, second] = [await serve({ text: "late", delayMs: 400 }), await serve()];
     const { home, write, at } = makeUser();

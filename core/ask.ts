@@ -3,8 +3,9 @@ import type { Ask, AskRequest, RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { openModels } from "./open-routes.ts";
 import { settingsOf } from "./prepare-request.ts";
-import { addUse, ancestorsOf, beginRequest, hookContext, type PromptRun } from "./prompt-run.ts";
+import { abandonRequest, addUse, beginRequest, hookContext, type PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
+import { logUsage } from "./run-window.ts";
 
 /** Lets a plugin ask a model within a run. `own` is the chain of the run, `toChain` makes one like it of other models. */
 export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[]) => Route): Ask {
@@ -20,10 +21,11 @@ export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[])
     const { system = "", messages } = request;
     const step = { messageId: newId("msg"), emit, newId, now: Date.now, caughtUp: run.channel.caughtUp, signal: run.signal };
     const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step).catch((error: unknown) => {
-      for (const at of [run, ...ancestorsOf(run)]) at.spending.abandon(1);
+      abandonRequest(run);
       throw error;
     });
     addUse(run, turn, 0);
+    logUsage(run.environment.log, turn, { model: route.model, messages: messages.length });
     return { text: turn.text, model: route.model, tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
   };
 }

@@ -1,7 +1,8 @@
+import { AgentError } from "./errors.ts";
 import type { Ask, AskAnswer, CompactContext } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { addTokens, type Entry, type TokenCount, totalTokens } from "./message.ts";
-import { checkSpending, hookContext, type PromptRun } from "./prompt-run.ts";
+import { abandonRequest, beginRequest, hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
 import { closeToolCalls } from "./session-log.ts";
 import { charactersOf, estimateTokens } from "./token-estimate.ts";
@@ -48,36 +49,41 @@ export class Compaction {
 
   #measure(request: ModelRequest): number {
     const entries = this.#run.session.entries();
-    const tokens = this.#known === undefined ? this.#toTokens(charactersOfRequest(request)) : this.#known + this.#estimate(entries.slice(this.#from));
+    // Where a window has left something out since, the last answer tells too much.
+    const isWhole = request.entries.length === entries.length;
+    const known = isWhole ? this.#known : undefined;
+    const tokens = known === undefined ? this.#toTokens(charactersOfRequest(request)) : known + this.#estimate(entries.slice(this.#from));
     [this.#known, this.#from] = [tokens, entries.length];
     return tokens;
   }
 
   /** By what was measured of the model that answered last. */
   #toTokens(characters: number): number {
-    return estimateTokens(characters, this.#run.environment.estimator.ratio(this.#run.last.model ?? ""));
+    return estimateTokens(characters, this.#ratio());
   }
+
+  readonly #ratio = (): number => this.#run.environment.estimator.ratio(this.#run.last.model ?? "");
 
   readonly #estimate = (entries: readonly Entry[]): number => this.#toTokens(sum(entries.map(({ message }) => charactersOf(message))));
 
   async #compact(reason: CompactContext["reason"], usedTokens: number): Promise<boolean> {
     const { session, environment, emit, signal, promptId } = this.#run;
     const before = [...session.entries()];
-    const answers: AskAnswer[] = [];
-    const ask: Ask = async (request) => {
-      const answer = await this.#ask(request);
-      answers.push(answer);
-      return answer;
-    };
+    const { answers, limit, ask } = watchAsk(this.#ask);
+    // The step's own request waits: it would count twice.
+    abandonRequest(this.#run);
     const answer = await environment.hooks.compact([...before], {
       ...hookContext(this.#run),
       reason,
       usedTokens,
       promptId,
+      charactersPerToken: this.#ratio(),
       estimateTokens: this.#estimate,
       ask,
     });
     signal.throwIfAborted();
+    // The conversation stays whole: with more room a model can still sum it up.
+    if (limit() !== undefined) throw limit();
     const after = answer === undefined ? before : makeSound(answer, before, this.#run);
     const [tokensBefore, tokensAfter] = [this.#estimate(before), this.#estimate(after)];
     const isShorter = after.length > 0 && tokensAfter < tokensBefore;
@@ -88,9 +94,26 @@ export class Compaction {
       emit({ type: "compaction", reason, before: before.length, after: after.length, tokensBefore, tokensAfter, ...useOf(answers) });
     }
     // What it cost must not bring a second request over a limit.
-    if (answers.length > 0) checkSpending(this.#run, 0);
+    beginRequest(this.#run, 0);
     return isShorter;
   }
+}
+
+/** Asks, keeps the answers, and the limit that did not allow one. */
+function watchAsk(given: Ask): { answers: AskAnswer[]; limit(): AgentError | undefined; ask: Ask } {
+  const answers: AskAnswer[] = [];
+  let limit: AgentError | undefined;
+  const ask: Ask = async (request) => {
+    try {
+      const answer = await given(request);
+      answers.push(answer);
+      return answer;
+    } catch (error) {
+      if (error instanceof AgentError && error.exit === 3) limit = error;
+      throw error;
+    }
+  };
+  return { answers, limit: () => limit, ask };
 }
 
 function useOf(answers: AskAnswer[]): { model?: string; tokens?: TokenCount; costUsd?: number } {

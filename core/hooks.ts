@@ -80,6 +80,8 @@ export interface CompactContext extends HookContext {
   usedTokens: number;
   /** Id of the entry with the prompt that is being answered. */
   promptId: string;
+  /** Of the run's model: 4, until a provider has counted one of its requests. */
+  charactersPerToken: number;
   /** Roughly how many tokens these take. */
   estimateTokens(entries: readonly Entry[]): number;
   /** The time it takes does not count as the hook's. */

@@ -50,9 +50,9 @@ export interface PromptEnvironment {
   openChild(parentId: string, options: TaskOptions): Promise<OpenedSession>;
   /** Models that rest after a failure. */
   rests: Rests;
-  /** What a person allowed for good, and the models whose missing key was told of: both live as long as the runtime. */
   /** Characters per token of each model, measured; lives as long as the runtime. */
   estimator: TokenEstimator;
+  /** What a person allowed for good, and the models whose missing key was told of: both live as long as the runtime. */
   grants: Set<string>;
   keyless: Set<string>;
 }
@@ -113,6 +113,11 @@ export function checkSpending(run: PromptRun, step: number): void {
 export function beginRequest(run: PromptRun, step: number): void {
   checkSpending(run, step);
   for (const at of [run, ...ancestorsOf(run)]) at.spending.begin();
+}
+
+/** A request that failed, or that waits, is not under way any more. */
+export function abandonRequest(run: PromptRun): void {
+  for (const at of [run, ...ancestorsOf(run)]) at.spending.abandon(1);
 }
 
 /** The runs whose task this is, from the nearest up. */

@@ -1,3 +1,4 @@
+import type { Log } from "./log.ts";
 import type { Entry, TokenCount } from "./message.ts";
 import type { PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
@@ -40,10 +41,10 @@ export async function createRunWindow(run: PromptRun, routes: Route[]): Promise<
       sent = { characters: shown.reduce((sum, { message }) => sum + charactersOf(message), fixedCharacters), messages: shown.length };
       return shown;
     },
-    learn({ tokens: used, costUsd }, model) {
-      const input = inputOf(used);
+    learn(turn, model) {
+      const input = inputOf(turn.tokens);
       estimator.calibrate(model, { characters: sent.characters, tokens: input });
-      log.debug("Model usage", { model, ...usageOf(used), costUsd: costUsd ?? "unknown", messages: sent.messages });
+      logUsage(log, turn, { model, messages: sent.messages });
       if (warnTokens === false || isWarned || input <= warnTokens) return;
       isWarned = true;
       log.warn(
@@ -71,6 +72,11 @@ function createTeller(tell: (view: WindowView) => void): (view: WindowView) => v
 const countsOf = ({ original, kept, dropped, elided, estimatedTokens }: WindowView) => ({ original, kept, dropped, elided, estimatedTokens });
 
 const inputOf = ({ input, cache }: TokenCount): number => input + cache.read + cache.write;
+
+/** One line for each answer, those included that a plugin asked for. */
+export function logUsage(log: Log, { tokens, costUsd, costSource }: Turn, request: { model: string; messages: number }): void {
+  log.debug("Model usage", { model: request.model, ...usageOf(tokens), costUsd: costUsd ?? "unknown", costSource, messages: request.messages });
+}
 
 /** A provider that counts nothing says nothing: its 0 is no count. */
 function usageOf(used: TokenCount): Record<string, unknown> {

@@ -2,7 +2,7 @@ import type { Message } from "./message.ts";
 
 /** Where nothing has been measured: the rule of thumb for English text (platform.openai.com/tokenizer). */
 export const CHARACTERS_PER_TOKEN = 4;
-/** Chinese has about one character a token, indented code six: what lies beyond is no ratio but a provider that counts badly. */
+/** Chinese has about one character a token, indented code six: what lies beyond is no ratio but a count that is wrong, and teaches nothing. */
 const LEAST = 0.5;
 const MOST = 8;
 /** Requests below this many characters tell more of the frame around the text than of the text. */
@@ -20,7 +20,7 @@ export const estimateTokens = (characters: number, charactersPerToken = CHARACTE
 /** Characters per token, per model: 4 at first, then what the provider's own counts say. In memory alone. */
 export interface TokenEstimator {
   ratio(model: string): number;
-  /** Takes in what a request of so many characters really was. A count of 0 tokens means that nobody has counted. */
+  /** Takes in what a request of so many characters really was. A count of 0 tokens means that nobody has counted; one that cannot be is left aside. */
   calibrate(model: string, request: { characters: number; tokens: number }): void;
 }
 
@@ -29,8 +29,8 @@ export function createTokenEstimator(): TokenEstimator {
   return {
     ratio: (model) => ratios.get(model) ?? CHARACTERS_PER_TOKEN,
     calibrate(model, { characters, tokens }) {
-      if (tokens <= 0 || characters < LEAST_CHARACTERS) return;
-      const seen = Math.min(MOST, Math.max(LEAST, characters / tokens));
+      const seen = characters / tokens;
+      if (characters < LEAST_CHARACTERS || !(seen >= LEAST && seen <= MOST)) return;
       const before = ratios.get(model);
       ratios.delete(model);
       ratios.set(model, before === undefined ? seen : before + WEIGHT * (seen - before));

@@ -20,7 +20,6 @@ const FEWEST_SUMMARISED = 2;
 const OLD_OUTPUT_CHARACTERS = 2_000;
 /** Outputs of the last calls are never shorter, however many there are. */
 const NEW_OUTPUT_CHARACTERS = 2_000;
-const CHARACTERS_PER_TOKEN = 4;
 
 /**
  * The cheap way first: old tool outputs are clipped. Where that is not enough, everything old becomes a summary. The first
@@ -35,7 +34,9 @@ export async function shorten(entries: Entry[], context: CompactContext, options
   const parts = cutRecent(entries, { tokens: kept, turns: config.compaction?.tail_turns ?? Number.POSITIVE_INFINITY }, context);
   if (config.compaction?.prune !== false) {
     const pruned = [parts.first, ...parts.old.map((entry) => clipOutputs(entry, OLD_OUTPUT_CHARACTERS)), ...parts.recent];
-    if (usedTokens - context.estimateTokens(entries) + context.estimateTokens(pruned) <= size * TARGET) return pruned;
+    // System prompt and tools; where a window is on, the request holds less than the entries.
+    const fixed = Math.max(0, usedTokens - context.estimateTokens(entries));
+    if (fixed + context.estimateTokens(pruned) <= size * TARGET) return pruned;
   }
   const recent = clipRecent(parts.recent, kept, context);
   const isWorth = reason === "overflow" ? parts.old.length > FEWEST_SUMMARISED : context.estimateTokens(parts.old) > size * WORTH_SUMMARY;
@@ -43,10 +44,10 @@ export async function shorten(entries: Entry[], context: CompactContext, options
 }
 
 /** The last step alone may be too much: then the outputs of its calls share what there is. */
-function clipRecent(recent: Entry[], kept: number, { estimateTokens }: CompactContext): Entry[] {
+function clipRecent(recent: Entry[], kept: number, { estimateTokens, charactersPerToken }: CompactContext): Entry[] {
   if (estimateTokens(recent) <= kept) return recent;
   const results = recent.flatMap(({ message }) => (message.role === "tool" ? message.content : []));
-  const share = Math.max(NEW_OUTPUT_CHARACTERS, Math.floor((kept * CHARACTERS_PER_TOKEN) / Math.max(1, results.length)));
+  const share = Math.max(NEW_OUTPUT_CHARACTERS, Math.floor((kept * charactersPerToken) / Math.max(1, results.length)));
   return recent.map((entry) => clipOutputs(entry, share));
 }
 

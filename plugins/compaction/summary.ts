@@ -22,7 +22,6 @@ const SYSTEM = [
 
 /** Characters of one tool output or input in what is summarised. */
 const PIECE_CHARACTERS = 2_000;
-const CHARACTERS_PER_TOKEN = 4;
 /** Share of the context that the request for a summary takes at most, and the share of the summary itself. */
 const TRANSCRIPT_SHARE = 0.5;
 const SUMMARY_SHARE = 0.2;
@@ -36,12 +35,12 @@ export async function summarise(old: Entry[], context: CompactContext, { size, f
   const configured = options.model ?? context.config.agent?.compaction?.model ?? context.config.small_model;
   for (const model of configured === undefined ? [undefined] : [configured, undefined]) {
     const window = [model].flat().reduce((least, id) => Math.min(least, (id && budgetOf(id, context.config)?.full) || least), size);
-    const text = `<conversation>\n${elide(transcript, window * TRANSCRIPT_SHARE * CHARACTERS_PER_TOKEN)}\n</conversation>\n\nSummarise this conversation.`;
+    const text = `<conversation>\n${elide(transcript, window * TRANSCRIPT_SHARE * context.charactersPerToken)}\n</conversation>\n\nSummarise this conversation.`;
     const messages = [{ role: "user" as const, content: [{ type: "text" as const, text }] }];
     try {
       const answer = await context.ask({ system: SYSTEM, messages, ...(model !== undefined && { model }) });
       const summary = answer.text.trim();
-      if (summary !== "") return `Summary of the conversation so far:\n\n${elide(summary, size * SUMMARY_SHARE * CHARACTERS_PER_TOKEN)}`;
+      if (summary !== "") return `Summary of the conversation so far:\n\n${elide(summary, size * SUMMARY_SHARE * context.charactersPerToken)}`;
     } catch (error) {
       context.signal.throwIfAborted();
       log.warn(`No summary from ${model ?? "the model in use"}: ${error instanceof Error ? error.message : String(error)}`);

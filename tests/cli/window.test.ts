@@ -93,7 +93,7 @@ test.skipIf(!isBuilt)("what the provider counted stands in the log, and what it 
   const verbose = [...MODEL, "--verbose", "-p", "x"];
   const counted = await runCommand({ args: verbose, script: [{ text: "x" }] });
   expect(counted.stderr).toContain(
-    'Model usage {"model":"openrouter/acme/model-1","inputTokens":100,"cachedTokens":0,"outputTokens":10,"totalTokens":110,"costUsd":0.0015,"messages":1}',
+    'Model usage {"model":"openrouter/acme/model-1","inputTokens":100,"cachedTokens":0,"outputTokens":10,"totalTokens":110,"costUsd":0.0015,"costSource":"provider","messages":1}',
   );
   const silent = await runCommand({ args: verbose, script: [{ text: "x", usage: null }] });
   expect(silent.stderr).toContain('"inputTokens":"unknown","outputTokens":"unknown","totalTokens":"unknown","costUsd":"unknown"');

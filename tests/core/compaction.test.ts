@@ -36,8 +36,8 @@ describe("a plugin that judges how full the context is", () => {
     const { result } = await agent.prompt("go");
     const { input, output, cache } = result.tokens;
     expect(told[0]).toBeGreaterThan(50);
-    // The output of 400 characters counts by the least ratio that is believed, half a character a token: so much the answer told of itself.
-    expect(told[1]).toBe((input + output + cache.read) / 2 + 800);
+    // So many tokens cannot be in so short a request: the output of 400 characters counts by the rule of thumb.
+    expect(told[1]).toBe((input + output + cache.read) / 2 + 100);
   });
 
   test("is asked no more after two compactions that gain little, and what is not smaller is not taken", async () => {
@@ -105,7 +105,39 @@ describe("a plugin that compacts", () => {
     };
     const script = [{ ...call("noop"), costUsd: 0.1 }, overflow, { ...say("Dear."), costUsd: 9 }];
     const agent = await start({ compact }, { script, limits: { costUsd: 1 } });
-    expect((await agent.prompt("go")).result).toMatchObject({ exitCode: 3, error: { code: "LIMIT_COST" }, costUsd: 9.1 });
+    const answer = await agent.prompt("go");
+    expect(answer.result).toMatchObject({ exitCode: 3, error: { code: "LIMIT_COST" }, costUsd: 9.1 });
     expect([errors, agent.requests.length]).toEqual([["LIMIT_COST", "LIMIT_COST"], 3]);
+    // Without the model there is nothing worth putting in the place of the conversation.
+    expect(compactionsOf(answer)).toEqual([]);
+  });
+
+  test("has the room of the request that waits for it: that one does not count twice", async () => {
+    const compact: Hooks["compact"] = async (entries, { ask }) => [entries[0] as Entry, said((await ask(question)).text)];
+    const usage = { input: 100, output: 0 };
+    const script = [
+      { ...call("noop"), usage, costUsd: 1 },
+      { ...say("Sum."), usage, costUsd: 1 },
+      { ...say("Done."), usage, costUsd: 1 },
+    ];
+    for (const limits of [{ tokens: 201 }, { costUsd: 3 }]) {
+      let asked = 0;
+      const agent = await start({ shouldCompact: () => ++asked === 2, compact }, { script, limits });
+      const answer = await agent.prompt("go");
+      expect([answer.text, compactionsOf(answer).length, agent.requests.length]).toEqual(["Done.", 1, 3]);
+    }
+    let asked = 0;
+    const agent = await start({ shouldCompact: () => ++asked === 2, compact }, { script, limits: { tokens: 200 } });
+    expect((await agent.prompt("go")).result).toMatchObject({ exitCode: 3, error: { code: "LIMIT_TOKENS" }, tokens: { input: 200 } });
+  });
+
+  test("is asked about what a window leaves of the conversation", async () => {
+    const told: number[] = [];
+    const usage = { input: 60_000, output: 0 };
+    const script = (_: unknown, n: number) => (n < 6 ? { ...call("noop", { n }), usage } : say("Done."));
+    const agent = await start({ shouldCompact: ({ tokens }) => told.push(tokens) === 0 }, { script, config: { window: { messages: 4 } } });
+    expect((await agent.prompt("go")).text).toBe("Done.");
+    expect(told[1]).toBe(60_100);
+    expect(Math.max(...told.slice(2))).toBeLessThan(2_000);
   });
 });

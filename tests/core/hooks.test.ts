@@ -9,7 +9,15 @@ const event = (delta: string): AgentEvent => ({ type: "text.delta", messageId: "
 const never = new Promise<never>(() => {});
 const answer = { text: "short", model: "p/m", tokens: NO_TOKENS };
 const ask = () => new Promise<typeof answer>((resolve) => setTimeout(() => resolve(answer), 60));
-const compactContext: CompactContext = { ...context, reason: "overflow", usedTokens: 9, promptId: "msg_1", estimateTokens: () => 9, ask };
+const compactContext: CompactContext = {
+  ...context,
+  reason: "overflow",
+  usedTokens: 9,
+  promptId: "msg_1",
+  charactersPerToken: 4,
+  estimateTokens: () => 9,
+  ask,
+};
 
 function runner(plugins: Record<string, Hooks>, limits = { hookMs: 20, drainMs: 40 }) {
   const faults: string[] = [];

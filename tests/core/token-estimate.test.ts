@@ -44,14 +44,26 @@ describe("the ratio of a model", () => {
     expect(estimator.ratio("p/m")).toBeCloseTo(3, 3);
   });
 
-  test("stays in bounds, whatever a provider counts, and learns nothing from no count or a tiny request", () => {
+  test.each([
+    ["no count", 5_000, 0],
+    ["a tiny request", 100, 100],
+    ["a count ten times too high", 500, 5_000],
+    ["a count without end", 5_000, Number.POSITIVE_INFINITY],
+    ["one that leaves out what was cached", 50_000, 100],
+    ["one that is no number", 5_000, Number.NaN],
+  ])("learns nothing from %s", (_, characters, tokens) => {
     const estimator = createTokenEstimator();
-    estimator.calibrate("p/m", { characters: 5_000, tokens: 0 });
-    estimator.calibrate("p/m", { characters: 10, tokens: 100 });
+    estimator.calibrate("p/m", { characters, tokens });
     expect(estimator.ratio("p/m")).toBe(4);
-    estimator.calibrate("p/m", { characters: 5_000, tokens: 1 });
-    expect(estimator.ratio("p/m")).toBe(8);
-    estimator.calibrate("p/n", { characters: 5_000, tokens: 1e12 });
-    expect(estimator.ratio("p/n")).toBe(0.5);
+    estimator.calibrate("p/m", { characters: 3_000, tokens: 1_000 });
+    estimator.calibrate("p/m", { characters, tokens });
+    expect(estimator.ratio("p/m")).toBe(3);
+  });
+
+  test("is believed from half a character to eight", () => {
+    const estimator = createTokenEstimator();
+    estimator.calibrate("p/m", { characters: 5_000, tokens: 10_000 });
+    estimator.calibrate("p/n", { characters: 8_000, tokens: 1_000 });
+    expect([estimator.ratio("p/m"), estimator.ratio("p/n")]).toEqual([0.5, 8]);
   });
 });

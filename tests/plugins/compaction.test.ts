@@ -27,10 +27,10 @@ interface World {
 
 /** A server with a context window of its own, which counts every request; `reply` answers the steps of the run. */
 async function startModel(reply: (request: SeenRequest, step: number) => Reply, world: World = {}) {
-  const { refusesAbove = Number.POSITIVE_INFINITY, refusal = tooLong, summary = { text: "What was done: a lot." } } = world;
+  const { refusal = tooLong, summary = { text: "What was done: a lot." } } = world;
   let step = 0;
   const server = await startServer((request) => {
-    const isRefused = tokensOf(request) > refusesAbove;
+    const isRefused = tokensOf(request) > (world.refusesAbove ?? Number.POSITIVE_INFINITY);
     if (isRefused) return refusal;
     const answer = isSummary(request) ? (typeof summary === "function" ? summary(request) : summary) : reply(request, step++);
     return { usage: { prompt_tokens: tokensOf(request), cost: 0.01 }, ...answer };
@@ -232,6 +232,19 @@ describe("a conversation that does not fit", () => {
     expect(answer.toolOutputs).toHaveLength(12);
   });
 
+  test("is compacted by what is sent of it where a window leaves out the rest", async () => {
+    const world: World = {};
+    const { server, steps } = await startModel((_, step) => (step < 40 ? turn(["report", { n: step, times: 1_200 }]) : { text: "Done." }), world);
+    const agent = await start({ url: server.url, config: { window: { tokens: 18_000 } } });
+    const first = await agent.prompt("Read all reports.");
+    expect(first.result).toMatchObject({ status: "success", steps: 41 });
+    world.refusesAbove = 4_500;
+    const answer = await agent.prompt({ message: "And now?", session: first.result.sessionId });
+    expect(answer.result).toMatchObject({ status: "success", text: "Done." });
+    expect(compactionsOf(answer)).toHaveLength(1);
+    expectSound(steps().at(-1) as SeenRequest);
+  });
+
   test("loses its oldest messages, with a note, where no model gives a summary", async () => {
     for (const summary of [{ status: 400, body: { error: { message: "no" } } }, tooLong, { text: "" }] as Reply[]) {
       const { server, steps } = await startModel(callsThen(9), { refusesAbove: 9_000, summary });
@@ -311,7 +324,8 @@ describe.skipIf(!isBuilt)("the command", () => {
       });
     };
     const args = ["--model", "openrouter/acme/model-1", ...JSON_OUT, "--tools", "bash"];
-    const first = await runCommand({ home: place, args: [...args, "-p", "List."], script: script(12) });
+    const first = await runCommand({ home: place, args: [...args, "--verbose", "-p", "List."], script: script(12) });
+    expect(first.stderr).toMatch(/Model usage \{"model":"openrouter\/acme\/small",.*"costUsd":0.01,"costSource":"provider","messages":1\}/);
     expect([first.code, resultOf(first).text]).toEqual([0, "Listed."]);
     const [event] = ofType(first, "compaction");
     expect(event).toMatchObject({ reason: "nearly-full", model: "openrouter/acme/small", cost: 0.01 });

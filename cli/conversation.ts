@@ -29,7 +29,7 @@ export interface ConversationOptions {
 
 type RequestItem = Extract<InputItem, { kind: "request" }> & { turn: Turn };
 
-/** Prompts that wait; beyond it the other end has to. */
+/** Prompts that wait; beyond it the other end has to, unless it is asked: its answer may stand behind more of them. */
 const LONGEST_QUEUE = 1000;
 
 /**
@@ -49,7 +49,11 @@ export class Conversation {
 
   constructor(options: ConversationOptions) {
     this.#options = options;
-    this.asker = new Asker({ cancel: (id) => options.write({ type: "control_cancel_request", request_id: id }), redact: options.redact });
+    this.asker = new Asker({
+      asked: () => this.#makeRoom(),
+      cancel: (id) => options.write({ type: "control_cancel_request", request_id: id }),
+      redact: options.redact,
+    });
   }
 
   /** The prompts, each when the one before it is answered. */
@@ -100,7 +104,7 @@ export class Conversation {
     } catch (error) {
       this.#refuse(error);
     }
-    if (this.#queue.length >= LONGEST_QUEUE) await new Promise<void>((resolve) => (this.#makeRoom = resolve));
+    while (this.#queue.length >= LONGEST_QUEUE && !this.asker.isWaiting) await new Promise<void>((resolve) => (this.#makeRoom = resolve));
   }
 
   async #act(frame: Frame, line: number): Promise<void> {

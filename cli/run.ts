@@ -47,7 +47,6 @@ export interface Session {
   late: AbortSignal;
   /** Of the first prompt; the next ones go on with it. */
   sessionId?: string;
-  hasAnswered?: true;
   /** Where stdin holds frames. */
   conversation?: Conversation | undefined;
   /** Where the output has Claude Code's format. */
@@ -170,15 +169,14 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
   }
 }
 
-/** From the second request on, a configuration that has changed meanwhile counts. */
+/** A configuration that has changed since the start counts, also where the first request took its time to come. */
 async function reloadConfig(runtime: Runtime, item: InputItem, session: Session): Promise<void> {
   try {
-    if (session.hasAnswered) await unlessAborted(runtime.reload(), session.host.signal);
+    if (item.format !== "text") await unlessAborted(runtime.reload(), session.host.signal);
   } catch (error) {
     const output = await makeOutput(item, session);
     await output.error(new AgentError("CONFIG_REJECTED", { reason: toAgentError(error).message }, { cause: error }));
   }
-  session.hasAnswered = true;
 }
 
 /** A prompt of bare words may be a command that a plugin brings. */

@@ -33,9 +33,29 @@ export async function readContent(env: Record<string, string | undefined>): Prom
 
 export const isOn = (text: string | undefined): boolean => /^(1|true|yes|on)$/i.test(text?.trim() ?? "");
 
-/** Values of variables whose names say that they are secret. */
+/** Values of variables whose names say that they are secret, and how a proxy of theirs is logged in to. */
 export const secretsOf = (env: Record<string, string | undefined>): string[] =>
-  Object.entries(env).flatMap(([name, value]) => (value && /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : []));
+  Object.entries(env).flatMap(([name, value]) => {
+    if (!value) return [];
+    if (/^(https?|all)_proxy$/i.test(name)) return proxySecrets(value);
+    return /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : [];
+  });
+
+/** A proxy may repeat what it was told: the password as it stands and decoded, and the login as it is sent. */
+function proxySecrets(address: string): string[] {
+  const [, user, password] = /^(?:[a-z]+:\/\/)?([^/@:]*):?([^/]*)@/i.exec(address.trim()) ?? [];
+  if (user === undefined || password === undefined) return [];
+  const decoded = decodeText(password);
+  return [password, decoded, Buffer.from(`${decodeText(user)}:${decoded}`).toString("base64")];
+}
+
+function decodeText(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 /** Names of values that are never shown. */
 export const SECRET_NAME = /(key|token|secret|password|passwd|signature|authorization|cookie)s?$/i;

@@ -24,7 +24,7 @@ import { expandReferences, isReference } from "./config-references.ts";
 import type { Config, PermissionConfig } from "./config-schema.ts";
 import { AgentError } from "./errors.ts";
 import { trustState } from "./trust.ts";
-import { dropReferences, isBelow, keepData } from "./untrusted.ts";
+import { dropReferences, isBelow, keepData, rightsIn } from "./untrusted.ts";
 
 export type { PluginOrigin } from "./config-merge.ts";
 export type { AgentProfile, Config, PermissionConfig, PluginSpec, ProviderConfig } from "./config-schema.ts";
@@ -55,6 +55,8 @@ export interface LoadedConfig {
   warnings: string[];
   /** What an untrusted workspace says and what was left out of it: dotted keys and folders, and the files they stand in. */
   untrusted?: { keys: string[]; files: string[] };
+  /** `rights`: what an untrusted workspace says of them, as one text. */
+  workspace: { isTrusted: boolean; rights: string };
   /** Trusted folders, weakest first, that may hold `plugin/`, `tool/`, `skill/`. */
   directories: string[];
   /** Plugins of the configuration and of trusted plugin folders, weakest first. */
@@ -95,6 +97,7 @@ export async function loadConfig(options: LoadConfigOptions): Promise<LoadedConf
     directories: [],
     dropped: new Set(),
     droppedFrom: new Set(),
+    workspace: { isTrusted: false, rights: rightsIn({}) },
     userDirectories: configFolders(options),
   };
   const overlay = await overlayLayer(options, loading);
@@ -116,17 +119,19 @@ interface Loading {
   directories: string[];
   dropped: Set<string>;
   droppedFrom: Set<string>;
+  workspace: LoadedConfig["workspace"];
   userDirectories: [opencode: string, own: string];
 }
 
 function finish(layers: Layer[], loading: Loading): LoadedConfig {
   const { config, origins, pluginSpecs } = mergeLayers(layers);
-  const { warnings, secrets, files, directories, dropped, droppedFrom } = loading;
+  const { warnings, secrets, files, directories, dropped, droppedFrom, workspace } = loading;
   return {
     config: freeze(config),
     origins,
     warnings,
     ...(dropped.size > 0 && { untrusted: { keys: [...dropped].map(printable), files: [...droppedFrom].map(printable) } }),
+    workspace,
     directories,
     pluginSpecs,
     modelSource: sourceOf(origins.get("model")),
@@ -165,14 +170,18 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
   const directories = listDirectories(root, options.cwd);
   const files = listProjectFiles(directories);
   const folders = listProjectFolders(directories);
+  const isTrustedForRun = options.trust === true || isOn(options.env.AGENT_TRUST);
+  loading.workspace.isTrusted = isTrustedForRun;
   if (files.length + folders.length === 0) return [];
-  const isTrusted = options.trust || isOn(options.env.AGENT_TRUST) || (await trustState(options)) === "trusted";
+  const isTrusted = isTrustedForRun || (await trustState(options)) === "trusted";
+  loading.workspace.isTrusted = isTrusted;
   const side = isTrusted ? undefined : { config: trusted, root };
   const layers: Layer[] = [];
   for (const directory of directories) {
     for (const file of files.filter((path) => baseDirectory(path) === directory)) layers.push(...(await readLayer(file, loading, side)));
     for (const folder of folders.filter((path) => dirname(path) === directory)) layers.push(...(await readFolder(folder, loading, { side })));
   }
+  if (side !== undefined) loading.workspace.rights = rightsIn(mergeLayers(layers).config);
   return layers;
 }
 

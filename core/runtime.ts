@@ -5,9 +5,8 @@ import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
-import { isOn } from "./config-environment.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
-import { type ConfigStamp, namedFile, stampConfig } from "./config-stamp.ts";
+import { type ConfigStamp, stampConfig } from "./config-stamp.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { AgentEvent, ModelSource, RunResult } from "./events.ts";
 import { createExec } from "./exec.ts";
@@ -196,11 +195,7 @@ const sourcesOf = ({ options, cwd, env, dataDir }: Ground): LoadConfigOptions =>
   ...(options.config !== undefined && { overlay: options.config }),
 });
 
-const stampOf = (ground: Ground): ConfigStamp => stampConfig(sourcesOf(ground), join(ground.dataDir, "auth.json"));
-
-/** Whether a person has trusted what lies in the workspace, as it was at the start and for this run only. */
-const isTrustedForRun = (ground: Ground): boolean =>
-  ground.options.trust === true || isOn(ground.env.AGENT_TRUST) || namedFile(sourcesOf(ground)) !== undefined;
+const stampOf = (ground: Ground): ConfigStamp => stampConfig({ ...sourcesOf(ground), authFile: join(ground.dataDir, "auth.json") });
 
 async function load(ground: Ground): Promise<Loaded> {
   const stamp = stampOf(ground);
@@ -231,6 +226,7 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
 /** One configuration at work, with the plugins it names. */
 interface Configured {
   stamp: ConfigStamp;
+  workspace: LoadedConfig["workspace"];
   environment: PromptEnvironment;
   /** Ends its plugins. */
   end(): Promise<void>;
@@ -267,7 +263,7 @@ async function configure(ground: Ground, { shared, traffic }: Lasting, loaded: L
       await hooks.drain();
       await registry.dispose();
     };
-    return { stamp: loaded.stamp, environment, end };
+    return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end };
   } catch (error) {
     await registry.dispose();
     throw error;
@@ -314,20 +310,33 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, report }: P
   return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, fetch), report });
 }
 
+/**
+ * Throws UNTRUSTED for a change that the model may have made itself: in what is trusted though tools may write it, and in
+ * what the workspace says of rights, `rights` as they would be.
+ */
+function refuseForeign(stamp: ConfigStamp, { stamp: before, workspace }: Configured, rights = workspace.rights): void {
+  const isForeign = stamp.exposed !== before.exposed || (stamp.workspace !== before.workspace && (workspace.isTrusted || rights !== workspace.rights));
+  if (isForeign) throw new AgentError("UNTRUSTED", { what: "The change" });
+}
+
 /** The configuration in force, and how another takes its place. */
 function createReloader(first: Configured, { lasting, ground, running }: { lasting: Lasting; ground: Ground; running: Set<Promise<RunResult>> }) {
   const ending = new Set<Promise<void>>();
   let current = first;
   let reloading: Promise<unknown> = Promise.resolve();
+  let isOver = false;
   const reload = async () => {
+    if (isOver) return false;
     const stamp = stampOf(ground);
     const before = current;
     if (isDeepStrictEqual(stamp, before.stamp)) return false;
     // What cannot be used is told once, and again when it has changed.
     current = { ...before, stamp };
-    // The model may have written it: with trust in whatever stands there it could give itself every right.
-    if (stamp.workspace !== first.stamp.workspace && isTrustedForRun(ground)) throw new AgentError("UNTRUSTED", { what: "The changed configuration" });
-    current = await configure(ground, lasting, await load(ground));
+    refuseForeign(stamp, first);
+    const loaded = await load(ground);
+    // Once more, for what was written while it was read.
+    refuseForeign(stampOf(ground), first, loaded.workspace.rights);
+    current = await configure(ground, lasting, loaded);
     ending.add(Promise.allSettled([...running]).then(before.end));
     return true;
   };
@@ -339,6 +348,7 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
       return reloaded;
     },
     async end() {
+      isOver = true;
       await reloading;
       await Promise.all([current.end(), ...ending]);
     },

@@ -83,6 +83,13 @@ export function keepData(config: Config, side: TrustedSide): { config: Config; d
   return { config: kept as Config, dropped };
 }
 
+/** All that a kept configuration says of what may be done, as one text: its order counts, as that of permission rules does. */
+export function rightsIn({ permission, permissionMode, tools, limits, default_agent, enabled_providers, disabled_providers, agent = {} }: Config): string {
+  const profiles = Object.entries(agent).map(([name, { permission, tools, disable, steps, maxSteps }]) => [name, permission, tools, disable, steps, maxSteps]);
+  const ruling = profiles.filter(([, ...rights]) => rights.some((right) => right !== undefined));
+  return JSON.stringify([permission, permissionMode, tools, limits, default_agent, enabled_providers, disabled_providers, ruling]);
+}
+
 /** Takes out the strings that ask for `{env:…}` or `{file:…}`: they are not expanded, and mean nothing as they stand. */
 export function dropReferences(value: Tree, isReference: (text: string, key: string) => boolean): { value: Tree; dropped: string[] } {
   const dropped: string[] = [];

@@ -1,8 +1,9 @@
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Options, type Query, query, type SDKMessage, type SDKResultMessage, type SDKUserMessage } from "@anthropic-ai/claude-agent-sdk";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Script, startServer } from "../fixtures/server.ts";
-import { isBuilt, KEY, LAUNCHER, makeHome, removeHomes, talkOf, until } from "./command.ts";
+import { isBuilt, KEY, LAUNCHER, makeHome, makeHomeWith, removeHomes, talkOf, until } from "./command.ts";
 import { turn } from "./tool-runs.ts";
 
 afterAll(removeHomes);
@@ -136,6 +137,40 @@ describe.runIf(isBuilt)("the client of the Agent SDK", () => {
     expect(deltas.map((delta) => (delta.type === "text_delta" ? delta.text : "")).join("")).toBe("Word by word by word, this is.Yes.");
     expect(requests.map(({ body }) => body.model)).toEqual(["acme/model-1", "acme/model-2"]);
     expect(JSON.stringify(requests[0]?.body.messages[0])).toContain("Be brief.");
+  });
+
+  test("takes a changed configuration from its next prompt on, survives a bad one, and is told of it", async () => {
+    const servers = [await startServer([{ text: "First." }]), await startServer([{ text: "Second." }, { text: "Third." }])];
+    const at = (url: string, model: string) => JSON.stringify({ model, provider: { my: { options: { baseURL: url, apiKey: false } } } });
+    const home = makeHomeWith({ ".config/agent/agent.json": at(servers[0]!.url, "my/one") });
+    const file = join(home, ".config/agent/agent.json");
+    const waiting: (() => void)[] = [];
+    const answered = () => new Promise<void>((resolve) => waiting.push(resolve));
+    async function* prompts() {
+      yield said("one");
+      await answered();
+      writeFileSync(file, at(servers[1]!.url, "my/two"));
+      yield said("two");
+      await answered();
+      writeFileSync(file, '{ "model": 7 }');
+      yield said("three");
+    }
+    const options: Options = { pathToClaudeCodeExecutable: LAUNCHER, cwd: join(home, "work"), env: { PATH: process.env.PATH, HOME: home } };
+    const messages: SDKMessage[] = [];
+    for await (const message of query({ prompt: prompts(), options })) {
+      messages.push(message);
+      if (message.type === "result") waiting.shift()?.();
+    }
+    for (const server of servers) await server.close();
+    expect(messages.flatMap((message) => (message.type === "result" && message.subtype === "success" ? [message.result] : []))).toEqual([
+      "First.",
+      "Second.",
+      "Third.",
+    ]);
+    expect(servers.map(({ requests }) => requests.length)).toEqual([1, 2]);
+    expect(messages.filter((message) => message.type === "system" && message.subtype === "informational")).toMatchObject([
+      { level: "warning", error: { code: "CONFIG_REJECTED" } },
+    ]);
   });
 
   test("is told of a run that failed", async () => {

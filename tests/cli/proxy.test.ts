@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
@@ -5,19 +6,23 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { makeCertificate } from "../fixtures/certificate.ts";
 import { startProxy, type TestProxy } from "../fixtures/proxy.ts";
-import { isBuilt, MODEL, makeHome, removeHomes, runCommand } from "./command.ts";
+import { isBuilt, JSON_OUT, MODEL, makeHome, ofType, readAll, removeHomes, runCommand } from "./command.ts";
 
 const certificate = makeCertificate(["api.test", "127.0.0.1"]);
 const chunk = (delta: object, finish: string | null = null) =>
   `data: ${JSON.stringify({ id: "gen-1", object: "chat.completion.chunk", created: 1, model: "mock", choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`;
 const bodies: string[] = [];
+/** Of the next requests; then it says hello. One with HANG at its end stays open. */
+const answers: string[] = [];
 const server = createServer(certificate, (request, response) => {
   let body = "";
   request.on("data", (piece) => (body += piece));
   request.on("end", () => {
     bodies.push(body);
     response.writeHead(200, { "content-type": "text/event-stream" });
-    response.end(`${chunk({ role: "assistant", content: "Hello." })}${chunk({}, "stop")}data: [DONE]\n\n`);
+    const answer = answers.shift() ?? `${chunk({ role: "assistant", content: "Hello." })}${chunk({}, "stop")}data: [DONE]\n\n`;
+    if (answer.endsWith("HANG")) response.write(answer.slice(0, -4));
+    else response.end(answer);
   });
 });
 const open: TestProxy[] = [];
@@ -36,13 +41,14 @@ async function proxyTo(options: Omit<Parameters<typeof startProxy>[0], "to"> & {
   return proxy;
 }
 
-function ask(env: Record<string, string>, args: string[] = []) {
+function ask(env: Record<string, string>, args: string[] = [], onSpawn: (child: ChildProcess) => void = () => {}) {
   const home = makeHome();
   const ca = join(home, "ca.pem");
   writeFileSync(ca, certificate.cert);
   return runCommand({
-    args: [...MODEL, "-q", "-p", "Hi", "--max-retries", "0", ...args],
+    args: [...MODEL, "-p", "Hi", ...(args.length === 0 ? ["-q", "--max-retries", "0"] : args)],
     home,
+    onSpawn,
     env: { OPENROUTER_BASE_URL: "https://api.test/v1", NODE_EXTRA_CA_CERTS: ca, ...env },
   });
 }
@@ -56,6 +62,38 @@ describe.skipIf(!isBuilt)("a proxy", () => {
     expect(proxy.asked[0]?.headers["proxy-authorization"]).toBe(`Basic ${Buffer.from("me:p@ss").toString("base64")}`);
     expect(proxy.asked[0]?.headers.authorization).toBeUndefined();
     expect(bodies).toHaveLength(1);
+  });
+
+  test("is asked once for several requests: the tunnel is kept", async () => {
+    const proxy = await proxyTo();
+    answers.push(
+      `${chunk({ tool_calls: [{ index: 0, id: "a", type: "function", function: { name: "bash", arguments: '{"command":"env; echo $HTTPS_PROXY"}' } }] })}${chunk({}, "tool_calls")}data: [DONE]\n\n`,
+    );
+    const address = `http://me:s3cret-w0rd@127.0.0.1:${proxy.port}`;
+    const { code, stdout, stderr, home } = await ask({ HTTPS_PROXY: address, https_proxy: address }, [...JSON_OUT, "--verbose", "--record", "tape"]);
+    expect([code, bodies.length, proxy.asked.length]).toEqual([0, 2, 1]);
+    const login = Buffer.from("me:s3cret-w0rd").toString("base64");
+    for (const text of [stdout, stderr, bodies.join(), readAll(home)]) for (const secret of ["s3cret-w0rd", login]) expect(text).not.toContain(secret);
+  });
+
+  test("that closes in the middle of an answer cuts it; the answer is asked for again", async () => {
+    const proxy = await proxyTo();
+    answers.push(`${chunk({ role: "assistant", content: "Void. ".repeat(20) })}HANG`);
+    const watch = (child: ChildProcess) => child.stdout?.on("data", (text: string) => text.includes("Void.") && text.includes("text_delta") && proxy.cut());
+    const run = await ask({ HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` }, [...JSON_OUT, "--stream", "--max-retries", "1"], watch);
+    expect([run.code, proxy.asked.length]).toEqual([0, 2]);
+    expect(ofType(run, "retry")).toMatchObject([{ error: { code: "STREAM_CUT" } }]);
+    expect(ofType(run, "result")).toMatchObject([{ text: "Hello." }]);
+  });
+
+  test("that repeats what it was told gives its password away nowhere", async () => {
+    const proxy = await proxyTo({ echoes: true });
+    const env = { HTTP_PROXY: `http://me:s3cret-w0rd@127.0.0.1:${proxy.port}`, OPENROUTER_BASE_URL: "http://api.test/v1" };
+    const { code, stdout, stderr, home } = await ask(env, [...JSON_OUT, "--verbose", "--record", "tape"]);
+    expect(code).toBe(1);
+    expect(proxy.asked[0]?.headers["proxy-authorization"]).toBeDefined();
+    const login = Buffer.from("me:s3cret-w0rd").toString("base64");
+    for (const text of [stdout, stderr, readAll(home)]) for (const secret of ["s3cret-w0rd", login]) expect(text).not.toContain(secret);
   });
 
   test("may speak TLS itself", async () => {

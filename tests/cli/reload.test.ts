@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { type Reply, startServer, type TestServer } from "../fixtures/server.ts";
 import { isBuilt, JSON_OUT, makeConfiguredHome, ofType, removeHomes, runCommand, until } from "./command.ts";
+import { type Other, resultsOf, talk, user } from "./stream-json.ts";
 
 afterEach(removeHomes);
 
@@ -58,5 +59,47 @@ describe.skipIf(!isBuilt)("a configuration that is edited between two requests",
     expect(errors.map(({ error }) => error.code)).toEqual(["CONFIG_REJECTED"]);
     expect(errors[0].error.message).toContain(`${file}:1`);
     expect(errors[0].error.hint).toContain("the one before stays in force");
+  });
+});
+
+describe.skipIf(!isBuilt)("a talk by frames", () => {
+  /** Three user frames; `edits` are written to the user's configuration before each of them. */
+  async function talkThree(edits: (urls: string[]) => (object | string)[]) {
+    const servers = [await startServer((_, i): Reply => ({ text: `0.${i}` })), await startServer((_, i): Reply => ({ text: `1.${i}` }))];
+    const urls = servers.map(({ url }) => url);
+    const home = makeConfiguredHome(at(urls[0]!, "my/one"));
+    const file = join(home, ".config/agent/agent.json");
+    let sent = 0;
+    const next = ({ send, end }: Other) => {
+      const edit = edits(urls)[sent++];
+      if (edit === undefined) return end();
+      writeFileSync(file, typeof edit === "string" ? edit : JSON.stringify(edit));
+      send(user(`${sent}`));
+    };
+    const run = await talk({
+      home,
+      args: ["--input-format", "stream-json", "--output-format", "stream-json"],
+      onStart: ({ send }) => send({ type: "control_request", request_id: "1", request: { subtype: "initialize" } }),
+      onLine: (line, other) => ["control_response", "result"].includes(line.type) && next(other),
+    });
+    for (const server of servers) await server.close();
+    const asked = servers.map(({ requests }) => requests.map(({ body }) => body.messages.filter(({ role }: any) => role !== "system").length));
+    return { run, asked, models: run.events.filter(({ subtype }) => subtype === "init").map(({ model }) => model) };
+  }
+
+  test("takes a changed configuration from its next user frame on, the first one included", async () => {
+    const { run, asked, models } = await talkThree(([first, second]) => [at(first!, "my/new"), at(second!, "my/two"), at(second!, "my/three")]);
+    expect([run.code, models]).toEqual([0, ["my/new", "my/two", "my/three"]]);
+    expect(asked).toEqual([[1], [3, 5]]);
+    expect(resultsOf(run).map(({ result }) => result)).toEqual(["0.0", "1.0", "1.1"]);
+    expect(new Set(resultsOf(run).map(({ session_id }) => session_id)).size).toBe(1);
+  });
+
+  test("is told of one that cannot be used, and goes on with the one before", async () => {
+    const { run, models } = await talkThree(([first]) => [at(first!, "my/one"), "{ broken", at(first!, "my/three")]);
+    expect([run.code, models]).toEqual([0, ["my/one", "my/one", "my/three"]]);
+    const told = run.events.filter(({ subtype }) => subtype === "informational");
+    expect(told).toMatchObject([{ type: "system", level: "warning", error: { code: "CONFIG_REJECTED" } }]);
+    expect(told[0].content).toContain("agent.json:1");
   });
 });

@@ -315,6 +315,59 @@ describe.runIf(isBuilt)("a call that needs permission", () => {
     expect(outputs(run.requests.at(-1))[0]).toContain("nobody can be asked");
   });
 
+  test("runs though its answer stands behind more prompts than are kept waiting", async () => {
+    let answered = 0;
+    const run = await talk({
+      args: [...MODEL, ...ASKING, "--output-format", "stream-json"],
+      script: script(),
+      onStart({ send }) {
+        send(user("go"));
+        for (let n = 0; n < 1100; n++) send(user(`more ${n}`, { shouldQuery: false }));
+      },
+      onLine(line, { send, end }) {
+        if (line.type !== "control_request") return;
+        send({ type: "permission_response", id: line.request_id, response: "once" });
+        if (++answered === 2) end();
+      },
+    });
+    expect(outputs(run.requests.at(-1))).toEqual(["ran", "ran"]);
+    expect([run.code, resultsOf(run).length]).toEqual([0, 1101]);
+  });
+
+  test("asks about two calls at once, takes each answer for its own, and tells of one that nobody waits for", async () => {
+    const asked: string[] = [];
+    const run = await talk({
+      args: [...MODEL, ...ASKING, "--output-format", "stream-json"],
+      script: [turn(["bash", { command: "echo first" }], ["bash", { command: "echo second" }]), { text: "ok" }],
+      onStart: ({ send }) => send(user("go")),
+      onLine(line, { send, end }) {
+        if (line.type === "control_request") {
+          asked.push(line.request_id);
+          send({ type: "permission_response", id: "per_nobody", response: "once" });
+          if (asked.length === 2) for (const [n, id] of asked.entries()) send({ type: "permission_response", id, response: n === 0 ? "reject" : "once" });
+        }
+        if (line.type === "result") end();
+      },
+    });
+    expect(toolOutputsOf(run.requests[1])).toEqual([expect.stringContaining("a person rejected"), "second\n"]);
+    const told = run.events.filter(({ subtype }) => subtype === "informational");
+    expect(told.map(({ error }) => [error.code, error.data.line])).toEqual([
+      ["INPUT_INVALID", 2],
+      ["INPUT_INVALID", 3],
+    ]);
+  });
+
+  test("is denied where the input ends while it is asked about", async () => {
+    const run = await talk({
+      args: [...MODEL, ...ASKING, "--output-format", "stream-json"],
+      script: script(),
+      onStart: ({ send }) => send(user("go")),
+      onLine: (line, { end }) => line.type === "control_request" && end(),
+    });
+    expect(outputs(run.requests.at(-1))[0]).toContain("nobody can be asked");
+    expect(run.code).toBe(0);
+  });
+
   test("is taken back when its run is interrupted", async () => {
     const run = await talk({
       args: [...MODEL, ...ASKING, "--output-format", "stream-json"],

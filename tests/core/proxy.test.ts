@@ -112,6 +112,20 @@ describe("what tools fetch through a proxy", () => {
     expect(proxy.asked).toEqual([]);
   });
 
+  test("is checked anew at each redirect, before the proxy is asked for it", async () => {
+    const server = await startServer([
+      { status: 302, headers: { location: "http://next.test/a" } },
+      { status: 302, headers: { location: "http://inner.test/b" } },
+    ]);
+    const proxy = await startProxy({ to: server.port });
+    open.push(server, proxy);
+    const addresses: Record<string, string> = { "site.test": "93.184.215.14", "next.test": "93.184.215.15", "inner.test": "169.254.169.254" };
+    const env = { HTTP_PROXY: `http://127.0.0.1:${proxy.port}` };
+    const fetch = createGuardedFetch({ env, resolve: async (name) => [{ address: addresses[name]!, family: 4 }] });
+    await expect(fetch("http://site.test/")).rejects.toMatchObject({ code: "URL_REFUSED" });
+    expect(proxy.asked.map(({ line }) => line)).toEqual(["CONNECT 93.184.215.14:80", "CONNECT 93.184.215.15:80"]);
+  });
+
   test("fails with what the proxy says", async () => {
     const { fetch } = await prepare("93.184.215.14", 403);
     await expect(fetch("http://site.test/")).rejects.toMatchObject({ code: "FETCH_FAILED", message: expect.stringContaining("refused the connection: 403") });

@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { grantTrust } from "../../core/host.ts";
 import { createRuntime, definePlugin, type Runtime, type RuntimeOptions } from "../../core/index.ts";
 import builtinCompatible from "../../plugins/openai-compatible/index.ts";
 import { type Reply, startServer, type TestServer } from "../fixtures/server.ts";
@@ -146,6 +147,74 @@ describe("a configuration that changes while a runtime lives", () => {
     expect(await runtime.prompt("go").result).toMatchObject({ status: "success" });
   });
 
+  test("is not taken from a workspace that was trusted by its hash: nor does what it forbids go with the trust", async () => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    writeFileSync(join(home, "work/agent.json"), '{"permission":{"bash":"deny"}}');
+    await grantTrust({ dataDir: join(home, ".local/share/agent"), cwd: join(home, "work") });
+    const runtime = await start(home);
+    writeFileSync(join(home, "work/agent.json"), "{}");
+    await expect(runtime.reload()).rejects.toMatchObject({ code: "UNTRUSTED" });
+    expect(runtime.config.permission).toEqual({ bash: "deny" });
+  });
+
+  test.each([
+    ["{}", "agent.json"],
+    ['{"permission":{"bash":"ask"}}', "agent.json"],
+    ["REMOVED", "agent.json"],
+    ['{"permission":{"bash":"deny"}}', ".agent/agent/default.md"],
+  ])("takes no right back that an untrusted workspace has given up: %s in %s", async (text, file) => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    mkdirSync(join(home, "work/.agent/agent"), { recursive: true });
+    writeFileSync(join(home, "work/agent.json"), '{"permission":{"bash":"deny"}}');
+    const runtime = await start(home);
+    if (text === "REMOVED") rmSync(join(home, "work", file));
+    else writeFileSync(join(home, "work", file), file.endsWith(".md") ? "---\ndisable: true\n---\n" : text);
+    await expect(runtime.reload()).rejects.toMatchObject({ code: "UNTRUSTED" });
+    expect(runtime.config.permission).toEqual({ bash: "deny" });
+    writeFileSync(join(home, "work/agent.json"), '{"permission":{"bash":"deny"},"temperature":0.5}');
+    rmSync(join(home, "work/.agent"), { recursive: true });
+    expect(await runtime.reload()).toBe(true);
+    expect(runtime.config).toMatchObject({ temperature: 0.5, permission: { bash: "deny" } });
+  });
+
+  test.each([
+    ["the user's file", {}, ".config/agent/agent.json"],
+    ["a named file", { configFile: "../named.json" }, "named.json"],
+  ])("is not taken from %s where it is a link to what tools may write", async (_, options, file) => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    for (const roots of [[], [join(home, "added")]]) {
+      const target = join(home, roots.length > 0 ? "added" : "work", "dotfile.json");
+      mkdirSync(join(home, "added"), { recursive: true });
+      if (roots.length > 0) rmSync(join(home, file));
+      else if (file === "named.json") writeFileSync(join(home, file), "{}");
+      if (roots.length > 0) renameSync(join(home, "work/dotfile.json"), target);
+      else renameSync(join(home, file), target);
+      symlinkSync(target, join(home, file));
+      const runtime = await start(home, { ...options, roots });
+      writeFileSync(target, JSON.stringify(at(server, { permissionMode: "yolo" })));
+      await expect(runtime.reload()).rejects.toMatchObject({ code: "UNTRUSTED" });
+      expect(runtime.config.permissionMode).not.toBe("yolo");
+      writeFileSync(target, JSON.stringify(at(server)));
+    }
+  });
+
+  test("is taken from a named file outside, with its rights", async () => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    writeFileSync(join(home, "named.json"), "{}");
+    const runtime = await start(home, { configFile: "../named.json" });
+    writeFileSync(join(home, "named.json"), '{"permission":{"bash":"deny"}}');
+    expect(await runtime.reload()).toBe(true);
+    expect(runtime.config.permission).toEqual({ bash: "deny" });
+  });
+
   test("widens nothing where the workspace is not trusted", async () => {
     const server = await serve();
     const { home, write, at } = makeUser();
@@ -177,6 +246,30 @@ describe("a configuration that changes while a runtime lives", () => {
     await running;
     await runtime.close();
     expect(told).toEqual(["set up for my/one", "set up for my/two", "answered", expect.stringMatching(/^ended/), expect.stringMatching(/^ended/)]);
+  });
+
+  test("is at an end with the runtime that is closed meanwhile, its plugins too", async () => {
+    const server = await serve();
+    const told: string[] = [];
+    const watcher = definePlugin({
+      name: "watcher",
+      setup: ({ config }) => {
+        const { model } = config;
+        told.push(`set up for ${model}`);
+        return { dispose: () => void told.push(`ended for ${model}`) };
+      },
+    });
+    const { home, write, at } = makeUser();
+    write(at(server));
+    const runtime = await start(home, { plugins: [builtinCompatible, watcher] });
+    write(at(server, { model: "my/two" }));
+    const reloading = runtime.reload();
+    await runtime.close();
+    await reloading.catch(() => {});
+    expect(told.filter((line) => line.startsWith("ended")).length).toBe(told.filter((line) => line.startsWith("set up")).length);
+    write(at(server, { model: "my/three" }));
+    await runtime.reload().catch(() => {});
+    expect(told.filter((line) => line.startsWith("ended")).length).toBe(told.filter((line) => line.startsWith("set up")).length);
   });
 
   test("does not count where no files are read", async () => {

@@ -220,7 +220,8 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
   const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
-  const rests = createRests({ dir: join(dataDir, "routes"), redact: redactor.redact });
+  // What a recording says of a model is true of no other run.
+  const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
   const known = { grants: new Set<string>(), keyless: new Set<string>(), estimator: createTokenEstimator() };
   const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });

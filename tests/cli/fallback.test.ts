@@ -19,6 +19,7 @@ import {
   resultOf,
   runCommand,
   talkOf,
+  until,
 } from "./command.ts";
 
 const opened: TestServer[] = [];
@@ -48,6 +49,7 @@ describe.skipIf(!isBuilt).concurrent("a chain is said", () => {
   test.each<[string, string[], Omit<CommandRun, "home">, object]>([
     ["with --model a,b", ["-m", `${A},${B}`], {}, {}],
     ["with --fallback", ["-m", A, "--fallback", B], {}, {}],
+    ["with AGENT_MODEL=a,b", [], { env: { AGENT_MODEL: `${A},${B}` } }, {}],
     ["with AGENT_FALLBACK", ["-m", A], { env: { AGENT_FALLBACK: B } }, {}],
     ["as a list in the configuration", [], {}, { model: [A, B] }],
     ["as fallback in the configuration", ["-m", A], {}, { fallback: B }],
@@ -226,6 +228,49 @@ describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
     expect([all.code, modelsOf(all)]).toEqual([0, ["v/a", "v/b"]]);
   });
 
+  test("alone and answers rests no longer for the chains that follow", async () => {
+    const home = makeHome();
+    await ask(["-m", `${A},${B}`], [failure(429, { "retry-after": "3600" }), { text: "ok" }], { home });
+    await ask(["-m", A], undefined, { home });
+    expect(modelsOf(await ask(["-m", `${A},${B}`], undefined, { home }))).toEqual(["v/a"]);
+  });
+
+  test("while another run is at work rests for that one too", async () => {
+    const home = makeHome();
+    const chain = ["-m", `${A},${B}`, ...NO_RETRY];
+    const server = await serve((_, n) => (n === 0 ? { text: "one" } : { text: "two" }));
+    const run = await runCommand({
+      args: chain,
+      stdin: "OPEN",
+      home,
+      env: { OPENROUTER_BASE_URL: server.url },
+      onSpawn: async (child) => {
+        child.stdin?.write('{"message":"one"}\n');
+        await until(() => server.requests[0]?.closed === true);
+        await ask(chain, [failure(429, { "retry-after": "3600" }), { text: "ok" }], { home });
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        child.stdin?.end('{"message":"two"}\n');
+      },
+    });
+    expect([run.code, modelsOf(server)]).toEqual([0, ["v/a", "v/b"]]);
+  });
+
+  test("in a recording rests in no run but its replay, and what rests here is replayed all the same", async () => {
+    const home = makeHome();
+    const args = ["-m", `${A},${B}`];
+    const busy = [failure(429, { "retry-after": "3600" }), { text: "ok" }];
+    await ask([...args, "--record", "../failed"], busy, { home });
+    await ask([...args, "--record", "../resting"], undefined, { home });
+    const elsewhere = makeHome();
+    const replay = (name: string, at: string) => ask([...args, "--replay", join(home, name)], [], { home: at });
+    for (const at of [home, elsewhere])
+      for (const name of ["failed", "resting"]) {
+        const run = await replay(name, at);
+        expect([run.code, resultOf(run).model, ofType(run, "fallback").length], name).toEqual([0, B, 1]);
+      }
+    expect(modelsOf(await ask(args, undefined, { home: elsewhere }))).toEqual(["v/a"]);
+  });
+
   test("rests under this key and not under another", async () => {
     const home = makeHome();
     const script = [failure(429, { "retry-after": "3600" }), { text: "ok" }];
@@ -249,6 +294,26 @@ describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
     writeFileSync(join(home, ".local/share/agent/routes"), "in the way");
     const run = await ask(["-m", `${A},${B}`], withoutA, { home });
     expect([run.code, modelsOf(run), run.stderr]).toEqual([0, ["v/a", "v/b"], ""]);
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("a model without credit", () => {
+  const broke = { status: 402, body: { error: { code: 402, message: "Insufficient credits" } } };
+  const own = {
+    acme: { options: { apiKey: "sk-of-acme-0000001" }, models: { free: { cost: { input: 0, output: 0 } }, paid: { cost: { input: 1, output: 0 } } } },
+    openrouter: { models: { nothing: { id: "v/x:free" } } },
+  };
+  test.each([
+    ["the ending of its id", "openrouter/v/a:free", ["v/a", "v/a:free"]],
+    ["the ending of the id that is sent", "openrouter/nothing", ["v/a", "v/x:free"]],
+    ["prices of 0", "acme/free", ["paid", "free"]],
+    ["an ending that means it elsewhere", "acme/x:free", ["paid"]],
+  ])("is followed by a free one of its provider, as %s says", async (_, next, asked) => {
+    const server = await serve(({ body }) => (body.model === "v/a" || body.model === "paid" ? broke : { text: "ok" }));
+    const home = makeConfiguredHome({ provider: { ...own, acme: { ...own.acme, options: { ...own.acme.options, baseURL: server.url } } } });
+    const first = next.startsWith("acme/") ? "acme/paid" : A;
+    const run = await ask(["-m", `${first},${next}`], undefined, { home, env: { OPENROUTER_BASE_URL: server.url } });
+    expect([run.code, modelsOf(server)]).toEqual([asked.length === 2 ? 0 : 4, asked]);
   });
 });
 

@@ -74,11 +74,14 @@ describe.skipIf(!isBuilt).concurrent("a chain is said", () => {
 
   test("by a workspace that is not trusted as far as it names models and no program", async () => {
     const home = makeHome();
-    const models = { "v/a": { fallback: B }, "v/x": { fallback: "demo/script:evil.json" } };
-    writeFileSync(join(home, "work", "agent.json"), JSON.stringify({ provider: { openrouter: { models } } }));
+    const models = { "v/a": { fallback: B, id: "evil/z" }, "v/x": { fallback: "demo/script:evil.json" } };
+    writeFileSync(join(home, "work", "agent.json"), JSON.stringify({ provider: { openrouter: { models } }, retry: { fallbackOnAuth: true, maxRetries: 1 } }));
+    const refused = await ask(["-m", A], [{ status: 401 }], { home });
+    expect([refused.code, modelsOf(refused)]).toEqual([5, ["v/a"]]);
     const run = await ask(["-m", A], withoutA, { home });
     expect([run.code, modelsOf(run)]).toEqual([0, ["v/a", "v/b"]]);
-    expect(JSON.stringify(ofType(run, "untrusted_config"))).toContain("provider.openrouter.models.v/x.fallback");
+    const left = ["retry.fallbackOnAuth", "provider.openrouter.models.v/a.id", "provider.openrouter.models.v/x.fallback"];
+    expect(ofType(run, "untrusted_config")[0].keys.sort()).toEqual(left.sort());
   });
 });
 
@@ -150,6 +153,23 @@ describe.skipIf(!isBuilt).concurrent("the next model", () => {
     expect([first.requests.length, second.requests.length]).toEqual([5, 6]);
     const talk = answers.flatMap((answer, n) => [`user:q${n}`, `assistant:${answer}`]).slice(0, -1);
     expect(talkOf({ requests: second.requests } as CommandResult, 5)).toEqual(talk);
+  });
+
+  test("is there for a task, too", async () => {
+    const home = makeConfiguredHome({ agent: { boss: { model: [A, B] }, helper: {} } });
+    const script: CommandRun["script"] = ({ body }, n) => {
+      if (n === 0) return { tools: [{ name: "task", args: { description: "d", prompt: "help", subagent_type: "helper" } }] };
+      return body.model === "v/a" ? failure(429, { "retry-after": "3600" }) : { text: `from ${body.model}` };
+    };
+    const run = await ask(["--agent", "boss"], script, { home });
+    expect([run.code, modelsOf(run)]).toEqual([0, ["v/a", "v/a", "v/b", "v/b"]]);
+    expect(ofType(run, "tool_use")[0].part.state).toMatchObject({ status: "completed", output: expect.stringContaining("from v/b") });
+  });
+
+  test("is the one that a streamed message of stream-json begins with", async () => {
+    const run = await runCommand({ args: ["-m", `${A},${B}`, ...NO_RETRY, "--output-format", "stream-json", "--stream", "-p", "hi"], script: withoutA });
+    const [start] = run.events.filter(({ event }) => event?.type === "message_start");
+    expect([run.code, start.event.message.model]).toEqual([0, B]);
   });
 
   test("of an overloaded one is told of before its first word, and the switch is no pause", async () => {

@@ -82,6 +82,9 @@ export class ClaudeProjection {
         return this.#say(event);
       case "tool.finish":
         return this.#answerCall(event);
+      case "fallback":
+        if (event.parentId === undefined) this.#model = event.to;
+        return this.#inform(event);
       case "tool.start":
       case "tool.progress":
       case "step.finish":

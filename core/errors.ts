@@ -80,6 +80,8 @@ export const ERRORS = {
   TOOL_UNAVAILABLE: { ...usage, message: 'There is no tool "{name}" to switch on or off.', hint: "{suggestion}Tools: {known}." },
   RECORDING_MISSING: {
     ...usage,
+    // The recording of a chain has no answer of a model that rested.
+    recovery: "fallback",
     message: "{directory} holds no answer to this request of {model}.",
     hint: "{suggestion}Record it with --record {directory}.",
   },

@@ -71,7 +71,8 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
     async open(id) {
       const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, known);
-      return toRoute(id, await known, { price: config.provider?.[id.provider]?.models?.[id.model]?.cost, traffic });
+      const own = config.provider?.[id.provider]?.models?.[id.model];
+      return toRoute(id, await known, { apiId: own?.id ?? id.model, price: own?.cost, traffic });
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
@@ -166,14 +167,20 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
   return Object.fromEntries(Object.entries(LIMITS).map(([option, limit]) => [limit, read(options[option])]));
 }
 
-/** What the answers of one model cost, and what stands between it and the network. */
+/** What its provider calls a model, what its answers cost, and what stands between it and the network. */
 interface Around {
+  apiId: string;
   price: Price | undefined;
   traffic: Traffic | undefined;
 }
 
+/** The ending says so, or the prices. */
+const costsNothing = ({ freeSuffix }: Provider, { apiId, price }: Around): boolean =>
+  (freeSuffix !== undefined && apiId.endsWith(freeSuffix)) || (price?.input === 0 && price.output === 0);
+
 /** One model as a route: what it throws comes out as a row of the error table. */
-function toRoute(id: ModelId, ready: ReadyProvider, { price, traffic }: Around): Route {
+function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
+  const { price, traffic } = around;
   const { provider, factory, keySource, variable, timeoutMs, contextMessages, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
@@ -186,6 +193,7 @@ function toRoute(id: ModelId, ready: ReadyProvider, { price, traffic }: Around):
       return routeId;
     },
     ...(contextMessages !== undefined && { contextMessages }),
+    isFree: costsNothing(provider, around),
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {

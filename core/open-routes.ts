@@ -18,6 +18,7 @@ export async function openRoutes(run: PromptRun): Promise<Route[]> {
     ...opener,
   });
   const routes = await openChain(chain, environment);
+  run.chain = routes.map(({ model }) => model);
   announceModel(run, chain, (routes[0] as Route).model);
   return routes;
 }

@@ -104,6 +104,7 @@ async function beginPrompt(
     durable: Promise.resolve(),
     parent: parent?.run,
     promptId: "",
+    chain: [],
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
@@ -255,9 +256,11 @@ async function runTask(task: TaskOptions, run: PromptRun, callId: string): Promi
   const depth = ancestorsOf(run).length + 1;
   const limit = run.config.subagent_depth ?? DEEPEST_NESTING;
   if (depth > limit) throw new AgentError("NESTING_TOO_DEEP", { tool: "task", limit });
-  const model = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model) ?? run.last.model;
+  const own = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model);
   const agent = task.agent ?? run.request.agent;
-  const request = { message: task.prompt, ...(model !== undefined && { model }), ...(agent !== undefined && { agent }) };
+  const inherited = run.chain.length > 0 ? { model: run.chain, fallback: [] } : {};
+  const models = own === undefined ? inherited : { model: own };
+  const request = { message: task.prompt, ...models, ...(agent !== undefined && { agent }) };
   const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task, callId } }, run.environment);
   return {
     sessionId: result.sessionId,

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import type { Rest, Rests } from "./route.ts";
 import { createMemoryStore, openStore, type Store } from "./store.ts";
 
@@ -18,6 +19,8 @@ const FORGET_MS = 3_600_000;
 /** No rest is longer, so one that ends later was noted while the clock was wrong. */
 const LONGEST_MS = 86_400_000;
 const MESSAGE_LIMIT = 1000;
+/** How old what is known of other runs may be. */
+const FRESH_MS = 1000;
 
 /**
  * The routes that rest, shared by all runs of a data directory. Nothing is read before the first question and nothing is
@@ -26,23 +29,38 @@ const MESSAGE_LIMIT = 1000;
 export function createRests({ dir, redact, now = Date.now }: RestsOptions): Rests & { close(): Promise<void> } {
   let opened: Promise<Store<Kept>> | undefined;
   const inMemory = () => createMemoryStore<Kept>({ rests: {} });
-  const open = () =>
-    (opened ??= dir === undefined ? Promise.resolve(inMemory()) : openStore<Kept>({ dir, version: 1, defaults: { rests: {} } }).catch(inMemory));
-  const read = (store: Store<Kept>, route: string) => usable(store.get("rests", route), now());
+  let readAt = 0;
+  const read = (): Promise<Store<Kept>> => {
+    readAt = now();
+    return dir === undefined ? Promise.resolve(inMemory()) : openStore<Kept>({ dir, version: 1, defaults: { rests: {} } }).catch(inMemory);
+  };
+  const open = () => (opened ??= read());
+  const find = (store: Store<Kept>, route: string) => usable(store.get("rests", route), now());
+  /** Other runs note failures meanwhile. A store that has become a newer version's is not read again. */
+  const refresh = async (store: Store<Kept>) => {
+    readAt = now();
+    await store.refresh().catch(() => {});
+  };
   return {
-    get: async (route) => read(await open(), route),
+    async get(route) {
+      const store = await open();
+      if (Math.abs(now() - readAt) >= FRESH_MS) await refresh(store);
+      return find(store, route);
+    },
     async put(route, next) {
       const store = await open();
-      // Another run may have found out the same meanwhile. A store that has become a newer version's is not read again.
-      await store.refresh().catch(() => {});
+      await refresh(store);
       for (const [id, rest] of Object.entries(store.all("rests"))) if (usable(rest, now()) === undefined) store.remove("rests", id);
-      const rest = next(read(store, route));
+      const rest = next(find(store, route));
       store.put("rests", route, { ...rest, error: { ...rest.error, message: redact(rest.error.message.slice(0, MESSAGE_LIMIT)) } });
       await store.write();
     },
-    async clear(route) {
-      const store = await opened;
-      if (store?.get("rests", route) === undefined) return;
+    async clear(route, startedAt) {
+      // Where no run has ever failed there is nothing to end.
+      if (opened === undefined && (dir === undefined || !existsSync(dir))) return;
+      const store = await open();
+      const rest = store.get("rests", route);
+      if (rest === undefined || rest.at > startedAt) return;
       store.remove("rests", route);
       await store.write();
     },

@@ -16,6 +16,8 @@ export interface Route {
   readonly id?: string;
   /** Messages that a request may have, where the provider's options say so. */
   readonly contextMessages?: number;
+  /** It costs nothing, and needs no credit. */
+  readonly isFree?: boolean;
   ask(request: ModelRequest, step: StepContext): Promise<Turn>;
 }
 
@@ -39,11 +41,11 @@ export interface Rest {
 
 /** The routes that failed, by their id. Nothing here ever fails: what cannot be kept is forgotten. */
 export interface Rests {
-  /** Reads at its first call what earlier runs have left. */
+  /** Reads what other runs have left, and what they have noted since. */
   get(route: string): Promise<Rest | undefined>;
   put(route: string, next: (last: Rest | undefined) => Rest): Promise<void>;
-  /** Ends the row of failures, where one is known of; reads nothing. */
-  clear(route: string): Promise<void>;
+  /** Ends the row of failures: the route has answered what it was asked at `startedAt`. What failed later stays. */
+  clear(route: string, startedAt: number): Promise<void>;
 }
 
 export interface RetryOptions {
@@ -85,7 +87,7 @@ export function route(routes: Route[], options: RetryOptions, dependencies: Rout
         try {
           const turn = await askWithRetries(current, { request, step, options, dependencies });
           answered = current.model;
-          await dependencies.rests.clear(idOf(current));
+          await dependencies.rests.clear(idOf(current), startedAt);
           return turn;
         } catch (error) {
           if (!isFault(error, options)) throw error;
@@ -130,7 +132,7 @@ function isFault(error: unknown, { fallbackOnAuth = false }: RetryOptions): erro
 /** No credit for one model is credit for none of its provider but the free ones. */
 function mayFollow({ code }: { code: string }, from: Route, to: Route): boolean {
   const providerOf = ({ model }: Route) => model.slice(0, model.indexOf("/"));
-  return code !== "QUOTA_EXCEEDED" || to.model.endsWith(":free") || providerOf(from) !== providerOf(to);
+  return code !== "QUOTA_EXCEEDED" || to.isFree === true || providerOf(from) !== providerOf(to);
 }
 
 interface Failure {

@@ -18,10 +18,11 @@ export interface TrustedSide {
 /** Keys that decide nothing but data: text, models, numbers. What is not named here or in RULES is left out. */
 const DATA_KEYS = new Set([
   ..."$schema systemPrompt appendSystem outputFormat".split(" "),
-  ..."retry temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment snapshot subagent_depth".split(" "),
+  ..."temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment snapshot subagent_depth".split(" "),
   ..."username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise".split(" "),
 ]);
-const MODEL_KEYS = new Set("id name family release_date status attachment reasoning temperature tool_call interleaved limit modalities".split(" "));
+/** Not its id: that would put another model in the place of the one that is asked for. */
+const MODEL_KEYS = new Set("name family release_date status attachment reasoning temperature tool_call interleaved limit modalities".split(" "));
 const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist"]);
 const OPTION_KEYS = new Set(["timeout", "connectTimeout", "headerTimeout", "chunkTimeout", "contentTimeout"]);
 const AGENT_KEYS = new Set("variant temperature top_p prompt description mode steps maxSteps hidden color".split(" "));
@@ -40,6 +41,8 @@ const RULES: Record<string, Rule> = {
   model: (value, side, drop) => (isProgram(value, side) ? drop("model") : value),
   fallback: (value, side, drop) => (isProgram(value, side) ? drop("fallback") : value),
   small_model: (value, side, drop) => (isProgram(value, side) ? drop("small_model") : value),
+  // Who pays is the user's own decision.
+  retry: (value, _side, drop) => mapTree(value, (item, name) => (name === "fallbackOnAuth" && item === true ? drop(`retry.${name}`) : item)),
   disabled_providers: (value, { config }, drop) => (config.disabled_providers === undefined ? value : drop("disabled_providers")),
   enabled_providers: (value, { config }, drop) => (config.enabled_providers === undefined ? value : drop("enabled_providers")),
   provider: (value, side, drop) => mapTree(value, (provider, id) => keepProvider(provider as Tree, side, (key) => drop(`provider.${id}.${key}`))),

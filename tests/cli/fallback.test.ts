@@ -19,6 +19,7 @@ import {
   resultOf,
   runCommand,
   talkOf,
+  until,
 } from "./command.ts";
 
 const opened: TestServer[] = [];
@@ -48,6 +49,7 @@ describe.skipIf(!isBuilt).concurrent("a chain is said", () => {
   test.each<[string, string[], Omit<CommandRun, "home">, object]>([
     ["with --model a,b", ["-m", `${A},${B}`], {}, {}],
     ["with --fallback", ["-m", A, "--fallback", B], {}, {}],
+    ["with AGENT_MODEL=a,b", [], { env: { AGENT_MODEL: `${A},${B}` } }, {}],
     ["with AGENT_FALLBACK", ["-m", A], { env: { AGENT_FALLBACK: B } }, {}],
     ["as a list in the configuration", [], {}, { model: [A, B] }],
     ["as fallback in the configuration", ["-m", A], {}, { fallback: B }],
@@ -72,11 +74,14 @@ describe.skipIf(!isBuilt).concurrent("a chain is said", () => {
 
   test("by a workspace that is not trusted as far as it names models and no program", async () => {
     const home = makeHome();
-    const models = { "v/a": { fallback: B }, "v/x": { fallback: "demo/script:evil.json" } };
-    writeFileSync(join(home, "work", "agent.json"), JSON.stringify({ provider: { openrouter: { models } } }));
+    const models = { "v/a": { fallback: B, id: "evil/z" }, "v/x": { fallback: "demo/script:evil.json" } };
+    writeFileSync(join(home, "work", "agent.json"), JSON.stringify({ provider: { openrouter: { models } }, retry: { fallbackOnAuth: true, maxRetries: 1 } }));
+    const refused = await ask(["-m", A], [{ status: 401 }], { home });
+    expect([refused.code, modelsOf(refused)]).toEqual([5, ["v/a"]]);
     const run = await ask(["-m", A], withoutA, { home });
     expect([run.code, modelsOf(run)]).toEqual([0, ["v/a", "v/b"]]);
-    expect(JSON.stringify(ofType(run, "untrusted_config"))).toContain("provider.openrouter.models.v/x.fallback");
+    const left = ["retry.fallbackOnAuth", "provider.openrouter.models.v/a.id", "provider.openrouter.models.v/x.fallback"];
+    expect(ofType(run, "untrusted_config")[0].keys.sort()).toEqual(left.sort());
   });
 });
 
@@ -148,6 +153,23 @@ describe.skipIf(!isBuilt).concurrent("the next model", () => {
     expect([first.requests.length, second.requests.length]).toEqual([5, 6]);
     const talk = answers.flatMap((answer, n) => [`user:q${n}`, `assistant:${answer}`]).slice(0, -1);
     expect(talkOf({ requests: second.requests } as CommandResult, 5)).toEqual(talk);
+  });
+
+  test("is there for a task, too", async () => {
+    const home = makeConfiguredHome({ agent: { boss: { model: [A, B] }, helper: {} } });
+    const script: CommandRun["script"] = ({ body }, n) => {
+      if (n === 0) return { tools: [{ name: "task", args: { description: "d", prompt: "help", subagent_type: "helper" } }] };
+      return body.model === "v/a" ? failure(429, { "retry-after": "3600" }) : { text: `from ${body.model}` };
+    };
+    const run = await ask(["--agent", "boss"], script, { home });
+    expect([run.code, modelsOf(run)]).toEqual([0, ["v/a", "v/a", "v/b", "v/b"]]);
+    expect(ofType(run, "tool_use")[0].part.state).toMatchObject({ status: "completed", output: expect.stringContaining("from v/b") });
+  });
+
+  test("is the one that a streamed message of stream-json begins with", async () => {
+    const run = await runCommand({ args: ["-m", `${A},${B}`, ...NO_RETRY, "--output-format", "stream-json", "--stream", "-p", "hi"], script: withoutA });
+    const [start] = run.events.filter(({ event }) => event?.type === "message_start");
+    expect([run.code, start.event.message.model]).toEqual([0, B]);
   });
 
   test("of an overloaded one is told of before its first word, and the switch is no pause", async () => {
@@ -226,6 +248,49 @@ describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
     expect([all.code, modelsOf(all)]).toEqual([0, ["v/a", "v/b"]]);
   });
 
+  test("alone and answers rests no longer for the chains that follow", async () => {
+    const home = makeHome();
+    await ask(["-m", `${A},${B}`], [failure(429, { "retry-after": "3600" }), { text: "ok" }], { home });
+    await ask(["-m", A], undefined, { home });
+    expect(modelsOf(await ask(["-m", `${A},${B}`], undefined, { home }))).toEqual(["v/a"]);
+  });
+
+  test("while another run is at work rests for that one too", async () => {
+    const home = makeHome();
+    const chain = ["-m", `${A},${B}`, ...NO_RETRY];
+    const server = await serve((_, n) => (n === 0 ? { text: "one" } : { text: "two" }));
+    const run = await runCommand({
+      args: chain,
+      stdin: "OPEN",
+      home,
+      env: { OPENROUTER_BASE_URL: server.url },
+      onSpawn: async (child) => {
+        child.stdin?.write('{"message":"one"}\n');
+        await until(() => server.requests[0]?.closed === true);
+        await ask(chain, [failure(429, { "retry-after": "3600" }), { text: "ok" }], { home });
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        child.stdin?.end('{"message":"two"}\n');
+      },
+    });
+    expect([run.code, modelsOf(server)]).toEqual([0, ["v/a", "v/b"]]);
+  });
+
+  test("in a recording rests in no run but its replay, and what rests here is replayed all the same", async () => {
+    const home = makeHome();
+    const args = ["-m", `${A},${B}`];
+    const busy = [failure(429, { "retry-after": "3600" }), { text: "ok" }];
+    await ask([...args, "--record", "../failed"], busy, { home });
+    await ask([...args, "--record", "../resting"], undefined, { home });
+    const elsewhere = makeHome();
+    const replay = (name: string, at: string) => ask([...args, "--replay", join(home, name)], [], { home: at });
+    for (const at of [home, elsewhere])
+      for (const name of ["failed", "resting"]) {
+        const run = await replay(name, at);
+        expect([run.code, resultOf(run).model, ofType(run, "fallback").length], name).toEqual([0, B, 1]);
+      }
+    expect(modelsOf(await ask(args, undefined, { home: elsewhere }))).toEqual(["v/a"]);
+  });
+
   test("rests under this key and not under another", async () => {
     const home = makeHome();
     const script = [failure(429, { "retry-after": "3600" }), { text: "ok" }];
@@ -249,6 +314,26 @@ describe.skipIf(!isBuilt).concurrent("a model that failed", () => {
     writeFileSync(join(home, ".local/share/agent/routes"), "in the way");
     const run = await ask(["-m", `${A},${B}`], withoutA, { home });
     expect([run.code, modelsOf(run), run.stderr]).toEqual([0, ["v/a", "v/b"], ""]);
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("a model without credit", () => {
+  const broke = { status: 402, body: { error: { code: 402, message: "Insufficient credits" } } };
+  const own = {
+    acme: { options: { apiKey: "sk-of-acme-0000001" }, models: { free: { cost: { input: 0, output: 0 } }, paid: { cost: { input: 1, output: 0 } } } },
+    openrouter: { models: { nothing: { id: "v/x:free" } } },
+  };
+  test.each([
+    ["the ending of its id", "openrouter/v/a:free", ["v/a", "v/a:free"]],
+    ["the ending of the id that is sent", "openrouter/nothing", ["v/a", "v/x:free"]],
+    ["prices of 0", "acme/free", ["paid", "free"]],
+    ["an ending that means it elsewhere", "acme/x:free", ["paid"]],
+  ])("is followed by a free one of its provider, as %s says", async (_, next, asked) => {
+    const server = await serve(({ body }) => (body.model === "v/a" || body.model === "paid" ? broke : { text: "ok" }));
+    const home = makeConfiguredHome({ provider: { ...own, acme: { ...own.acme, options: { ...own.acme.options, baseURL: server.url } } } });
+    const first = next.startsWith("acme/") ? "acme/paid" : A;
+    const run = await ask(["-m", `${first},${next}`], undefined, { home, env: { OPENROUTER_BASE_URL: server.url } });
+    expect([run.code, modelsOf(server)]).toEqual([asked.length === 2 ? 0 : 4, asked]);
   });
 });
 

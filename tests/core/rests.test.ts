@@ -31,17 +31,47 @@ test("a rest is known to the runs that follow and to those that run already", as
   await Promise.all([first.close(), other.close()]);
   const next = open(dir);
   expect(await next.get("p/a")).toEqual(rest({ failures: 2 }));
-  await next.clear("p/a");
+  await next.clear("p/a", NOW - 1);
+  expect(await next.get("p/a")).toBeDefined();
+  await next.clear("p/a", NOW);
   await next.close();
+  expect(await open(dir).get("p/a")).toBeUndefined();
+});
+
+test("what other runs note is known a second later to one that has read before, and is read once a second at most", async () => {
+  const dir = join(scratch(), "routes");
+  const clock = { now: NOW };
+  const long = createRests({ dir, redact: (text) => text, now: () => clock.now });
+  expect(await long.get("p/a")).toBeUndefined();
+  const other = open(dir);
+  await other.put("p/a", () => rest());
+  clock.now += 999;
+  expect(await long.get("p/a")).toBeUndefined();
+  clock.now += 1;
+  expect(await long.get("p/a")).toEqual(rest());
+  await other.clear("p/a", NOW);
+  clock.now += 1000;
+  expect(await long.get("p/a")).toBeUndefined();
+  await Promise.all([long.close(), other.close()]);
+});
+
+test("an answer ends the row that another run has noted, though nothing was asked before", async () => {
+  const dir = join(scratch(), "routes");
+  const first = open(dir);
+  await first.put("p/a", () => rest());
+  await first.close();
+  const alone = open(dir);
+  await alone.clear("p/a", NOW);
+  await alone.close();
   expect(await open(dir).get("p/a")).toBeUndefined();
 });
 
 test("where nothing fails nothing is written, and an answer alone reads nothing", async () => {
   const dir = join(scratch(), "routes");
   const rests = open(dir);
-  await rests.clear("p/a");
+  await rests.clear("p/a", NOW);
   await rests.get("p/a");
-  await rests.clear("p/a");
+  await rests.clear("p/a", NOW);
   await rests.close();
   expect(existsSync(dir)).toBe(false);
 });
@@ -91,7 +121,7 @@ test("a store that cannot be read or written costs the memory of it and nothing 
     expect(await rests.get("p/b")).toBeUndefined();
     await rests.put("p/b", () => rest());
     expect(await rests.get("p/b")).toEqual(rest());
-    await rests.clear("p/b");
+    await rests.clear("p/b", NOW);
     await rests.close();
   }
   expect([readFileSync(join(folder, "file"), "utf8"), readAll(join(folder, "newer"))]).toEqual(["no directory", before]);

@@ -22,6 +22,7 @@ const failure = (code: ErrorCode, data: object = {}) => new AgentError(code, { m
 function model(id: string, failures: (Error | undefined)[] = [], shows?: string): Route & { asked: number } {
   return {
     model: id,
+    isFree: id.endsWith(":free"),
     asked: 0,
     async ask(_request, step) {
       const error = failures[this.asked++];
@@ -263,6 +264,27 @@ describe("a resting model", () => {
     const rests = [];
     for (let i = 0; i < 9; i++) rests.push(await restOf());
     expect(rests).toEqual([30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000, undefined, 30_000]);
+  });
+
+  test("that has answered alone starts a new row, and rests no longer", async () => {
+    const { ask, dependencies } = world();
+    const weak = model("p/a", [failure("RATE_LIMITED", { retryAfterMs: 3_600_000 })]);
+    await ask([weak, model("q/b")], options);
+    expect(await ask([weak], options)).toBe("p/a");
+    expect(await dependencies.rests.get("p/a")).toBeUndefined();
+  });
+
+  test("that failed goes on resting when what it was asked before is answered", async () => {
+    const { ask, clock, dependencies } = world();
+    const slow = model("p/a");
+    const { ask: answer } = slow;
+    slow.ask = async function (given, step) {
+      clock.now += 10;
+      await ask([always("p/a", failure("RATE_LIMITED", { retryAfterMs: 3_600_000 })), model("q/b")], options);
+      return answer.call(this, given, step);
+    };
+    expect(await ask([slow, model("q/b")], options)).toBe("p/a");
+    expect(await dependencies.rests.get("p/a")).toMatchObject({ failures: 1 });
   });
 
   test("has failed once where requests that ran at the same time have failed", async () => {

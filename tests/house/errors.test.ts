@@ -41,7 +41,8 @@ describe("every error", () => {
     for (const code of codes) {
       const { exit, recovery } = ERRORS[code];
       expect([1, 2, 3, 4, 5, 6, 7, 130, 141], code).toContain(exit);
-      if (recovery === "fallback") expect(exit, code).toBe(4);
+      // What a recording lacks is no provider's fault, but another model of the chain may be in it.
+      if (recovery === "fallback" && code !== "RECORDING_MISSING") expect(exit, code).toBe(4);
       if (exit === 4) expect(["retry", "fallback"], code).toContain(recovery);
     }
   });

@@ -40,11 +40,9 @@ export class Compaction {
     return this.#compact("overflow", this.#known ?? this.#estimate(this.#run.session.entries()));
   }
 
-  /** What an answer used; to be told after its message was appended. */
+  /** What an answer used, where the provider's count is one: else the estimate goes on. To be told after its message was appended. */
   note(tokens: TokenCount): void {
-    const total = totalTokens(tokens);
-    // Some providers do not count: then the estimate goes on.
-    if (total > 0) [this.#known, this.#from] = [total, this.#run.session.entries().length];
+    [this.#known, this.#from] = [totalTokens(tokens), this.#run.session.entries().length];
   }
 
   #measure(request: ModelRequest): number {

@@ -196,9 +196,8 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
     answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
     append: (message, origin) => append(run, message, origin),
     count(turn, model) {
-      window.learn(turn, model);
+      if (window.learn(turn, model)) compaction.note(turn.tokens);
       addUse(run, turn, 1);
-      compaction.note(turn.tokens);
       run.last = { text: turn.text, model, steps: run.last.steps + 1 };
     },
     finishStep: (step) => finishStep(run, step),

@@ -2,7 +2,7 @@ import type { Log } from "./log.ts";
 import type { Entry, TokenCount } from "./message.ts";
 import type { PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
-import { charactersOf } from "./token-estimate.ts";
+import { charactersOf, isCount } from "./token-estimate.ts";
 import type { Turn } from "./turn.ts";
 import type { WindowView } from "./window.ts";
 
@@ -15,8 +15,8 @@ const STATE_KEY = "window.from";
 export interface RunWindow {
   /** What the next request holds of the conversation, beside so many characters of system prompt and tools. */
   view(entries: readonly Entry[], fixedCharacters: number): readonly Entry[];
-  /** Takes in what the provider counted of the request that was answered. */
-  learn(turn: Turn, model: string): void;
+  /** Takes in what the provider counted of the request that was answered. Whether it can be that. */
+  learn(turn: Turn, model: string): boolean;
 }
 
 /** The window of one run: the configuration's, else the smallest that a provider of the chain wants; none by default. */
@@ -29,7 +29,7 @@ export async function createRunWindow(run: PromptRun, routes: Route[]): Promise<
   const newest = session.entries().at(-1);
   const promptId = request.tools?.length ? undefined : newest?.id;
   const tellOnce = createTeller((view) => log.warn("The window leaves out messages.", { ...countsOf(view), limit: limits }));
-  let sent = { characters: 0, messages: 0 };
+  let sent = { characters: 0, messages: 0, hasFiles: false };
   let isWarned = false;
   return {
     view(entries, fixedCharacters) {
@@ -38,21 +38,30 @@ export async function createRunWindow(run: PromptRun, routes: Route[]): Promise<
       if (view !== undefined && view.from !== from) session.state.set(STATE_KEY, view.from ?? null);
       if (view !== undefined) tellOnce(view);
       const shown = view?.entries ?? entries;
-      sent = { characters: shown.reduce((sum, { message }) => sum + charactersOf(message), fixedCharacters), messages: shown.length };
+      sent = {
+        characters: shown.reduce((sum, { message }) => sum + charactersOf(message), fixedCharacters),
+        messages: shown.length,
+        hasFiles: shown.some(holdsFile),
+      };
       return shown;
     },
     learn(turn, model) {
       const input = inputOf(turn.tokens);
       estimator.calibrate(model, { characters: sent.characters, tokens: input });
       logUsage(log, turn, { model, messages: sent.messages });
-      if (warnTokens === false || isWarned || input <= warnTokens) return;
-      isWarned = true;
-      log.warn(
-        `A request to ${model} had ${input} input tokens, more than ${warnTokens}, and every further step has as many: set window or toolOutput.ratio in the configuration, or start a new session.`,
-      );
+      if (warnTokens !== false && !isWarned && input > warnTokens) {
+        isWarned = true;
+        log.warn(
+          `A request to ${model} had ${input} input tokens, more than ${warnTokens}, and every further step has as many: set window or toolOutput.ratio in the configuration, or start a new session.`,
+        );
+      }
+      // A file may be a picture or a book.
+      return input > 0 && (sent.hasFiles || isCount(sent.characters, input));
     },
   };
 }
+
+const holdsFile = ({ message }: Entry): boolean => typeof message.content !== "string" && message.content.some(({ type }) => type === "file");
 
 function leastOf(routes: Route[]): number | undefined {
   const limits = routes.flatMap(({ contextMessages }) => (contextMessages === undefined ? [] : [contextMessages]));

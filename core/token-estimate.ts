@@ -17,6 +17,9 @@ const MODELS = 100;
 /** Tokens of so many characters (UTF-16 units), rounded up. */
 export const estimateTokens = (characters: number, charactersPerToken = CHARACTERS_PER_TOKEN): number => Math.ceil(characters / charactersPerToken);
 
+/** Whether so many characters can be so many tokens. */
+export const isCount = (characters: number, tokens: number): boolean => characters / tokens >= LEAST && characters / tokens <= MOST;
+
 /** Characters per token, per model: 4 at first, then what the provider's own counts say. In memory alone. */
 export interface TokenEstimator {
   ratio(model: string): number;
@@ -29,8 +32,8 @@ export function createTokenEstimator(): TokenEstimator {
   return {
     ratio: (model) => ratios.get(model) ?? CHARACTERS_PER_TOKEN,
     calibrate(model, { characters, tokens }) {
+      if (characters < LEAST_CHARACTERS || !isCount(characters, tokens)) return;
       const seen = characters / tokens;
-      if (characters < LEAST_CHARACTERS || !(seen >= LEAST && seen <= MOST)) return;
       const before = ratios.get(model);
       ratios.delete(model);
       ratios.set(model, before === undefined ? seen : before + WEIGHT * (seen - before));

@@ -2,6 +2,7 @@ import { tool, z } from "agent-runtime";
 import { builtins } from "agent-runtime/plugins";
 import { type BootOptions, boot, type PromptReport } from "agent-runtime/testing";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { budgetOf } from "../../plugins/compaction/budget.ts";
 import { isBuilt, JSON_OUT, makeConfiguredHome, ofType, removeHomes, resultOf, runCommand, until } from "../cli/command.ts";
 import { turn } from "../cli/tool-runs.ts";
 import { type Reply, type SeenRequest, startServer } from "../fixtures/server.ts";
@@ -342,6 +343,49 @@ describe.skipIf(!isBuilt)("the command", () => {
     expect(exported.stdout).toContain("Numbers were listed.");
   });
 
+  test("falls over within a compaction: in the chain of the run, and in that of the option", async () => {
+    const down: Reply = { status: 503, body: { error: { message: "down" } } };
+    const chains: [string, object, string[]][] = [
+      ["openrouter/acme/model-1,openrouter/acme/b", {}, ["acme/model-1", "acme/b"]],
+      ["openrouter/acme/model-1", { plugin: [["compaction", { model: ["openrouter/acme/x", "openrouter/acme/y"] }]] }, ["acme/x", "acme/y"]],
+    ];
+    for (const [model, config, [broken, other]] of chains) {
+      let step = 0;
+      const place = home({ small_model: undefined, compaction: { prune: false }, retry: { maxRetries: 0 }, ...config });
+      const run = await runCommand({
+        home: place,
+        args: ["--model", model, ...JSON_OUT, "--tools", "bash", "-p", "List."],
+        script: (request) => {
+          if (isSummary(request) && request.body.model === broken) return down;
+          const reply = isSummary(request) ? { text: "Numbers were listed." } : step++ < 8 ? numbers(step) : { text: "Listed." };
+          return { usage: { prompt_tokens: tokensOf(request), cost: 0.01 }, ...reply };
+        },
+      });
+      expect([run.code, resultOf(run).text, resultOf(run).steps]).toEqual([0, "Listed.", 9]);
+      expect(ofType(run, "fallback").map(({ from, to }) => [from, to])).toEqual([[`openrouter/${broken}`, `openrouter/${other}`]]);
+      expect(ofType(run, "compaction").map(({ model }) => model)).toEqual([`openrouter/${other}`]);
+      expect(run.requests.filter(isSummary).map(({ body }) => body.model)).toEqual([broken, other]);
+    }
+  });
+
+  test("replays a run with a compaction, request by request, and sends nothing", async () => {
+    const place = home({ small_model: undefined, compaction: { prune: false } });
+    const args = ["--model", "openrouter/acme/model-1", ...JSON_OUT, "--tools", "bash", "-p", "List."];
+    let step = 0;
+    const script = (request: SeenRequest): Reply => ({
+      usage: { prompt_tokens: tokensOf(request), cost: 0.01 },
+      ...(isSummary(request) ? { text: "Numbers were listed." } : step++ < 8 ? numbers(step) : { text: "Listed." }),
+    });
+    const first = await runCommand({ home: place, args: [...args, "--record", "traffic"], script });
+    const second = await runCommand({ home: place, args: [...args, "--replay", "traffic"], script: [] });
+    expect([first.code, second.code, second.requests.length]).toEqual([0, 0, 0]);
+    expect(ofType(first, "compaction")).toHaveLength(1);
+    expect(resultOf(second)).toMatchObject({ text: "Listed.", steps: 9, tokens: resultOf(first).tokens });
+    expect(ofType(second, "compaction").map(({ before, after }) => [before, after])).toEqual(
+      ofType(first, "compaction").map(({ before, after }) => [before, after]),
+    );
+  });
+
   test("ends with 130 when it is interrupted while a summary is written, and goes on later", async () => {
     const place = home({ compaction: { prune: false } });
     let step = 0;
@@ -362,5 +406,19 @@ describe.skipIf(!isBuilt)("the command", () => {
     const run = await runCommand({ home: home(), args: ["--model", "openrouter/acme/model-1", "-p", "Hello."], script: [tooLong] });
     expect([run.code, run.requests.length]).toEqual([1, 1]);
     expect(run.stderr).toContain("CONTEXT_OVERFLOW");
+  });
+});
+
+describe("a context of 200,000 tokens", () => {
+  test.each([
+    ["a reserve of 2,000", { context: 200_000 }, { reserved: 2_000 }, 198_000],
+    ["the least reserve that serves", { context: 200_000 }, {}, 180_000],
+    ["the model's longest answer", { context: 200_000, output: 4_096 }, {}, 195_904],
+    ["a reserve that would leave nothing", { context: 200_000 }, { reserved: 500_000 }, 100_000],
+    ["a limit of the input alone", { context: 200_000, input: 150_000 }, { reserved: 2_000 }, 148_000],
+  ])("is nearly full by %s", (_, limit, compaction, full) => {
+    const config = { provider: { openrouter: { models: { "acme/model": { limit } } } }, compaction };
+    expect(budgetOf("openrouter/acme/model:free", config)).toEqual({ full });
+    expect(budgetOf("openrouter/acme/other", config)).toBeUndefined();
   });
 });

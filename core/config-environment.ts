@@ -33,9 +33,23 @@ export async function readContent(env: Record<string, string | undefined>): Prom
 
 export const isOn = (text: string | undefined): boolean => /^(1|true|yes|on)$/i.test(text?.trim() ?? "");
 
-/** Values of variables whose names say that they are secret. */
+/** Values of variables whose names say that they are secret, and the passwords of proxies. */
 export const secretsOf = (env: Record<string, string | undefined>): string[] =>
-  Object.entries(env).flatMap(([name, value]) => (value && /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : []));
+  Object.entries(env).flatMap(([name, value]) => {
+    if (value && /_proxy$/i.test(name)) return passwordsIn(value);
+    return value && /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : [];
+  });
+
+/** The password of an address as it stands there and as it is meant; a proxy may repeat it. */
+function passwordsIn(address: string): string[] {
+  const password = /^(?:\w+:\/\/)?[^:@/]*:(.+)@/.exec(address.trim())?.[1];
+  if (password === undefined) return [];
+  try {
+    return [password, decodeURIComponent(password)];
+  } catch {
+    return [password];
+  }
+}
 
 /** Names of values that are never shown. */
 export const SECRET_NAME = /(key|token|secret|password|passwd|signature|authorization|cookie)s?$/i;

@@ -36,14 +36,7 @@ export function createResponseCache({ dir, ttlSeconds = DEFAULT_TTL_SECONDS, max
   let bytes: number | undefined;
   let hasWarned = false;
   const write = async (key: string, text: string) => {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
-    const draft = join(dir, `.${randomBytes(8).toString("hex")}.tmp`);
-    try {
-      await writeFile(draft, text, { mode: 0o600, flag: "wx" });
-      await rename(draft, pathOf(key));
-    } finally {
-      await rm(draft, { force: true });
-    }
+    await writeAside(dir, pathOf(key), text);
     bytes = bytes === undefined ? undefined : bytes + Buffer.byteLength(text);
     if (bytes === undefined || bytes > maxBytes) bytes = await evict(dir, maxBytes, isOld);
   };
@@ -69,6 +62,18 @@ export function createResponseCache({ dir, ttlSeconds = DEFAULT_TTL_SECONDS, max
     },
     remove: (key) => rm(pathOf(key), { force: true }).catch(() => {}),
   };
+}
+
+/** Puts the whole file in its place or none. */
+async function writeAside(dir: string, path: string, text: string): Promise<void> {
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const draft = join(dir, `.${randomBytes(8).toString("hex")}.tmp`);
+  try {
+    await writeFile(draft, text, { mode: 0o600, flag: "wx" });
+    await rename(draft, path);
+  } finally {
+    await rm(draft, { force: true });
+  }
 }
 
 interface CacheFile {

@@ -138,16 +138,23 @@ describe.skipIf(!isBuilt).concurrent("the prefix of a session that is shortened"
     expect(new Set(requests.map((request) => restOf(request))).size).toBe(1);
   };
 
-  test.each([["messages", { messages: 12 }], ["tokens", { tokens: 12_000 }]])("by a window of %s stays the same from jump to jump, and system and first prompt always", async (_, window) => {
-    const { runs, requests } = await runSession({ model, config: { window } });
-    const breaks = breaksOf(requests);
-    expect(requests.length).toBeGreaterThanOrEqual(30);
-    expect(breaks.length).toBeGreaterThan(0);
-    expect(breaks.length, String(breaks)).toBeLessThanOrEqual(requests.length / 3);
-    for (const request of requests) expect(messagesOf(request).slice(0, 2)).toEqual(messagesOf(requests[0]!).slice(0, 2));
-    expectMarked(requests);
-    expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
-  }, 60_000);
+  test.each([
+    ["messages", { messages: 12 }],
+    ["tokens", { tokens: 12_000 }],
+  ])(
+    "by a window of %s stays the same from jump to jump, and system and first prompt always",
+    async (_, window) => {
+      const { runs, requests } = await runSession({ model, config: { window } });
+      const breaks = breaksOf(requests);
+      expect(requests.length).toBeGreaterThanOrEqual(30);
+      expect(breaks.length).toBeGreaterThan(0);
+      expect(breaks.length, String(breaks)).toBeLessThanOrEqual(requests.length / 3);
+      for (const request of requests) expect(messagesOf(request).slice(0, 2)).toEqual(messagesOf(requests[0]!).slice(0, 2));
+      expectMarked(requests);
+      expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
+    },
+    60_000,
+  );
 
   test("by a compaction stays the same before and after it", async () => {
     const models = { "anthropic/claude-sonnet-4": { limit: { context: 14_000, output: 2_000 } } };

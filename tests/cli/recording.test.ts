@@ -1,7 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { frames, usageChunk } from "../fixtures/server.ts";
+import { frames, type SeenRequest, usageChunk } from "../fixtures/server.ts";
 import {
   type CommandRun,
   errorOf,
@@ -68,7 +70,10 @@ describe.runIf(isBuilt)("--record and --replay", () => {
     expect([first.requests.length, again.code, resultOf(again)?.text], again.stdout).toEqual([4, 0, "Done."]);
   });
 
-  test.each([["json"], ["stream-json"]])("and --cache find a request that names its session to the provider's cache, in another one, with %s", async (format) => {
+  test.each([
+    ["json"],
+    ["stream-json"],
+  ])("and --cache find a request that names its session to the provider's cache, in another one, with %s", async (format) => {
     const home = makeHomeWith({ "work/a.txt": "alpha\n" });
     const script = [{ tools: [{ name: "read", args: { filePath: "a.txt" } }] }, { text: "It says alpha." }];
     const frame = (content: string) => JSON.stringify({ type: "user", message: { role: "user", content } });
@@ -132,6 +137,27 @@ describe.runIf(isBuilt)("--record and --replay", () => {
     for (const secret of [KEY, "CANARY", "set-cookie", "session=abc", "x-account", "uthorization", "X-Title"]) expect(text).not.toContain(secret);
     expect(readFile(home).response.headers).toEqual({ "content-type": "text/event-stream" });
     expect(statSync(join(home, "recording", filesOf(home)[0] as string)).mode & 0o777).toBe(0o600);
+  });
+
+  test("keep no password of a proxy, also where the proxy repeats it, and no header of the configuration", async () => {
+    const proxy = createServer();
+    proxy.on("connect", ({ headers }, socket) => {
+      const said = String(headers["proxy-authorization"]);
+      socket.end(`HTTP/1.1 407 ${Buffer.from(said.slice(6), "base64")} ${said}\r\n\r\n`);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", () => resolve()));
+    const home = makeConfiguredHome({ provider: { openrouter: { options: { headers: { "x-tenant": "tenant-word-1" } } } } });
+    const { port } = proxy.address() as AddressInfo;
+    const env = { OPENROUTER_BASE_URL: "https://api.test/v1", HTTPS_PROXY: `http://me:hunter2%40home@127.0.0.1:${port}` };
+    const refused = await record(home, { env });
+    const echo = ({ headers }: SeenRequest) => ({ status: 400, body: { error: { message: `No ${headers["x-tenant"]} ${headers.authorization}` } } });
+    const echoed = await record(home, { script: echo });
+    proxy.close();
+    expect([errorOf(refused).message, errorOf(echoed).message]).toEqual([expect.stringContaining("407 me:[redacted]"), expect.stringContaining("[redacted]")]);
+    rmSync(join(home, ".config"), { recursive: true });
+    const kept = readAll(home) + [refused, echoed].map(({ stdout, stderr }) => stdout + stderr).join("");
+    expect(filesOf(home).length).toBeGreaterThan(1);
+    for (const secret of ["hunter2", btoa("me:hunter2@home"), "tenant-word-1", KEY]) expect(kept).not.toContain(secret);
   });
 
   test("keep no answer in which a stream brings a key in parts", async () => {

@@ -143,7 +143,10 @@ describe("a conversation that was shortened", () => {
       const agent = await start([copy, long], { script, config: { window } });
       expect(await brokenIn(agent, {}, {}), JSON.stringify(window)).toEqual([[], []]);
       const requests = agent.requests.map(({ prompt }) => JSON.stringify(prompt));
-      seen.push(requests.some((text) => text.includes("characters left out")), requests.at(-1)!.length);
+      seen.push(
+        requests.some((text) => text.includes("characters left out")),
+        requests.at(-1)!.length,
+      );
     }
     expect(seen[0]).toBe(true);
   });

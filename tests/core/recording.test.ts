@@ -192,9 +192,7 @@ test("clearing the response cache disturbs no run that writes to it", async () =
   const warn = (text: string) => void warnings.push(text);
   const cache = createResponseCache({ dir, log: { warn } as unknown as Log });
   const answer = { status: 200, headers: {}, body: ["x".repeat(1000)] };
-  await Promise.all(
-    Array.from({ length: 300 }, (_, index) => (index % 10 === 9 ? clearResponseCache(dir) : cache.store(`key-${index}`, answer))),
-  );
+  await Promise.all(Array.from({ length: 300 }, (_, index) => (index % 10 === 9 ? clearResponseCache(dir) : cache.store(`key-${index}`, answer))));
   expect(warnings).toEqual([]);
   await cache.store("last", answer);
   expect(await cache.find("last")).toEqual(answer);

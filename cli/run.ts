@@ -157,6 +157,8 @@ async function answerItem(item: InputItem, session: Session): Promise<number> {
     const runtime = await unlessAborted(session.runtime, session.host.signal);
     if (runtime === undefined) throw session.host.signal.reason;
     await reloadConfig(runtime, item, session);
+    // A mode that was set before does not lead out of it either.
+    if (runtime.config.permissionMode === "readonly") delete item.turn?.permissionMode;
     const command = await findCommand(runtime, session);
     if (command) return await runCommand(command, { runtime, session });
     return await answerPrompt(item.request, { output: await makeOutput(item, session), runtime, session, turn: item.turn });

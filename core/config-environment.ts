@@ -45,8 +45,9 @@ export const secretsOf = (env: Record<string, string | undefined>): string[] =>
 function proxySecrets(address: string): string[] {
   const [, user, password] = /^(?:[a-z]+:\/\/)?([^/@:]*):?([^/]*)@/i.exec(address.trim()) ?? [];
   if (user === undefined || password === undefined) return [];
-  const decoded = decodeText(password);
-  return [password, decoded, Buffer.from(`${decodeText(user)}:${decoded}`).toString("base64")];
+  const [login, decoded] = [decodeText(user), decodeText(password)];
+  // A name without a password is a token.
+  return [...(password === "" ? [user, login] : [password, decoded]), Buffer.from(`${login}:${decoded}`).toString("base64")];
 }
 
 function decodeText(text: string): string {

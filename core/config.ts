@@ -42,9 +42,16 @@ export interface LoadConfigOptions {
   discover?: boolean;
   /** Trust the workspace for this run. */
   trust?: boolean;
+  /** What a workspace that is trusted said before; it is not read again. */
+  settled?: SettledWorkspace | undefined;
   /** Instead of the user's own directory, `configDirectory(env)`. */
   configDir?: string;
   dataDir: string;
+}
+
+interface SettledWorkspace {
+  layers: Layer[];
+  directories: string[];
 }
 
 export interface LoadedConfig {
@@ -56,7 +63,7 @@ export interface LoadedConfig {
   /** What an untrusted workspace says and what was left out of it: dotted keys and folders, and the files they stand in. */
   untrusted?: { keys: string[]; files: string[] };
   /** `rights`: what an untrusted workspace says of them, as one text. */
-  workspace: { isTrusted: boolean; rights: string };
+  workspace: { isTrusted: boolean; rights: string; settled?: SettledWorkspace };
   /** Trusted folders, weakest first, that may hold `plugin/`, `tool/`, `skill/`. */
   directories: string[];
   /** Plugins of the configuration and of trusted plugin folders, weakest first. */
@@ -166,6 +173,13 @@ async function readUserLayers(loading: Loading): Promise<Layer[]> {
 async function readProjectLayers(options: LoadConfigOptions, trusted: Config, loading: Loading): Promise<Layer[]> {
   const named = options.configFile ?? options.env.AGENT_CONFIG;
   if (named) return readLayer(resolve(options.cwd, named), loading);
+  if (options.settled !== undefined) {
+    loading.workspace.isTrusted = true;
+    loading.workspace.settled = options.settled;
+    loading.directories.push(...options.settled.directories);
+    return options.settled.layers;
+  }
+  const before = loading.directories.length;
   const root = findWorkspaceRoot(options.cwd);
   const directories = listDirectories(root, options.cwd);
   const files = listProjectFiles(directories);
@@ -181,7 +195,8 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
     for (const file of files.filter((path) => baseDirectory(path) === directory)) layers.push(...(await readLayer(file, loading, side)));
     for (const folder of folders.filter((path) => dirname(path) === directory)) layers.push(...(await readFolder(folder, loading, { side })));
   }
-  if (side !== undefined) loading.workspace.rights = rightsIn(mergeLayers(layers).config);
+  if (side === undefined) loading.workspace.settled = { layers, directories: loading.directories.slice(before) };
+  else loading.workspace.rights = rightsIn(mergeLayers(layers).config);
   return layers;
 }
 

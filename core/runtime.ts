@@ -197,9 +197,9 @@ const sourcesOf = ({ options, cwd, env, dataDir }: Ground): LoadConfigOptions =>
 
 const stampOf = (ground: Ground): ConfigStamp => stampConfig({ ...sourcesOf(ground), authFile: join(ground.dataDir, "auth.json") });
 
-async function load(ground: Ground): Promise<Loaded> {
+async function load(ground: Ground, settled?: LoadConfigOptions["settled"]): Promise<Loaded> {
   const stamp = stampOf(ground);
-  const loaded = await loadConfig(sourcesOf(ground));
+  const loaded = await loadConfig({ ...sourcesOf(ground), settled });
   for (const warning of loaded.warnings) ground.log.warn(warning);
   return { ...loaded, stamp };
 }
@@ -333,7 +333,7 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
     // What cannot be used is told once, and again when it has changed.
     current = { ...before, stamp };
     refuseForeign(stamp, first);
-    const loaded = await load(ground);
+    const loaded = await load(ground, first.workspace.settled);
     // Once more, for what was written while it was read.
     refuseForeign(stampOf(ground), first, loaded.workspace.rights);
     current = await configure(ground, lasting, loaded);

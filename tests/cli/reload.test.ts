@@ -64,7 +64,7 @@ describe.skipIf(!isBuilt)("a configuration that is edited between two requests",
 
 describe.skipIf(!isBuilt)("a talk by frames", () => {
   /** Three user frames; `edits` are written to the user's configuration before each of them. */
-  async function talkThree(edits: (urls: string[]) => (object | string)[]) {
+  async function talkThree(edits: (urls: string[]) => (object | string)[], { args = [], first }: { args?: string[]; first?: object } = {}) {
     const servers = [await startServer((_, i): Reply => ({ text: `0.${i}` })), await startServer((_, i): Reply => ({ text: `1.${i}` }))];
     const urls = servers.map(({ url }) => url);
     const home = makeConfiguredHome(at(urls[0]!, "my/one"));
@@ -74,21 +74,22 @@ describe.skipIf(!isBuilt)("a talk by frames", () => {
       const edit = edits(urls)[sent++];
       if (edit === undefined) return end();
       writeFileSync(file, typeof edit === "string" ? edit : JSON.stringify(edit));
+      if (sent === 1 && first !== undefined) send(first);
       send(user(`${sent}`));
     };
     const run = await talk({
       home,
-      args: ["--input-format", "stream-json", "--output-format", "stream-json"],
+      args: ["--input-format", "stream-json", "--output-format", "stream-json", ...args],
       onStart: ({ send }) => send({ type: "control_request", request_id: "1", request: { subtype: "initialize" } }),
-      onLine: (line, other) => ["control_response", "result"].includes(line.type) && next(other),
+      onLine: (line, other) => (line.type === "result" || line.response?.request_id === "1") && next(other),
     });
     for (const server of servers) await server.close();
     const asked = servers.map(({ requests }) => requests.map(({ body }) => body.messages.filter(({ role }: any) => role !== "system").length));
     return { run, asked, models: run.events.filter(({ subtype }) => subtype === "init").map(({ model }) => model) };
   }
 
-  test("takes a changed configuration from its next user frame on, the first one included", async () => {
-    const { run, asked, models } = await talkThree(([first, second]) => [at(first!, "my/new"), at(second!, "my/two"), at(second!, "my/three")]);
+  test.each([[[]], [["--no-session"]]])("takes a changed configuration from its next user frame on, the first one included %s", async (args) => {
+    const { run, asked, models } = await talkThree(([first, second]) => [at(first!, "my/new"), at(second!, "my/two"), at(second!, "my/three")], { args });
     expect([run.code, models]).toEqual([0, ["my/new", "my/two", "my/three"]]);
     expect(asked).toEqual([[1], [3, 5]]);
     expect(resultsOf(run).map(({ result }) => result)).toEqual(["0.0", "1.0", "1.1"]);
@@ -101,5 +102,13 @@ describe.skipIf(!isBuilt)("a talk by frames", () => {
     const told = run.events.filter(({ subtype }) => subtype === "informational");
     expect(told).toMatchObject([{ type: "system", level: "warning", error: { code: "CONFIG_REJECTED" } }]);
     expect(told[0].content).toContain("agent.json:1");
+  });
+
+  test("reads only from where its user says so, whatever mode was set before", async () => {
+    const strict = { permissionMode: "readonly" };
+    const { run } = await talkThree(([first]) => [at(first!, "my/one"), { ...at(first!, "my/one"), ...strict }], {
+      first: { type: "control_request", request_id: "2", request: { subtype: "set_permission_mode", mode: "acceptEdits" } },
+    });
+    expect(run.events.filter(({ subtype }) => subtype === "init").map(({ permissionMode }) => permissionMode)).toEqual(["auto", "dontAsk"]);
   });
 });

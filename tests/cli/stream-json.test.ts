@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { frames, type Script } from "../fixtures/server.ts";
-import { isBuilt, JSON_OUT, KEY, MODEL, ofType, removeHomes, runCommand, talkOf } from "./command.ts";
+import { isBuilt, JSON_OUT, KEY, MODEL, makeHomeWith, ofType, removeHomes, runCommand, talkOf } from "./command.ts";
 import { CLAUDE_BOTH, CLAUDE_OUT, kindsOf, resultsOf, talk, toLines, user } from "./stream-json.ts";
 import { byPrompt, toolOutputsOf, turn } from "./tool-runs.ts";
 
@@ -142,6 +142,37 @@ describe.runIf(isBuilt)("input as stream-json", () => {
     ]);
     expect(resultsOf(run)).toHaveLength(2);
     expect(run.code).toBe(2);
+  });
+
+  test("goes on after a line that is too long, one that is not UTF-8, keys that are not allowed, and says where it was cut", async () => {
+    const stdin = Buffer.concat([
+      Buffer.from(toLines(user("x".repeat(17 * 1024 * 1024)))),
+      Buffer.from('{"type":"user_prompt","content":"'),
+      Buffer.from([0xff, 0xfe]),
+      Buffer.from('"}\n'),
+      Buffer.from(toLines('{"type":"user_prompt","content":"a","__proto__":{}}', user("good"), '{"type":"user_pr').trimEnd()),
+    ]);
+    const run = await runCommand({ args: CLAUDE_BOTH, stdin });
+    expect(run.events.flatMap(({ error }) => (error ? [[error.code, error.data.line]] : []))).toEqual([
+      ["INPUT_TOO_LONG", 1],
+      ["INPUT_ENCODING", 2],
+      ["INPUT_INVALID", 3],
+      ["INPUT_TRUNCATED", 5],
+    ]);
+    expect([run.code, resultsOf(run).length, talkOf(run)]).toEqual([2, 1, ["user:good"]]);
+  });
+
+  test("is read by parts that no other run loads", async () => {
+    const loadedBy = async (args: string[], stdin: string) => {
+      const home = makeHomeWith({
+        "loaded.cjs": 'process.on("exit", () => require("node:fs").writeSync(2, Object.keys(require.cache).join("\\n")));',
+      });
+      const { stderr } = await runCommand({ args: [...MODEL, ...args], stdin, home, env: { NODE_OPTIONS: `--require ${home}/loaded.cjs` } });
+      return stderr.split("\n").filter((line) => line.includes("claude")).length;
+    };
+    expect(await loadedBy(["--output-format", "text"], "Hi")).toBe(0);
+    expect(await loadedBy(["--output-format", "json"], '{"message":"Hi"}')).toBe(0);
+    expect(await loadedBy(CLAUDE_BOTH.slice(MODEL.length), toLines(user("Hi")))).toBeGreaterThan(0);
   });
 
   test("tells of them as error events where the output is json", async () => {

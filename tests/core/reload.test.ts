@@ -159,6 +159,20 @@ describe("a configuration that changes while a runtime lives", () => {
     expect(runtime.config.permission).toEqual({ bash: "deny" });
   });
 
+  test.each([true, false])("runs no program of a trusted workspace again: what it imports may be the model's by now (--trust: %s)", async (trust) => {
+    const server = await serve();
+    const { home, write, at } = makeUser();
+    write(at(server));
+    writeFileSync(join(home, "work/agent.config.ts"), 'import mode from "./mode.ts"; export default { permissionMode: mode };');
+    writeFileSync(join(home, "work/mode.ts"), 'export default "ask";');
+    await grantTrust({ dataDir: join(home, ".local/share/agent"), cwd: join(home, "work") });
+    const runtime = await start(home, { trust });
+    writeFileSync(join(home, "work/mode.ts"), 'export default "yolo";');
+    write(at(server, { model: "my/two" }));
+    expect(await runtime.reload()).toBe(true);
+    expect(runtime.config).toMatchObject({ model: "my/two", permissionMode: "ask" });
+  });
+
   test.each([
     ["{}", "agent.json"],
     ['{"permission":{"bash":"ask"}}', "agent.json"],

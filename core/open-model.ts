@@ -166,13 +166,13 @@ function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
   return Object.fromEntries(Object.entries(LIMITS).map(([option, limit]) => [limit, read(options[option])]));
 }
 
-/** One model as a route: what it throws comes out as a row of the error table. */
 /** What the answers of one model cost, and what stands between it and the network. */
 interface Around {
   price: Price | undefined;
   traffic: Traffic | undefined;
 }
 
+/** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider, { price, traffic }: Around): Route {
   const { provider, factory, keySource, variable, timeoutMs, contextMessages, place } = ready;
   const model = formatModelId(id);

@@ -164,7 +164,10 @@ describe("thoughts that their vendor wants back", () => {
   });
 
   test("follow a call that gets an id of its own because its vendor gives each step the same ones", async () => {
-    const step = (data: string) => [asks("tool_0_noop"), detail({ type: "reasoning.encrypted", data, id: "tool_0_noop", index: 0, format: "google-gemini-v1" })];
+    const step = (data: string) => [
+      asks("tool_0_noop"),
+      detail({ type: "reasoning.encrypted", data, id: "tool_0_noop", index: 0, format: "google-gemini-v1" }),
+    ];
     const requests = await runLoop("openrouter/google/gemini-3-pro", [step("Zmlyc3Q="), step("c2Vjb25k")]);
     const sent = sentBack(requests[2]);
     expect(sent.map(({ reasoning_details }: any) => reasoning_details?.map(({ data }: any) => data))).toEqual([["Zmlyc3Q="], ["c2Vjb25k"]]);

@@ -212,7 +212,7 @@ function withOwnIds(calls: Call[], context: TurnContext): AskedCall[] {
   for (const call of calls) {
     const { id } = call;
     if (id === "" || seen.has(id) || context.isTaken?.(id)) call.id = context.newId("call");
-    if (!seen.has(id)) seen.set(id, call.id);
+    if (id !== "" && !seen.has(id)) seen.set(id, call.id);
   }
   for (const call of calls) if (call.providerOptions !== undefined) call.providerOptions = renameIds(call.providerOptions, seen);
   return calls;

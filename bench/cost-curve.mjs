@@ -1,4 +1,4 @@
-// Tokens that a run sends over 10 to 500 turns, with and without a window, cached ones apart: node bench/cost-curve.mjs [turns…]
+// Tokens that a run sends over 10 to 500 turns, with and without a window, cached ones apart: npm run bench:cost-curve [-- turns…]
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";

@@ -1,5 +1,5 @@
 // How exactly a Retry-After is kept, in each of its forms, beside the AI SDK's own retries; and how fast the chain goes on
-// where the wait is too long: node bench/retry-after.mjs [runs]
+// where the wait is too long: npm run bench:retry-after [-- runs]
 
 import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";

@@ -1,4 +1,4 @@
-// Asks for a recorded stream once for each place where it can be split, over real connections: node --import tsx bench/splits.ts
+// Asks for a recorded stream once for each place where it can be split, over real connections: npm run bench:splits
 import { isDeepStrictEqual } from "node:util";
 import { createFetch } from "../core/http.ts";
 import { modelOf, PROVIDERS, RECORDED, readAnswer } from "../tests/fixtures/recorded-stream.ts";

@@ -207,13 +207,26 @@ function finishTurn(fold: Fold, context: TurnContext): Turn {
 }
 
 /** Ids are taken over where they can serve; empty ones and those that any call of the session has are replaced, so that each result has its one call. */
-function withOwnIds(calls: AskedCall[], context: TurnContext): AskedCall[] {
-  const seen = new Set<string>();
+function withOwnIds(calls: Call[], context: TurnContext): AskedCall[] {
+  const seen = new Map<string, string>();
   for (const call of calls) {
-    if (call.id === "" || seen.has(call.id) || context.isTaken?.(call.id)) call.id = context.newId("call");
-    seen.add(call.id);
+    const { id } = call;
+    if (id === "" || seen.has(id) || context.isTaken?.(id)) call.id = context.newId("call");
+    if (id !== "" && !seen.has(id)) seen.set(id, call.id);
   }
+  for (const call of calls) if (call.providerOptions !== undefined) call.providerOptions = renameIds(call.providerOptions, seen);
   return calls;
+}
+
+/** Levels of a call's metadata in which ids are looked for: provider, list, entry, field. */
+const ID_LEVELS = 4;
+
+/** What a vendor has signed can name its call: it gets the new name with it, or the vendor would not know what it belongs to. */
+function renameIds<T>(value: T, names: Map<string, string>, levels = ID_LEVELS): T {
+  if (typeof value !== "object" || value === null || levels === 0) return value;
+  if (Array.isArray(value)) return value.map((item) => renameIds(item, names, levels - 1)) as T;
+  const renamed = Object.entries(value).map(([key, item]) => [key, (key === "id" && names.get(item)) || renameIds(item, names, levels - 1)]);
+  return Object.fromEntries(renamed) as T;
 }
 
 function toMessage(fold: Fold): AssistantMessage {

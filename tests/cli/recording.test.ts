@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { frames, type SeenRequest, usageChunk } from "../fixtures/server.ts";
+import { frames, type Reply, type SeenRequest, usageChunk } from "../fixtures/server.ts";
 import {
   type CommandRun,
   errorOf,
@@ -39,6 +39,22 @@ const shown = (events: any[]) =>
     .filter(({ type }) => !["model_resolved", "result"].includes(type))
     .map(({ type, part, delta }) => [type, part?.text ?? delta ?? part?.state?.output ?? part?.reason, part?.cost, part?.tokens, part?.callID]);
 
+/** A completion that is sent whole, though a stream was asked for. */
+const whole = (message: object, finish = "stop"): Reply => ({
+  status: 200,
+  body: {
+    ...{ id: "gen-1", object: "chat.completion", created: 1, model: "m" },
+    choices: [{ index: 0, finish_reason: finish, message: { role: "assistant", content: null, ...message } }],
+    usage: { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110, cost: 0.0015 },
+  },
+});
+const signed = { type: "reasoning.text", text: "I look.", signature: "c2lnbmVk", format: "anthropic-claude-v1", index: 0 };
+const listed = { id: "call_a", type: "function", function: { name: "list", arguments: "{}" } };
+const WHOLE = [
+  whole({ content: "Looking.", reasoning: "I look.", reasoning_details: [signed], tool_calls: [listed] }, "tool_calls"),
+  whole({ content: "Ünï 🎉." }),
+];
+
 describe.runIf(isBuilt)("--record and --replay", () => {
   test("answer a run again without a network and without a key, byte for byte", async () => {
     const home = makeHomeWith({ "work/a.txt": "alpha\n" });
@@ -49,6 +65,18 @@ describe.runIf(isBuilt)("--record and --replay", () => {
     expect(shown(again.events)).toEqual(shown(first.events));
     expect(resultOf(again)).toMatchObject({ text: "It says alpha, ünïcödé 🎉.", cost: 0.003, costSource: "provider" });
     expect(filesOf(home)).toEqual(["0001-openrouter-acme-model-1.json", "0002-openrouter-acme-model-1.json"]);
+  });
+
+  test("answer a completion that came whole in the place of a stream, with what it signed", async () => {
+    const home = makeHome();
+    const first = await record(home, { script: WHOLE });
+    const again = await replay(home);
+    expect([first.code, again.code, again.requests.length, resultOf(again)?.text], again.stdout).toEqual([0, 0, 0, "Ünï 🎉."]);
+    expect(shown(again.events)).toEqual(shown(first.events));
+    expect(first.requests[1]?.body.messages.find(({ role }: any) => role === "assistant").reasoning_details).toEqual([signed]);
+    const telling = makeHome();
+    await record(telling, { script: [whole({ content: `It is ${KEY}.` })] });
+    expect([readAll(telling).includes(KEY), resultOf(await replay(telling)).text]).toEqual([false, "It is [redacted]."]);
   });
 
   test("find the same request at another address, in another workspace, with another session", async () => {
@@ -246,6 +274,21 @@ describe.runIf(isBuilt)("--cache", () => {
     const other = await ask(home, ["--cache", "--no-session", "--temperature", "0.5", "-p", "Say hello."]);
     expect(other.requests.length).toBe(1);
     expect((await ask(home, ["--no-session", "-p", "Say hello."])).requests.length).toBe(1);
+  });
+
+  test("keeps a completion that came whole in the place of a stream, and none that was cut", async () => {
+    const home = makeHome();
+    const first = await cached(home, { script: WHOLE });
+    const again = await cached(home, { script: [{ status: 500 }] });
+    expect([first.code, again.code, again.requests.length, resultOf(again).text, resultOf(again).cost]).toEqual([0, 0, 0, "Ünï 🎉.", 0]);
+    expect(shown(again.events).map(([type, text]) => [type, text])).toEqual(shown(first.events).map(([type, text]) => [type, text]));
+    const text = JSON.stringify(WHOLE[1]?.body);
+    for (const raw of [[text.slice(0, -9)], [text.slice(0, -9), { delayMs: 10 }, "DROP" as const]]) {
+      const other = makeHome();
+      const run = await ask(other, ["--cache", "--max-retries", "0", "-p", "x"], { script: [{ headers: { "content-type": "application/json" }, raw }] });
+      expect(run.code).toBe(4);
+      expect(() => filesOf(other, CACHE)).toThrow("ENOENT");
+    }
   });
 
   test("keeps no key, in files that only the owner can read", async () => {

@@ -153,6 +153,16 @@ describe("what a page promises to list", () => {
     expect(missing("docs/adr/0001-dependencies.md", Object.keys(JSON.parse(read("package.json")).dependencies))).toEqual([]);
   });
 
+  test("docs/performance.md names every bench by its script, and each script is a bench", () => {
+    const parts = ["floor.mjs", "server.mjs", "usage.cjs"];
+    const benches = readdirSync(join(root, "bench")).filter((file) => !parts.includes(file));
+    const scripts = Object.entries<string>(JSON.parse(read("package.json")).scripts).filter(([name]) => name.startsWith("bench"));
+    const fileOf = (name: string) => new RegExp(`^bench/${name === "bench" ? "run" : name.slice("bench:".length)}\\.(mjs|ts)$`);
+    expect(scripts.filter(([name, command]) => !fileOf(name).test(command.split(" ").at(-1) as string))).toEqual([]);
+    expect(scripts.map(([, command]) => command.split("/").at(-1)).sort()).toEqual(benches.sort());
+    expect(scripts.filter(([name]) => !new RegExp(`\`npm run ${name}[ \`]`).test(read("docs/performance.md")))).toEqual([]);
+  });
+
   test("the changelog has a place for what is not released", () => {
     expect(read("CHANGELOG.md")).toContain("## [Unreleased]");
   });

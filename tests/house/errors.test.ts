@@ -2,6 +2,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { parseArgs } from "../../cli/args.ts";
+import { cacheCommand } from "../../cli/commands/cache.ts";
+import { configCommand } from "../../cli/commands/config.ts";
+import { sessionCommand } from "../../cli/commands/session.ts";
+import { trustCommand } from "../../cli/commands/trust.ts";
 import { AgentError, ERRORS, type ErrorCode, errorMessage, toAgentError } from "../../core/errors.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -53,6 +58,28 @@ describe("every error", () => {
       expect(message, code).not.toBe("");
       expect(`${message}${hint}`, code).not.toMatch(/\s{2,}|\n|\bplease\b|\boops\b/i);
     }
+  });
+});
+
+describe("what a way out names", () => {
+  const help = parseArgs(["--help"], {});
+  const helpText = help.kind === "help" ? help.text : "";
+  const usage = [cacheCommand, configCommand, sessionCommand, trustCommand].flatMap((command) => command.usage);
+  // The table, and the texts that the runtime adds to it.
+  const texts = [...codes.map((code) => ERRORS[code].hint), readFileSync(join(root, "core/provider-advice.ts"), "utf8")];
+
+  test("is an option of the agent, or of the command before it", () => {
+    const named = texts.flatMap((text) => [...text.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].map(([option]) => option));
+    const exists = (option: string) => [helpText, ...usage].some((known) => new RegExp(`${option}(?![\\w-])`).test(known));
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((option) => !exists(option))).toEqual([]);
+  });
+
+  test("is a command that there is", () => {
+    const named = texts.flatMap((text) => [...text.matchAll(/\bagent ((?:[a-z]+ ?)+)/g)].map(([, words]) => (words as string).trim()));
+    const exists = (words: string) => usage.some((known) => known === words || known.startsWith(`${words} `) || words.startsWith(`${known} `));
+    expect(named).toEqual(expect.arrayContaining(["session list", "trust"]));
+    expect(named.filter((words) => !exists(words))).toEqual([]);
   });
 });
 

@@ -163,6 +163,18 @@ describe("thoughts that their vendor wants back", () => {
     expect(sentBack(requests[1])[0].reasoning_details).toEqual([{ type: "reasoning.encrypted", data: "c2lnbmF0dXJl", id: "a", index: 0, format }]);
   });
 
+  test("follow a call that gets an id of its own because its vendor gives each step the same ones", async () => {
+    const step = (data: string) => [
+      asks("tool_0_noop"),
+      detail({ type: "reasoning.encrypted", data, id: "tool_0_noop", index: 0, format: "google-gemini-v1" }),
+    ];
+    const requests = await runLoop("openrouter/google/gemini-3-pro", [step("Zmlyc3Q="), step("c2Vjb25k")]);
+    const sent = sentBack(requests[2]);
+    expect(sent.map(({ reasoning_details }: any) => reasoning_details?.map(({ data }: any) => data))).toEqual([["Zmlyc3Q="], ["c2Vjb25k"]]);
+    expect(sent.map(({ reasoning_details: [one], tool_calls: [call] }: any) => one.id === call.id)).toEqual([true, true]);
+    expect(sent[0].tool_calls[0].id).not.toBe(sent[1].tool_calls[0].id);
+  });
+
   test("carry OpenAI's summary in one piece beside what is encrypted", async () => {
     const format = "openai-responses-v1";
     const requests = await runLoop("openrouter/openai/gpt-5", [

@@ -82,9 +82,6 @@ export class ClaudeProjection {
         return this.#say(event);
       case "tool.finish":
         return this.#answerCall(event);
-      case "fallback":
-        if (event.parentId === undefined) this.#model = event.to;
-        return this.#inform(event);
       case "tool.start":
       case "tool.progress":
       case "step.finish":
@@ -236,6 +233,7 @@ export class ClaudeProjection {
   }
 
   #inform(event: Parameters<typeof this.project>[0]): ClaudeLine[] {
+    if (event.type === "fallback" && event.parentId === undefined) this.#model = event.to;
     const text = this.#notice(event).map((piece) => piece.text.trim());
     return text.map((content) =>
       this.#line("system", {

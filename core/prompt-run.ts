@@ -84,7 +84,7 @@ export interface PromptRun {
   /** Id of the entry with the prompt, "" before it is written. */
   promptId: string;
   /** The models that are asked, the first one first; tasks inherit them. */
-  chain: string[];
+  chain?: string[];
   /** The last answer, for the result of a run that fails later. */
   last: { text: string; model?: string; steps: number };
 }

@@ -104,7 +104,6 @@ async function beginPrompt(
     durable: Promise.resolve(),
     parent: parent?.run,
     promptId: "",
-    chain: [],
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
@@ -257,7 +256,7 @@ async function runTask(task: TaskOptions, run: PromptRun, callId: string): Promi
   if (depth > limit) throw new AgentError("NESTING_TOO_DEEP", { tool: "task", limit });
   const own = task.model ?? (task.agent === undefined ? undefined : run.config.agent?.[task.agent]?.model);
   const agent = task.agent ?? run.request.agent;
-  const inherited = run.chain.length > 0 ? { model: run.chain, fallback: [] } : {};
+  const inherited = run.chain === undefined ? {} : { model: run.chain, fallback: [] };
   const models = own === undefined ? inherited : { model: own };
   const request = { message: task.prompt, ...models, ...(agent !== undefined && { agent }) };
   const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task, callId } }, run.environment);

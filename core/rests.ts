@@ -28,13 +28,11 @@ const FRESH_MS = 1000;
  */
 export function createRests({ dir, redact, now = Date.now }: RestsOptions): Rests & { close(): Promise<void> } {
   let opened: Promise<Store<Kept>> | undefined;
-  const inMemory = () => createMemoryStore<Kept>({ rests: {} });
-  let readAt = 0;
-  const read = (): Promise<Store<Kept>> => {
-    readAt = now();
-    return dir === undefined ? Promise.resolve(inMemory()) : openStore<Kept>({ dir, version: 1, defaults: { rests: {} } }).catch(inMemory);
+  let readAt = now();
+  const open = () => {
+    if (opened === undefined) readAt = now();
+    return (opened ??= openRests(dir));
   };
-  const open = () => (opened ??= read());
   const find = (store: Store<Kept>, route: string) => usable(store.get("rests", route), now());
   /** Other runs note failures meanwhile. A store that has become a newer version's is not read again. */
   const refresh = async (store: Store<Kept>) => {
@@ -57,15 +55,20 @@ export function createRests({ dir, redact, now = Date.now }: RestsOptions): Rest
     },
     async clear(route, startedAt) {
       // Where no run has ever failed there is nothing to end.
-      if (opened === undefined && (dir === undefined || !existsSync(dir))) return;
-      const store = await open();
-      const rest = store.get("rests", route);
-      if (rest === undefined || rest.at > startedAt) return;
+      const store = opened === undefined && (dir === undefined || !existsSync(dir)) ? undefined : await open();
+      if (store?.get("rests", route) === undefined) return;
+      await refresh(store);
+      if ((store.get("rests", route)?.at ?? 0) > startedAt) return;
       store.remove("rests", route);
       await store.write();
     },
     close: async () => (await opened)?.close(),
   };
+}
+
+async function openRests(dir: string | undefined): Promise<Store<Kept>> {
+  const inMemory = () => createMemoryStore<Kept>({ rests: {} });
+  return dir === undefined ? inMemory() : openStore<Kept>({ dir, version: 1, defaults: { rests: {} } }).catch(inMemory);
 }
 
 /** What a file holds may be anything. */

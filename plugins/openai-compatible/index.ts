@@ -31,7 +31,8 @@ function baseOf(id: string, options: Options): string {
     throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: "it is not set, for example http://127.0.0.1:8080/v1." });
   if (!URL.canParse(options.baseURL) || !/^https?:/i.test(options.baseURL))
     throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: `"${options.baseURL}" is not a URL of http or https.` });
-  return options.baseURL.replace(/\/+$/, "");
+  // A base URL is often copied with the path of its one endpoint.
+  return options.baseURL.replace(/\/*(\/chat\/completions)?\/*$/i, "");
 }
 
 /** Gemini signs its calls and wants the signature back; the package reads it there whatever the provider is called. */

@@ -65,7 +65,8 @@ function attribution({ siteUrl, appName, headers }: Options): Record<string, str
 }
 
 function baseOf(options: Options): string {
-  const base = String(options.baseURL || BASE_URL).replace(/\/+$/, "");
+  // A base URL is often copied with the path of its one endpoint.
+  const base = String(options.baseURL || BASE_URL).replace(/\/*(\/chat\/completions)?\/*$/i, "");
   return URL.canParse(base) && /^https?:/i.test(base) ? base : refuseOption("baseURL", `"${base}" is not a URL of http or https.`);
 }
 

@@ -55,6 +55,17 @@ test("what other runs note is known a second later to one that has read before, 
   await Promise.all([long.close(), other.close()]);
 });
 
+test("an answer does not end the row where another run has failed since it was asked", async () => {
+  const dir = join(scratch(), "routes");
+  const [first, other] = [open(dir), open(dir)];
+  await first.put("p/a", () => rest());
+  await other.put("p/a", () => rest({ at: NOW + 2, failures: 2 }));
+  await first.clear("p/a", NOW + 1);
+  expect(await other.get("p/a")).toMatchObject({ failures: 2 });
+  await Promise.all([first.close(), other.close()]);
+  expect(await open(dir).get("p/a")).toMatchObject({ failures: 2 });
+});
+
 test("an answer ends the row that another run has noted, though nothing was asked before", async () => {
   const dir = join(scratch(), "routes");
   const first = open(dir);

@@ -62,6 +62,12 @@ async function ask(
 }
 
 describe("OpenAI-compatible providers", () => {
+  test.each(["", "//", "/chat/completions", "/Chat/Completions/"])("are found at a base URL that ends with '%s'", async (ending) => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    await ask("mine", { config: { options: { baseURL: url + ending } } });
+    expect(requests.map(({ path }) => path)).toEqual(["/v1/chat/completions"]);
+  });
+
   test("has presets with their usual keys, and local servers without", async () => {
     const providers = await providersOf();
     expect([...providers.keys()]).toEqual(["openai", "anthropic", "google", "groq", "mistral", "deepseek", "ollama", "lmstudio", "llamacpp"]);

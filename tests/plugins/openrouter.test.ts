@@ -52,6 +52,12 @@ describe("the provider openrouter", () => {
     for (const name of ["temperature", "max_tokens", "stream_options", "models", "provider"]) expect(body).not.toHaveProperty(name);
   });
 
+  test.each(["", "/", "///", "/chat/completions", "/chat/completions/", "/Chat/Completions"])("is found at a base URL that ends with '%s'", async (ending) => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    await ask({ OPENROUTER_BASE_URL: url + ending });
+    expect(requests.map(({ path }) => path)).toEqual(["/v1/chat/completions"]);
+  });
+
   test("lets each variable of the environment change the request", async () => {
     const { url, requests } = await serve([{ text: "hello" }]);
     await ask(

@@ -63,7 +63,7 @@ describe("a command", () => {
 
   test("can open its own outputs, and loses nothing at its exit", async () => {
     expect((await run("echo one > /dev/stderr; echo two | tee /dev/stderr > /dev/null; echo three > /dev/stdout")).head).toBe("one\ntwo\nthree\n");
-    const lines = 'for (let i = 0; i < 50000; i++) console.log("line " + i); process.exit(3)';
+    const lines = 'for (let i = 0; i < 50000; i++) console.log("line " + i); process.exitCode = 3';
     const result = await makeExec().exec(process.execPath, ["-e", lines], { cwd: folder, signal: never() });
     expect([result.exitCode, result.totalBytes, result.tail.endsWith("line 49999\n")]).toEqual([3, 538_890, true]);
   });

@@ -3,7 +3,7 @@ import type { Ask, AskRequest, RequestSettings } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { openModels } from "./open-routes.ts";
 import { settingsOf } from "./prepare-request.ts";
-import { abandonRequest, addUse, beginRequest, hookContext, type PromptRun } from "./prompt-run.ts";
+import { hookContext, type PromptRun, withinLimits } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
 import { logUsage } from "./run-window.ts";
 
@@ -15,16 +15,12 @@ export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[])
   };
   return async (request) => {
     run.signal.throwIfAborted();
-    beginRequest(run, 0);
-    const route = request.model === undefined ? own : toChain(await openModels(run, request.model));
+    const chain = request.model === undefined ? own : toChain(await openModels(run, request.model));
+    const route = withinLimits(chain, run, 0);
     const settings = await run.environment.hooks.transform("request", settingsFor(request, run), hookContext(run));
     const { system = "", messages } = request;
     const step = { messageId: newId("msg"), emit, newId, now: Date.now, caughtUp: run.channel.caughtUp, signal: run.signal };
-    const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step).catch((error: unknown) => {
-      abandonRequest(run);
-      throw error;
-    });
-    addUse(run, turn, 0);
+    const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step);
     logUsage(run.environment.log, turn, { model: route.model, messages: messages.length });
     return { text: turn.text, model: route.model, tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
   };

@@ -2,7 +2,7 @@ import { AgentError } from "./errors.ts";
 import type { Ask, AskAnswer, CompactContext } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { addTokens, type Entry, type TokenCount, totalTokens } from "./message.ts";
-import { abandonRequest, beginRequest, hookContext, type PromptRun } from "./prompt-run.ts";
+import { hookContext, type PromptRun } from "./prompt-run.ts";
 import type { ModelRequest } from "./request.ts";
 import { closeToolCalls } from "./session-log.ts";
 import { charactersOf, estimateTokens } from "./token-estimate.ts";
@@ -68,8 +68,6 @@ export class Compaction {
     const { session, environment, emit, signal, promptId } = this.#run;
     const before = [...session.entries()];
     const { answers, limit, ask } = watchAsk(this.#ask);
-    // The step's own request waits: it would count twice.
-    abandonRequest(this.#run);
     const answer = await environment.hooks.compact([...before], {
       ...hookContext(this.#run),
       reason,
@@ -91,8 +89,6 @@ export class Compaction {
       [this.#known, this.#from] = [undefined, 0];
       emit({ type: "compaction", reason, before: before.length, after: after.length, tokensBefore, tokensAfter, ...useOf(answers) });
     }
-    // What it cost must not bring a second request over a limit.
-    beginRequest(this.#run, 0);
     return isShorter;
   }
 }

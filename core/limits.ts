@@ -1,3 +1,4 @@
+import { orAborted } from "./abort.ts";
 import type { AgentProfile, Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
 import type { CostSource } from "./events.ts";
@@ -11,13 +12,12 @@ export interface Spending {
   readonly costUsd: number | undefined;
   /** The weakest of the steps: one that was priced makes the whole `catalogue`. */
   readonly costSource: CostSource;
-  /** Requests that are on their way: tasks run side by side, and each of them may be the one too many. */
-  readonly open: number;
-  begin(): void;
-  /** Ends one request, and counts what it used. */
+  /**
+   * Resolves when no other request is under way that could pass a limit of cost or tokens; what it gives ends this one's
+   * turn. Tasks run side by side: of requests that do not know of each other each may be the one too many.
+   */
+  takeTurn(signal: AbortSignal): Promise<() => void>;
   add(step: { tokens: TokenCount; costUsd?: number; costSource?: CostSource }): void;
-  /** Ends so many requests that failed. */
-  abandon(requests: number): void;
   /** Throws LIMIT_STEPS, LIMIT_COST, COST_UNKNOWN or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
   check(step: number): void;
 }
@@ -46,12 +46,13 @@ interface Used {
   /** Steps of unknown cost. */
   unknown: number;
   isPriced: boolean;
-  open: number;
 }
 
 /** Counts and limits one prompt. What went over a limit is one request at most: the next one is not sent. */
 export function createSpending(limits: RunLimits): Spending {
-  const used: Used = { tokens: NO_TOKENS, known: 0, steps: 0, unknown: 0, isPriced: false, open: 0 };
+  const used: Used = { tokens: NO_TOKENS, known: 0, steps: 0, unknown: 0, isPriced: false };
+  const takeTurn = createTurns();
+  const isLimited = limits.costUsd !== undefined || limits.tokens !== undefined;
   return {
     get tokens() {
       return used.tokens;
@@ -63,17 +64,8 @@ export function createSpending(limits: RunLimits): Spending {
       if (used.unknown > 0) return "unknown";
       return used.isPriced ? "catalogue" : "provider";
     },
-    get open() {
-      return used.open;
-    },
-    begin() {
-      used.open++;
-    },
-    abandon(requests) {
-      used.open -= requests;
-    },
+    takeTurn: async (signal) => (isLimited ? takeTurn(signal) : () => {}),
     add(step) {
-      used.open = Math.max(0, used.open - 1);
       used.tokens = addTokens(used.tokens, step.tokens);
       used.steps++;
       if (step.costUsd === undefined) used.unknown++;
@@ -84,19 +76,34 @@ export function createSpending(limits: RunLimits): Spending {
   };
 }
 
-function checkLimits(limits: RunLimits, { tokens, known, steps, unknown, open }: Used, step: number): void {
+/** Lets one through at a time, in the order in which they came. */
+function createTurns(): Spending["takeTurn"] {
+  let last: Promise<void> = Promise.resolve();
+  return async (signal) => {
+    const before = last;
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    last = before.then(() => ended);
+    await orAborted(before, signal).catch((error: unknown) => {
+      end();
+      throw error;
+    });
+    return end;
+  };
+}
+
+function checkLimits(limits: RunLimits, { tokens, known, steps, unknown }: Used, step: number): void {
   const maxSteps = limits.steps ?? DEFAULT_STEPS;
   if (step > maxSteps) throw new AgentError("LIMIT_STEPS", { limit: maxSteps });
   if (limits.costUsd !== undefined && unknown > 0) throw new AgentError("COST_UNKNOWN", { limit: limits.costUsd });
-  if (limits.costUsd !== undefined && known + average(known, steps) * (open + 1) > limits.costUsd + 1e-9)
+  if (limits.costUsd !== undefined && known + averageCost(known, steps) > limits.costUsd + 1e-9)
     throw new AgentError("LIMIT_COST", { limit: limits.costUsd, spent: plain(known) });
   const spent = totalTokens(tokens);
-  if (limits.tokens !== undefined && spent + average(spent, steps) * open >= limits.tokens)
-    throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
+  if (limits.tokens !== undefined && spent >= limits.tokens) throw new AgentError("LIMIT_TOKENS", { limit: limits.tokens, spent });
 }
 
 /** Without what adding binary fractions leaves behind. */
 const plain = (amount: number): number => Number(amount.toPrecision(12));
 
-/** What a request will likely use: as much as the ones before it. */
-const average = (used: number, steps: number): number => (steps === 0 ? 0 : used / steps);
+/** What the next request will likely cost: as much as the ones before it. */
+const averageCost = (known: number, steps: number): number => (steps === 0 ? 0 : known / steps);

@@ -14,8 +14,8 @@ export interface LoopDependencies {
   answer(calls: AskedCall[], messageId: string): Promise<Message[]>;
   /** Writes to the session. Resolves when the operating system has it. */
   append(message: Message, origin: { id: string; model?: string }): Promise<void>;
-  /** Counts what an answer used; before its tools run, so that an interruption loses none of it. */
-  count(turn: Turn, model: string): void;
+  /** Is told of each answer once it is kept, before its tools run. */
+  note(turn: Turn, model: string): void;
   /** Ends a step for good: what was appended survives a power loss from here on. */
   finishStep(step: AskedStep): Promise<void>;
   /** Throws when a limit, or a loop of calls without end, does not allow the request of this step. */
@@ -62,7 +62,7 @@ async function askModel(step: number, dependencies: LoopDependencies): Promise<A
   const turn = await route.ask(request, { messageId, emit, newId, now, caughtUp, signal });
   const { model } = route;
   if (saysSomething(turn.message)) await dependencies.append(turn.message, { id: messageId, model });
-  dependencies.count(turn, model);
+  dependencies.note(turn, model);
   const { message, reason, tokens, costUsd } = turn;
   emit({ type: "message", messageId, message, model, reason, tokens, ...(costUsd !== undefined && { costUsd }) });
   return { step, messageId, model, turn };

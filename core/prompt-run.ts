@@ -14,12 +14,11 @@ import type { OpenedSession } from "./open-sessions.ts";
 import type { Paths } from "./paths.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
-import type { Rests } from "./route.ts";
+import type { Rests, Route } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
 import type { Session } from "./session.ts";
 import type { TokenEstimator } from "./token-estimate.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
-import type { Turn } from "./turn.ts";
 
 /** What the runtime gives to every prompt. */
 export interface PromptEnvironment {
@@ -98,28 +97,39 @@ export const hookContext = (run: PromptRun): HookContext => ({
   signal: run.signal,
 });
 
-/** What a request used counts for those who started the run, too. */
-export function addUse(run: PromptRun, { tokens, costUsd, costSource }: Pick<Turn, "tokens" | "costUsd" | "costSource">, steps: number): void {
-  const used = { tokens, costSource, ...(costUsd !== undefined && { costUsd }) };
-  for (const at of [run, ...ancestorsOf(run)]) at.spending.add(used);
-  run.session.count({ ...used, steps });
-}
-
-/** Throws when a limit does not allow another request; `step` counts for the run alone. */
+/** Throws when a limit of the run, or of one whose task it is, does not allow another request; `step` counts for the run alone. */
 export function checkSpending(run: PromptRun, step: number): void {
   run.spending.check(step);
   for (const above of ancestorsOf(run)) above.spending.check(0);
 }
 
-/** Throws when a limit does not allow another request; else that request is under way until its use is added. */
-export function beginRequest(run: PromptRun, step: number): void {
-  checkSpending(run, step);
-  for (const at of [run, ...ancestorsOf(run)]) at.spending.begin();
-}
-
-/** A request that failed, or that waits, is not under way any more. */
-export function abandonRequest(run: PromptRun): void {
-  for (const at of [run, ...ancestorsOf(run)]) at.spending.abandon(1);
+/**
+ * The same route, kept within the limits of the run and of those whose task it is; what an answer used counts for all of
+ * them. `steps`: how many steps a request counts for in the session.
+ */
+export function withinLimits(route: Route, run: PromptRun, steps: number): Route {
+  const all = [run, ...ancestorsOf(run)];
+  const [root] = all.slice(-1) as [PromptRun];
+  return {
+    get model() {
+      return route.model;
+    },
+    async ask(request, step) {
+      // A task uses what its root has, so the root's turns are enough.
+      const endTurn = await root.spending.takeTurn(step.signal);
+      try {
+        checkSpending(run, 0);
+        const turn = await route.ask(request, step);
+        const { tokens, costUsd, costSource } = turn;
+        const used = { tokens, costSource, ...(costUsd !== undefined && { costUsd }) };
+        for (const { spending } of all) spending.add(used);
+        run.session.count({ ...used, steps });
+        return turn;
+      } finally {
+        endTurn();
+      }
+    },
+  };
 }
 
 /** The runs whose task this is, from the nearest up. */

@@ -18,7 +18,7 @@ import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, profileConfig } from "./profile.ts";
-import { addUse, ancestorsOf, beginRequest, hookContext, type PromptEnvironment, type PromptRun } from "./prompt-run.ts";
+import { ancestorsOf, checkSpending, hookContext, type PromptEnvironment, type PromptRun, withinLimits } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
@@ -135,9 +135,7 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: run.promptId });
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes === undefined) return undefined;
-  return askUntilValid(routes, run).finally(() => {
-    for (const above of ancestorsOf(run)) above.spending.abandon(run.spending.open);
-  });
+  return askUntilValid(routes, run);
 }
 
 /** `tools` of a request: told to the model as if it had called them, and run one after the other. */
@@ -186,7 +184,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const compaction = new Compaction(run, createAsk(run, chain, toChain));
   const calls = createCallDependencies(run, runTask);
   const dependencies: LoopDependencies = {
-    route: withCompaction(chain, async () => ((await compaction.afterOverflow()) ? request() : undefined)),
+    route: withCompaction(withinLimits(chain, run, 1), async () => ((await compaction.afterOverflow()) ? request() : undefined)),
     async request() {
       for (const text of run.steer()) await append(run, textMessage(text), { id: newId("msg") });
       const first = await request();
@@ -194,15 +192,14 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
     },
     answer: async (asked, messageId) => warnOfLoop(run, asked, await answerCalls(asked, messageId, calls)),
     append: (message, origin) => append(run, message, origin),
-    count(turn, model) {
+    note(turn, model) {
       if (window.learn(turn, model)) compaction.note(turn.tokens);
-      addUse(run, turn, 1);
       run.last = { text: turn.text, model, steps: run.last.steps + 1 };
     },
     finishStep: (step) => finishStep(run, step),
     checkLimits(step) {
       guard.check();
-      beginRequest(run, step);
+      checkSpending(run, step);
     },
     emit: run.emit,
     newId,

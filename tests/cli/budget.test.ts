@@ -99,6 +99,24 @@ describe.skipIf(!isBuilt).concurrent("a budget", () => {
     expect(run.requests.length).toBe(2);
   });
 
+  test.each([
+    ["--max-cost", "1", { cost: 0.9 }, { cost: 0.1 }, "LIMIT_COST"],
+    [
+      "--max-tokens-total",
+      "1000",
+      { prompt_tokens: 900, completion_tokens: 0, total_tokens: 900 },
+      { prompt_tokens: 100, completion_tokens: 0, total_tokens: 100 },
+      "LIMIT_TOKENS",
+    ],
+  ])("of %s is passed by one request at most, also by tasks that cost far more than all before them", async (option, limit, dear, cheap, code) => {
+    const task = (n: number) => ({ name: "task", args: { description: "x", prompt: `child ${n}` } });
+    const script = ({ body }: { body: any }, n: number): Reply =>
+      JSON.stringify(body.messages).includes('"go"') ? { tools: [0, 1, 2, 3].map(task), usage: cheap } : { ...calling(n, dear), delayMs: 100 };
+    const run = await runCommand({ args: [...JSON_OUT, ...MODEL, "-p", "go", option, limit], script });
+    expect([run.code, errorOf(run).code]).toEqual([3, code]);
+    expect(run.requests.length).toBe(2);
+  });
+
   test("of time ends a wait for a provider that asks for patience, and a stream that never ends", async () => {
     const patience: Reply = { status: 429, headers: { "retry-after": "60" }, body: { error: { message: "slow", code: 429 } } };
     const endless: Reply = { raw: [": OPENROUTER PROCESSING\n\n", "HANG"] };

@@ -45,17 +45,24 @@ test("all tokens that passed count for the limit, cached ones too", () => {
   expect(() => spending.check(3)).toThrow("The limit of 100 tokens is reached (100 used).");
 });
 
-test("requests that are on their way count for what they will likely use, and no more when they fail", () => {
-  const spending = createSpending({ costUsd: 1, tokens: 1_000 });
-  spending.begin();
-  spending.add(used(300, 0.3));
-  spending.begin();
-  expect(() => spending.check(2)).not.toThrow();
-  spending.begin();
-  expect(spending.open).toBe(2);
-  expect(() => spending.check(2)).toThrow("limit of 1 USD");
-  spending.abandon(2);
-  expect(() => spending.check(2)).not.toThrow();
+test("requests that could pass a limit together take turns, in order; where nothing is limited they do not wait", async () => {
+  const { signal } = new AbortController();
+  const free = createSpending({ steps: 3 });
+  await Promise.all([free.takeTurn(signal), free.takeTurn(signal)]);
+  for (const limits of [{ costUsd: 1 }, { tokens: 1 }]) {
+    const spending = createSpending(limits);
+    const order: string[] = [];
+    const endFirst = await spending.takeTurn(signal);
+    const leaving = new AbortController();
+    const left = spending.takeTurn(leaving.signal).catch((error: unknown) => order.push(`left: ${error}`));
+    const last = spending.takeTurn(signal).then(() => order.push("last"));
+    leaving.abort("gone");
+    await left;
+    order.push("first ends");
+    endFirst();
+    await last;
+    expect(order).toEqual(["left: gone", "first ends", "last"]);
+  }
 });
 
 test("a step of unknown cost makes the cost of the whole unknown, never zero", () => {

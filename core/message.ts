@@ -7,6 +7,7 @@ import type {
   LanguageModelV3ToolResultOutput,
   LanguageModelV3ToolResultPart,
 } from "@ai-sdk/provider";
+import { authorOf } from "./model-id.ts";
 
 /** The conversation speaks the AI SDK's prompt types; there is no second message dialect. */
 export type Message = LanguageModelV3Message;
@@ -81,12 +82,12 @@ export const toolCallsOf = (message: Message): ToolCallPart[] =>
   message.role === "assistant" ? message.content.filter((part): part is ToolCallPart => part.type === "tool-call" && !part.providerExecuted) : [];
 
 /**
- * What `model` may see of an entry: metadata and reasoning that another provider signed are dropped,
- * because only the provider that wrote them understands them. Returns the same object where nothing changes.
+ * What a model (`provider/model`) may see of an entry: what another vendor's models have thought and signed is dropped,
+ * because only its own understand it. Returns the same object where nothing changes.
  */
-export function messageFor(entry: Entry, providerId: string): Message {
+export function messageFor(entry: Entry, reader: string): Message {
   const { message, model } = entry;
-  if (message.role !== "assistant" || model === undefined || model.startsWith(`${providerId}/`)) return message;
+  if (message.role !== "assistant" || model === undefined || authorOf(model) === authorOf(reader)) return message;
   return {
     role: "assistant",
     content: message.content.filter((part) => part.type !== "reasoning").map(({ providerOptions: _, ...part }) => part as AssistantMessage["content"][number]),

@@ -6,8 +6,8 @@ import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
-import { type Message, messageFor, toolCallsOf } from "./message.ts";
-import { authorOf, formatModelId, type ModelId } from "./model-id.ts";
+import { toolCallsOf } from "./message.ts";
+import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
 import { type Price, withCost } from "./price.ts";
 import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
@@ -232,24 +232,10 @@ const limitOf = (model: string, ms: number | undefined): TimeLimit | undefined =
 async function askModel(model: LanguageModel, request: ModelRequest, step: StepContext & { model: string; provider: Provider }): Promise<Turn> {
   const { provider, signal } = step;
   const cachePolicy = provider.cachePolicy?.(step.model.slice(provider.id.length + 1)) ?? { kind: "none" };
-  const options = toCallOptions(inWordsOf(step.model, request), { providerId: provider.id, cachePolicy, signal });
+  const options = toCallOptions(request, { id: step.model, cachePolicy, signal });
   const isTaken = (callId: string) => request.entries.some(({ message }) => toolCallsOf(message).some(({ toolCallId }) => toolCallId === callId));
   return orAborted(
     Promise.resolve(model.doStream(options)).then(({ stream }) => foldTurn(stream, { ...step, isTaken })),
     signal,
   );
-}
-
-/** The conversation without what another vendor's models have thought and signed; also where a hook gives the messages. */
-function inWordsOf(model: string, request: ModelRequest): ModelRequest {
-  const author = authorOf(model);
-  const changed = new Map<Message, Message>();
-  for (const entry of request.entries) {
-    const message = messageFor(entry, author);
-    if (message !== entry.message) changed.set(entry.message, message);
-  }
-  if (changed.size === 0) return request;
-  const translate = (message: Message) => changed.get(message) ?? message;
-  const entries = request.entries.map((entry) => ({ ...entry, message: translate(entry.message) }));
-  return { ...request, entries, ...(request.messages !== undefined && { messages: request.messages.map(translate) }) };
 }

@@ -18,10 +18,10 @@ export interface ModelRequest {
   cacheKey?: string;
 }
 
-/** The call options for one model: system, then messages, with what its cache policy wants. */
-export function toCallOptions(request: ModelRequest, model: { providerId: string; cachePolicy: CachePolicy; signal: AbortSignal }): LanguageModelV3CallOptions {
+/** The call options for one model (`id`: `provider/model`): system, then messages, with what its cache policy wants. */
+export function toCallOptions(request: ModelRequest, model: { id: string; cachePolicy: CachePolicy; signal: AbortSignal }): LanguageModelV3CallOptions {
   const { system, tools, settings } = request;
-  const messages = request.messages ?? request.entries.map((entry) => messageFor(entry, model.providerId));
+  const messages = messagesFor(model.id, request);
   const prompt: Message[] = [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...messages.filter(saysSomething).map(withUsableCalls)];
   const call: LanguageModelV3CallOptions = {
     prompt,
@@ -36,6 +36,16 @@ export function toCallOptions(request: ModelRequest, model: { providerId: string
     abortSignal: model.signal,
   };
   return withCachePolicy(call, model.cachePolicy, request.cacheKey);
+}
+
+/** The conversation as a model may see it. What a hook has left as it was is known by its entry. */
+function messagesFor(model: string, { entries, messages }: ModelRequest): Message[] {
+  if (messages === undefined) return entries.map((entry) => messageFor(entry, model));
+  const known = new Map(entries.map((entry) => [entry.message, entry]));
+  return messages.map((message) => {
+    const entry = known.get(message);
+    return entry === undefined ? message : messageFor(entry, model);
+  });
 }
 
 /** Providers refuse an assistant's message without text and calls, which is what an answer leaves that was cut while it thought. */

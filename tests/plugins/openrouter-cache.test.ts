@@ -41,7 +41,7 @@ async function send(messages: Message[], { model = "anthropic/claude-sonnet-4", 
   const entries = messages.map((message, index): Entry => ({ id: `msg_${index}`, at: 0, message }));
   const request: ModelRequest = { system, entries, tools, settings: { headers: {}, providerOptions: {} }, cacheKey: "k1" };
   const cachePolicy = openrouter.cachePolicy!(model);
-  const call = change(toCallOptions(request, { providerId: "openrouter", cachePolicy, signal: new AbortController().signal }));
+  const call = change(toCallOptions(request, { id: "openrouter/anthropic/claude-sonnet-4", cachePolicy, signal: new AbortController().signal }));
   const factory = await openrouter.create({ apiKey: "sk", baseURL: server.url, ...options }, { fetch: createFetch(), log: silentLog });
   const { stream } = await (await factory(model)).doStream(call);
   for await (const _ of stream as unknown as AsyncIterable<unknown>);

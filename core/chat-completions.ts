@@ -3,7 +3,7 @@ import { type Answer, type AnswerOptions, createAnswer, endAnswer, readChunk } f
 import { createDeltaMerger, readOpening, type StreamOpening } from "./chat-events.ts";
 import { AgentError } from "./errors.ts";
 import type { Fetch } from "./http.ts";
-import { HttpResponse } from "./http-exchange.ts";
+import { HttpResponse, type Pieces, piecesOf } from "./http-exchange.ts";
 import { collectParts } from "./provider.ts";
 import { statusOfName } from "./provider-error.ts";
 
@@ -40,7 +40,7 @@ export function withMergedDeltas(fetch: Fetch): Fetch {
   return async (input, init) => {
     const response = await fetch(input, init);
     if (!response.ok || typeof init?.body !== "string" || !init.body.includes('"stream":true')) return response;
-    const reader = response.body?.getReader();
+    const reader = piecesOf(response);
     const type = response.headers.get("content-type") ?? "";
     const opening: StreamOpening = reader === undefined ? { kind: "other", text: "" } : await readOpening(reader, type);
     const bytes = opening.kind === "events" ? opening.bytes : toEvents(opening.text);
@@ -53,7 +53,7 @@ export function withMergedDeltas(fetch: Fetch): Fetch {
       });
     }
     const { status, statusText, url, headers } = response;
-    return new HttpResponse({ status, statusText, url, headers, body: mergedBody(reader, bytes) }) as unknown as Response;
+    return new HttpResponse({ status, statusText, url, headers, pieces: mergedPieces(reader, bytes) }) as unknown as Response;
   };
 }
 
@@ -96,42 +96,37 @@ const BILL_MS = 10_000;
 /** Of a stream as it comes, envelopes included: many times what the longest answers take. */
 const STREAM_LIMIT = 256 * 1024 * 1024;
 
-type Reader = ReadableStreamDefaultReader<Uint8Array>;
-
-function mergedBody(reader: Reader, opening: Uint8Array): ReadableStream<Uint8Array> {
+function mergedPieces(source: Pieces, opening: Uint8Array): Pieces {
   const merger = createDeltaMerger();
-  const readOn = createBillReader(reader, merger.isFinished);
+  const readOn = createBillReader(source, merger.isFinished);
   let first: Uint8Array | undefined = opening;
   let size = 0;
-  const read = async (): Promise<{ events: Uint8Array; done: boolean }> => {
-    const { done, value } = first === undefined ? await readOn() : { done: false, value: first };
+  let isOver = false;
+  const readEvents = async (): Promise<Uint8Array> => {
+    const { value } = first === undefined ? await readOn() : { value: first };
     first = undefined;
     size += value?.length ?? 0;
     if (size > STREAM_LIMIT) throw new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${STREAM_LIMIT} bytes` });
-    return { events: done || value === undefined ? merger.end() : merger.push(value), done };
+    const events = value === undefined ? merger.end() : merger.push(value);
+    isOver = value === undefined || merger.isDone();
+    if (isOver) drain(source);
+    return events;
   };
-  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    for (;;) {
-      const { events, done } = await read();
-      if (events.length > 0) controller.enqueue(events);
-      if (done || merger.isDone()) {
-        controller.close();
-        drain(reader);
-        return;
-      }
-      if (events.length > 0) return;
-    }
+  const read = async () => {
+    let value: Uint8Array | undefined;
+    while (!isOver && !value?.length) value = await readEvents();
+    return value?.length ? { done: false, value } : { done: true };
   };
-  const cancel = (reason: unknown) => reader.cancel(reason);
+  const cancel = (reason: unknown) => source.cancel(reason);
   const letGo = (error: unknown) => {
     cancel(error).catch(() => {});
     throw error;
   };
-  return new ReadableStream<Uint8Array>({ pull: (controller) => pull(controller).catch(letGo), cancel }, { highWaterMark: 0 });
+  return { read: () => read().catch(letGo), cancel };
 }
 
 /** Reads the body of an answer. Once its finish has come, a body that breaks, hangs or goes on for ever takes nothing from it. */
-function createBillReader(reader: Reader, isFinished: () => boolean): () => Promise<{ done: boolean; value?: Uint8Array | undefined }> {
+function createBillReader(reader: Pieces, isFinished: () => boolean): () => Promise<{ done: boolean; value?: Uint8Array | undefined }> {
   let deadline: Promise<{ done: true }> | undefined;
   const readBody = () =>
     reader.read().catch((error: unknown) => {
@@ -149,7 +144,7 @@ function createBillReader(reader: Reader, isFinished: () => boolean): () => Prom
 const isBroken = (error: unknown): boolean => error instanceof AgentError && ["STREAM_CUT", "NETWORK_FAILED", "PROVIDER_TIMEOUT"].includes(error.code);
 
 /** After `[DONE]` only the end of the body comes; read to it, so that the connection can be used again. */
-function drain(reader: Reader): void {
+function drain(reader: Pieces): void {
   const stop = () => void reader.cancel().catch(() => {});
   const timer = setTimeout(stop, DRAIN_MS);
   timer.unref();

@@ -1,4 +1,5 @@
 import { AgentError } from "./errors.ts";
+import type { Pieces } from "./http-exchange.ts";
 
 /** Server-sent events of streamed chat completions, as bytes: no JSON is parsed here. */
 
@@ -13,7 +14,7 @@ const FIELD = /^\s*(?:data|event|id|retry)?:/;
  * where the content type says so, everything that is not JSON or a page is taken for one. A byte order mark is dropped.
  * An object is read whole; throws ANSWER_TOO_LONG at 16 MiB of one.
  */
-export async function readOpening(reader: ReadableStreamDefaultReader<Uint8Array>, contentType: string): Promise<StreamOpening> {
+export async function readOpening(reader: Pieces, contentType: string): Promise<StreamOpening> {
   let bytes: Uint8Array = Buffer.alloc(0);
   for (;;) {
     const { done, value } = await reader.read();
@@ -29,10 +30,10 @@ export async function readOpening(reader: ReadableStreamDefaultReader<Uint8Array
   }
 }
 
-async function readWhole(reader: ReadableStreamDefaultReader<Uint8Array>, opening: Uint8Array): Promise<string> {
+async function readWhole(reader: Pieces, opening: Uint8Array): Promise<string> {
   const pieces = [opening];
   let size = opening.length;
-  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+  for (let read = await reader.read(); read.value !== undefined; read = await reader.read()) {
     pieces.push(read.value);
     size += read.value.length;
     if (size > EVENT_LIMIT) throw tooLong(EVENT_LIMIT, "bytes in one object");

@@ -5,7 +5,7 @@ import { LONGEST_TIMER_MS } from "./abort.ts";
 import { type CommandOutput, createCommandOutput } from "./command-output.ts";
 import { AgentError } from "./errors.ts";
 import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
-import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, readLastPid } from "./processes.ts";
+import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK } from "./processes.ts";
 
 export interface ExecOptions {
   /** Working directory, absolute. */
@@ -194,7 +194,7 @@ interface Command {
 async function runCommand(launchers: Launchers, { env, launch, options, closing }: Command, isSecondTry = false): Promise<ExecResult> {
   const launcher = launchers.take(env);
   const output = createCommandOutput(options);
-  const birth = { pid: readLastPid(), at: performance.now() };
+  const at = performance.now();
   const ending = await waitForEnd(launcher, launch, output, options, closing);
   // The launcher was killed while it waited for its command.
   if (ending === undefined && isSecondTry) throw cannotStart("sh", "it ended before the command began");
@@ -202,7 +202,7 @@ async function runCommand(launchers: Launchers, { env, launch, options, closing 
   const { end, exitCode, canServe } = ending;
   if (canServe) launchers.giveBack(launcher);
   else {
-    await endLauncher(launcher, end, launch.mark, birth);
+    await endLauncher(launcher, end, launch.mark, { pid: launcher.lastPid ?? 0, at });
     launchers.prepare(env);
   }
   return { end, exitCode, ...output.finish() };

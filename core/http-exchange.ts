@@ -103,13 +103,20 @@ export class HeaderList {
   }
 }
 
+/** A body, piece by piece: what the reader of a stream does, without the cost of a stream. */
+export interface Pieces {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  /** Lets go of what has not been read. */
+  cancel(reason?: unknown): Promise<void>;
+}
+
 interface ResponseParts {
   status: number;
   statusText: string;
   url: string;
   redirected?: boolean;
   headers: { get(name: string): string | null };
-  body: ReadableStream<Uint8Array> | null;
+  pieces: Pieces | undefined;
 }
 
 /** The part of a `Response` that the AI SDK and tools use. The body can be read once. */
@@ -118,31 +125,45 @@ export class HttpResponse {
   readonly statusText: string;
   readonly url: string;
   readonly headers: { get(name: string): string | null };
-  readonly body: ReadableStream<Uint8Array> | null;
   redirected: boolean;
+  readonly #pieces: Pieces | undefined;
+  #body: ReadableStream<Uint8Array> | null | undefined;
+  #isTaken = false;
 
   constructor(parts: ResponseParts) {
     this.status = parts.status;
     this.statusText = parts.statusText;
     this.url = parts.url;
     this.headers = parts.headers;
-    this.body = parts.body;
     this.redirected = parts.redirected ?? false;
+    this.#pieces = parts.pieces;
   }
 
   get ok(): boolean {
     return this.status >= 200 && this.status < 300;
   }
 
+  get body(): ReadableStream<Uint8Array> | null {
+    this.#body ??= this.#pieces === undefined ? null : toStream(this.#pieces);
+    return this.#body;
+  }
+
   get bodyUsed(): boolean {
-    return this.body?.locked ?? false;
+    return this.#isTaken || (this.#body?.locked ?? false);
+  }
+
+  /** The body without a stream around it; undefined where there is none. */
+  takePieces(): Pieces | undefined {
+    if (this.bodyUsed) throw new TypeError("The body was read before.");
+    this.#isTaken = true;
+    return this.#pieces;
   }
 
   async bytes(): Promise<Uint8Array> {
-    const pieces: Uint8Array[] = [];
-    const reader = this.body?.getReader();
-    for (let read = await reader?.read(); read !== undefined && !read.done; read = await reader?.read()) pieces.push(read.value);
-    return Buffer.concat(pieces);
+    const parts: Uint8Array[] = [];
+    const pieces = this.takePieces();
+    for (let read = await pieces?.read(); read?.value !== undefined; read = await pieces?.read()) parts.push(read.value);
+    return Buffer.concat(parts);
   }
 
   async arrayBuffer(): Promise<ArrayBuffer> {
@@ -158,6 +179,23 @@ export class HttpResponse {
     return JSON.parse(await this.text());
   }
 }
+
+/** The body of any response, ours or another's. */
+export const piecesOf = (response: Response | HttpResponse): Pieces | undefined =>
+  response instanceof HttpResponse ? response.takePieces() : (response.body?.getReader() as Pieces | undefined);
+
+const toStream = (pieces: Pieces): ReadableStream<Uint8Array> =>
+  new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { value } = await pieces.read();
+        if (value === undefined) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: (reason) => pieces.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  );
 
 /** One request on its way: what ends it, and the one timer that is moved from stage to stage. */
 interface Flight {
@@ -255,12 +293,12 @@ async function toResponse(plan: Exchange, flight: Flight, incoming: IncomingMess
   flight.rest();
   const source = isEmpty ? incoming.resume() : await decompress(incoming, headers.get("content-encoding"));
   if (flight.failure !== undefined) throw flight.failure;
-  const body = isEmpty ? null : createBody(plan, flight, { incoming, source });
+  const pieces = isEmpty ? undefined : createPieces(plan, flight, { incoming, source });
   if (isEmpty) {
     flight.end();
     plan.onEnd?.();
   }
-  return new HttpResponse({ status, statusText: incoming.statusMessage ?? "", url: plan.url.href, headers, body });
+  return new HttpResponse({ status, statusText: incoming.statusMessage ?? "", url: plan.url.href, headers, pieces });
 }
 
 /** Undoes `content-encoding`; what it does not know stays as it is. */
@@ -298,50 +336,62 @@ interface Transfer {
   /** What the line began as in which the last piece ended; a piece may end anywhere. */
   line: Line;
   isOver: boolean;
+  /** Why it broke off. */
+  failure?: Error;
+  /** What has come and nobody has read. */
+  queue: Uint8Array[];
+  queuedBytes: number;
+  /** Reads that wait for a piece. */
+  readers: { resolve(piece: { done: boolean; value?: Uint8Array }): void; reject(error: Error): void }[];
 }
 
-function createBody(plan: Exchange, flight: Flight, { incoming, source }: { incoming: IncomingMessage; source: Readable }): ReadableStream<Uint8Array> {
+function createPieces(plan: Exchange, flight: Flight, { incoming, source }: { incoming: IncomingMessage; source: Readable }): Pieces {
   const isEvents = (incoming.headers["content-type"] ?? "").includes("event-stream");
-  const transfer: Transfer = { plan, flight, source, isEvents, size: 0, contentAt: performance.now(), line: "new", isOver: false };
-  return new ReadableStream<Uint8Array>(
-    {
-      start: (controller) => listen(transfer, controller),
-      pull() {
-        if (transfer.isOver || flight.failure !== undefined || !source.isPaused()) return;
-        waitForPiece(transfer);
-        source.resume();
-      },
-      cancel() {
-        endTransfer(transfer);
-        source.destroy();
-        flight.request.destroy();
-      },
+  const at = { size: 0, contentAt: performance.now(), line: "new", isOver: false } as const;
+  const transfer: Transfer = { plan, flight, source, isEvents, ...at, queue: [], queuedBytes: 0, readers: [] };
+  listen(transfer);
+  waitForPiece(transfer);
+  return {
+    read: () => readPiece(transfer),
+    async cancel() {
+      endTransfer(transfer);
+      transfer.queue = [];
+      source.destroy();
+      flight.request.destroy();
     },
-    { highWaterMark: BUFFERED_BYTES, size: (piece) => piece.byteLength },
-  );
+  };
 }
 
-function listen(transfer: Transfer, controller: ReadableStreamDefaultController<Uint8Array>): void {
+function listen(transfer: Transfer): void {
   const { plan, flight, source } = transfer;
   flight.onFailure = (error) => {
     if (transfer.isOver) return;
+    transfer.failure = error;
+    for (const reader of transfer.readers.splice(0)) reader.reject(error);
     endTransfer(transfer);
     source.destroy();
-    controller.error(error);
   };
-  source.pause();
-  source.on("data", (piece: Buffer) => passPiece(transfer, piece, controller));
-  source.on("end", () => {
-    if (transfer.isOver) return;
-    endTransfer(transfer);
-    controller.close();
-  });
+  source.on("data", (piece: Buffer) => passPiece(transfer, piece));
+  source.on("end", () => endTransfer(transfer));
   source.on("error", (error: NodeJS.ErrnoException) => flight.fail(plan.toError(explain(error, plan))));
   source.on("close", () => transfer.isOver || flight.fail(plan.toError({ stage: "cut", reason: CUT, code: "ECONNRESET" })));
 }
 
-function passPiece(transfer: Transfer, piece: Buffer, controller: ReadableStreamDefaultController<Uint8Array>): void {
-  const { plan, flight, source } = transfer;
+async function readPiece(transfer: Transfer): Promise<{ done: boolean; value?: Uint8Array }> {
+  const { source, queue, readers, isOver, failure } = transfer;
+  if (failure !== undefined) throw failure;
+  const value = queue.shift();
+  transfer.queuedBytes -= value?.length ?? 0;
+  if (!isOver && source.isPaused() && transfer.queuedBytes < BUFFERED_BYTES) {
+    waitForPiece(transfer);
+    source.resume();
+  }
+  if (value !== undefined) return { done: false, value };
+  return isOver ? { done: true } : new Promise((resolve, reject) => readers.push({ resolve, reject }));
+}
+
+function passPiece(transfer: Transfer, piece: Buffer): void {
+  const { plan, flight, source, queue, readers } = transfer;
   if (transfer.isOver) return;
   transfer.size += piece.length;
   const excess = findExcess(transfer);
@@ -350,8 +400,13 @@ function passPiece(transfer: Transfer, piece: Buffer, controller: ReadableStream
     return;
   }
   if (transfer.isEvents && hasContent(transfer, piece)) transfer.contentAt = performance.now();
-  controller.enqueue(piece);
-  if ((controller.desiredSize ?? 0) > 0) waitForPiece(transfer);
+  const reader = readers.shift();
+  if (reader !== undefined) reader.resolve({ done: false, value: piece });
+  else {
+    queue.push(piece);
+    transfer.queuedBytes += piece.length;
+  }
+  if (transfer.queuedBytes < BUFFERED_BYTES) waitForPiece(transfer);
   else {
     // The reader is slow: that is no stall of the server.
     source.pause();
@@ -376,6 +431,7 @@ function waitForPiece({ plan: { limits }, flight, isEvents, contentAt }: Transfe
 function endTransfer(transfer: Transfer): void {
   if (transfer.isOver) return;
   transfer.isOver = true;
+  for (const reader of transfer.readers.splice(0)) reader.resolve({ done: true });
   transfer.flight.end();
   transfer.plan.onEnd?.();
 }

@@ -1,10 +1,10 @@
 import type { RequestOptions } from "node:http";
 import { AgentError } from "./errors.ts";
-import { type Exchange, exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, loadHttp, readRequest } from "./http-exchange.ts";
+import { type Exchange, exchange, type Failure, followRedirects, type HttpLimits, HttpResponse, loadHttp, type Pieces, readRequest } from "./http-exchange.ts";
 import { findProxy, type ProxyServer } from "./proxy.ts";
 
 export { createGuardedFetch, type GuardOptions, type GuardTarget } from "./guarded-fetch.ts";
-export { HeaderList, type HttpLimits, HttpResponse } from "./http-exchange.ts";
+export { HeaderList, type HttpLimits, HttpResponse, type Pieces, piecesOf } from "./http-exchange.ts";
 
 /** The shape of the built-in `fetch`, as far as AI SDK providers and tools use it. */
 export type Fetch = typeof globalThis.fetch;
@@ -66,20 +66,19 @@ export function createFetch(limits: Partial<HttpLimits> = {}, env: Record<string
 /** What a server says of an error is read this far: whoever asks takes the whole of it into memory. */
 const ERROR_BYTES = 64 * 1024;
 
-function shorten({ status, statusText, url, redirected, headers, body }: HttpResponse): HttpResponse {
-  const reader = body?.getReader();
+function shorten(response: HttpResponse): HttpResponse {
+  const { status, statusText, url, redirected, headers } = response;
+  const whole = response.takePieces();
   let left = ERROR_BYTES;
-  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+  const read = async () => {
     // The status has said it; what the body would have added is lost.
-    const { value } = (await reader?.read().catch(() => undefined)) ?? {};
-    if (value !== undefined) controller.enqueue(value.subarray(0, left));
+    const { value } = left > 0 ? await (whole as Pieces).read().catch(() => ({ value: undefined })) : {};
+    const start = value?.subarray(0, left);
     left -= value?.length ?? left;
-    if (left > 0) return;
-    controller.close();
-    reader?.cancel().catch(() => {});
+    if (left <= 0) whole?.cancel().catch(() => {});
+    return { done: start === undefined, value: start };
   };
-  const start = new ReadableStream<Uint8Array>({ pull, cancel: (reason) => reader?.cancel(reason) }, { highWaterMark: 0 });
-  return new HttpResponse({ status, statusText, url, redirected, headers, body: reader === undefined ? null : start });
+  return new HttpResponse({ status, statusText, url, redirected, headers, pieces: whole && { read, cancel: whole.cancel } });
 }
 
 /** The same client with other limits. Works on what `createFetch` made; other fetch functions ignore it. */

@@ -41,6 +41,8 @@ export interface Launcher {
    * died before it began. Rejects with TOOL_FAILED when the launcher itself could not be started.
    */
   start(launch: Launch, take: (chunk: Buffer) => void): Promise<CommandEnd | undefined>;
+  /** The last process id that was given before its command began; 0 where the system does not tell, undefined before it began. */
+  readonly lastPid: number | undefined;
   /** While it is idle it does not keep this process alive. */
   setIdle(isIdle: boolean): void;
   /** It ends as soon as its command has ended. */
@@ -101,7 +103,7 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
 
 /** Who waits for the command that runs. */
 interface Waiting {
-  hasBegun: boolean;
+  lastPid: number | undefined;
   take(output: Buffer): void;
   finish(end: CommandEnd | undefined): void;
   fail(error: AgentError): void;
@@ -111,7 +113,7 @@ function startLauncher(env: Environment): Launcher {
   const child = spawnShell(["-c", LAUNCHER], { env, stdio: ["pipe", "pipe", "ignore"] });
   // Without a pid it was not started, and where files have run out it has no pipes either.
   const [stdin, stdout] = [child.stdin as Socket | undefined, child.stdout as Socket | undefined];
-  let waiting: Waiting = { hasBegun: false, take: () => {}, finish: () => {}, fail: () => {} };
+  let waiting: Waiting = { lastPid: undefined, take: () => {}, finish: () => {}, fail: () => {} };
   const marks = createMarks();
 
   child.on("error", (error) => waiting.fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
@@ -119,12 +121,12 @@ function startLauncher(env: Environment): Launcher {
   stdout?.on("data", (chunk: Buffer) => {
     for (const piece of marks.split(chunk)) {
       if (piece.output.length > 0) waiting.take(piece.output);
-      waiting.hasBegun ||= piece.isBegin;
+      waiting.lastPid ??= piece.lastPid;
       if (piece.end !== undefined) waiting.finish(piece.end);
     }
   });
   stdout?.on("error", () => {}).once("end", () => waiting.take(marks.rest()));
-  stdout?.once("close", () => waiting.finish(waiting.hasBegun ? { status: KILLED, canServe: false } : undefined));
+  stdout?.once("close", () => waiting.finish(waiting.lastPid !== undefined ? { status: KILLED, canServe: false } : undefined));
   stdin?.write(describeStart(marks.token));
   const setIdle = (isIdle: boolean) => {
     for (const part of [child, stdin, stdout]) isIdle ? part?.unref() : part?.ref();
@@ -137,7 +139,10 @@ function startLauncher(env: Environment): Launcher {
     start: (launch, take) => {
       setIdle(false);
       stdin?.write(`agent_begin\n${describeCommand(launch, env)}\nagent_end\n`);
-      return new Promise((finish, fail) => (waiting = { hasBegun: false, take, finish, fail }));
+      return new Promise((finish, fail) => (waiting = { lastPid: undefined, take, finish, fail }));
+    },
+    get lastPid() {
+      return waiting.lastPid;
     },
     setIdle,
     close: () => stdin?.end(),
@@ -167,7 +172,7 @@ const describeStart = (token: string): string => `trap : ${GROUP_SIGNALS}
 agent_begin() {
   agent_before=
   read -r _ _ _ _ agent_before </proc/loadavg
-  printf '\\000%sbegun' ${token}
+  printf '\\000%s b %08d' ${token} \${agent_before:-0}
 }
 agent_end() {
   agent_status=$?
@@ -176,7 +181,7 @@ agent_end() {
   { read -r _; read -r _ agent_flags; } </proc/self/fdinfo/1
   agent_serves=$((\${agent_after:-0} - \${agent_before:-0} == 1 && (\${agent_flags:-04000} & 04000) == 0))
   for agent_try in 1 2 3 4 5 6 7 8 9 10; do
-    printf '\\000%s%03d %d' ${token} $agent_status $agent_serves && return
+    printf '\\000%s e %03d %d   ' ${token} $agent_status $agent_serves && return
     sleep 0.1
   done
   exit
@@ -196,18 +201,18 @@ const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
 /** What of a chunk stands before a mark, and what the mark says. */
 interface Piece {
   output: Buffer;
-  isBegin: boolean;
+  lastPid?: number;
   end?: CommandEnd;
 }
 
 /**
  * Marks stand around the output of a command: a NUL, 128 random bits that the command is not told, and either
- * "begun" or the exit status and whether the launcher can serve.
+ * " b " and the last process id, or " e ", the exit status and whether the launcher can serve.
  */
 function createMarks() {
   const token = randomBytes(16).toString("hex");
   const beginning = Buffer.from(`\0${token}`);
-  const length = beginning.length + "begun".length;
+  const length = beginning.length + " b 00000000".length;
   let held: Buffer = Buffer.alloc(0);
   return {
     token,
@@ -222,14 +227,14 @@ function createMarks() {
       const nul = bytes.indexOf(0, Math.max(0, bytes.length - length + 1));
       const cut = nul === -1 ? bytes.length : nul;
       held = Buffer.from(bytes.subarray(cut));
-      return [...pieces, { output: bytes.subarray(0, cut), isBegin: false }];
+      return [...pieces, { output: bytes.subarray(0, cut) }];
     },
     /** What was held back, when the output ends without a mark. */
     rest: () => held,
   };
 }
 
-function readMark(said: string): Pick<Piece, "isBegin" | "end"> {
-  if (said === "begun") return { isBegin: true };
-  return { isBegin: false, end: { status: Number(said.slice(0, 3)), canServe: said.endsWith("1") } };
+function readMark(said: string): Pick<Piece, "lastPid" | "end"> {
+  const [, kind, first, second] = said.split(" ");
+  return kind === "b" ? { lastPid: Number(first) } : { end: { status: Number(first), canServe: second === "1" } };
 }

@@ -129,7 +129,7 @@ function listYounger(birth: Birth | undefined): number[] {
 }
 
 /** The last process id that was given. NaN where there is no /proc. */
-export function readLastPid(): number {
+function readLastPid(): number {
   try {
     return Number(readFileSync("/proc/loadavg", "latin1").trim().split(" ").at(-1));
   } catch {

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError, ERRORS, type ErrorCode, type ErrorData, errorMessage } from "./errors.ts";
-import { HeaderList, HttpResponse } from "./http-exchange.ts";
+import { HeaderList, HttpResponse, type Pieces, piecesOf } from "./http-exchange.ts";
 import type { Log } from "./log.ts";
 import type { Redactor } from "./redact.ts";
 
@@ -45,7 +45,7 @@ export type CopyEnd = { kind: "whole" | "left" | "failed"; pieces: Uint8Array[];
 
 /** The same answer, read no faster than before; `keep` is called once when its body is over. */
 export function copyBody(response: Response, keep: (end: CopyEnd) => void): Response {
-  const reader = response.body?.getReader();
+  const whole = piecesOf(response);
   const { status, statusText, url, headers } = response;
   const pieces: Uint8Array[] = [];
   let size = 0;
@@ -54,27 +54,25 @@ export function copyBody(response: Response, keep: (end: CopyEnd) => void): Resp
     if (!isOver) keep(size > BODY_LIMIT ? { kind: "too long" } : { kind, pieces, error });
     isOver = true;
   };
-  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    const { done, value } = await reader!.read().catch((error: unknown) => {
+  const read = async () => {
+    const piece = await (whole as Pieces).read().catch((error: unknown) => {
       end("failed", error);
       throw error;
     });
-    if (done) {
-      end("whole");
-      return controller.close();
+    if (piece.value === undefined) end("whole");
+    else {
+      size += piece.value.length;
+      if (size > BODY_LIMIT) pieces.length = 0;
+      else pieces.push(piece.value);
     }
-    size += value.length;
-    if (size > BODY_LIMIT) pieces.length = 0;
-    else pieces.push(value);
-    controller.enqueue(value);
+    return piece;
   };
-  const cancel = (reason: unknown) => {
+  const cancel = async (reason: unknown) => {
     end("left");
-    return reader!.cancel(reason);
+    await whole?.cancel(reason);
   };
-  if (reader === undefined) end("whole");
-  const body = reader === undefined ? null : new ReadableStream<Uint8Array>({ pull, cancel }, { highWaterMark: 0 });
-  return new HttpResponse({ status, statusText, url, headers, body }) as unknown as Response;
+  if (whole === undefined) end("whole");
+  return new HttpResponse({ status, statusText, url, headers, pieces: whole && { read, cancel } }) as unknown as Response;
 }
 
 /** What is kept of an answer. */
@@ -89,14 +87,13 @@ const toBytes = (piece: Piece): Uint8Array => (typeof piece === "string" ? Buffe
 /** The answer again, in the pieces in which it came; `failure` breaks it off after the last. */
 export function toResponse({ status, headers, body }: Answer, failure?: Error): Response {
   const left = body.map(toBytes);
-  const pull = (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    const piece = left.shift();
-    if (piece !== undefined) return controller.enqueue(piece);
-    if (failure !== undefined) throw failure;
-    controller.close();
+  const read = async () => {
+    const value = left.shift();
+    if (value === undefined && failure !== undefined) throw failure;
+    return { done: value === undefined, value };
   };
-  const stream = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
-  return new HttpResponse({ status, statusText: "", url: "", headers: new HeaderList(headers), body: stream }) as unknown as Response;
+  const pieces = { read, cancel: async () => {} };
+  return new HttpResponse({ status, statusText: "", url: "", headers: new HeaderList(headers), pieces }) as unknown as Response;
 }
 
 /** Names the session to the provider's prompt cache: another one in each session, and nothing that is asked. */

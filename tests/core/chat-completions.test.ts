@@ -6,7 +6,6 @@ import { ChatError, withExactToolCalls, withMergedDeltas } from "../../core/chat
 import { createDeltaMerger } from "../../core/chat-events.ts";
 import { AgentError } from "../../core/errors.ts";
 import { createFetch, type Fetch } from "../../core/http.ts";
-import { HttpResponse } from "../../core/http-exchange.ts";
 import { chunk, done, frames, type RawStep, type Reply, startServer, type TestServer, usageChunk } from "../fixtures/server.ts";
 
 const open: TestServer[] = [];
@@ -74,7 +73,7 @@ function fetchOf(pieces: Uint8Array[], headers: Record<string, string> = { "cont
       { pull: (controller) => (rest.length > 0 ? controller.enqueue(rest.shift()!) : controller.close()) },
       { highWaterMark: 0 },
     );
-    return new HttpResponse({ status: 200, statusText: "OK", url: "http://test/", headers: new Map(Object.entries(headers)) as never, body });
+    return new Response(body, { headers });
   }) as unknown as Fetch;
 }
 
@@ -435,7 +434,7 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
         controller.enqueue(piece);
       };
       const body = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
-      return new HttpResponse({ status: 200, statusText: "OK", url: "http://test/", headers: new Map([["content-type", "text/event-stream"]]) as never, body });
+      return new Response(body, { headers: { "content-type": "text/event-stream" } });
     }) as unknown as Fetch;
     const parts = await drop(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(endless))));
     expect(parts).toMatchObject({ code: "ANSWER_TOO_LONG", data: { limit: expect.stringContaining(limit) } });
@@ -450,7 +449,7 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
         isFirst = false;
       };
       const body = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
-      return new HttpResponse({ status: 200, statusText: "OK", url: "http://test/", headers: new Map() as never, body });
+      return new Response(body);
     }) as unknown as Fetch;
     const error = await collect(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(endless)))).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "ANSWER_TOO_LONG" });
@@ -466,8 +465,7 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
         const pieces = [Buffer.from(chunk({ content: "Hello" }) + chunk({}, "stop"))];
         const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => controller.enqueue(pieces.shift() ?? (await end()));
         const body = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 });
-        const parts = { url: "http://test/", headers: new Map([["content-type", "text/event-stream"]]) as never, body };
-        const fetch = (async () => new HttpResponse({ status: 200, statusText: "OK", ...parts })) as unknown as Fetch;
+        const fetch = (async () => new Response(body, { headers: { "content-type": "text/event-stream" } })) as unknown as Fetch;
         const collected = collect(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(fetch))));
         let isOver = false;
         collected.finally(() => (isOver = true));

@@ -3,7 +3,6 @@ import { definePlugin, tool, z } from "agent-runtime";
 import { boot } from "agent-runtime/testing";
 import { afterEach, describe, expect, test } from "vitest";
 import { createFetch } from "../../core/http.ts";
-import { HttpResponse } from "../../core/http-exchange.ts";
 import openaiCompatible from "../../plugins/openai-compatible/index.ts";
 import openrouter from "../../plugins/openrouter/index.ts";
 import { modelOf, PROVIDERS, RECORDED, readAnswer } from "../fixtures/recorded-stream.ts";
@@ -88,14 +87,7 @@ describe.each(PROVIDERS)("a recorded stream of the provider %s", (name) => {
 });
 
 function splitting(pieces: () => Uint8Array[]): Fetch {
-  return (async () =>
-    new HttpResponse({
-      status: 200,
-      statusText: "OK",
-      url: "http://test/",
-      headers: new Map([["content-type", "text/event-stream"]]) as never,
-      body: bodyOf(pieces()),
-    })) as unknown as Fetch;
+  return (async () => new Response(bodyOf(pieces()), { headers: { "content-type": "text/event-stream" } })) as unknown as Fetch;
 }
 
 const noop = definePlugin({

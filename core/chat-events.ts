@@ -46,7 +46,7 @@ const tooLong = (limit: number, unit: string) => new AgentError("ANSWER_TOO_LONG
 const withoutMark = (bytes: Uint8Array): Uint8Array => (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes);
 
 export interface DeltaMerger {
-  /** The events that are complete with these bytes; empty while none is. */
+  /** The events that are complete with these bytes, without `[DONE]`; empty while none is. */
   push(bytes: Uint8Array): Uint8Array;
   /** The last event where it lacks only its blank line; nothing where it is cut. */
   end(): Uint8Array;
@@ -70,7 +70,8 @@ export function createDeltaMerger(): DeltaMerger {
   const take = (events: string): Uint8Array => {
     isDone ||= events.includes("[DONE]") && DONE.test(events);
     isFinished ||= FINISH.test(events);
-    return Buffer.from(renameKeys(mergeEvents(events)), "latin1");
+    const told = isDone ? events.replace(DONE, (mark) => (mark.startsWith("\n") ? "\n" : "")) : events;
+    return Buffer.from(renameKeys(mergeEvents(told)), "latin1");
   };
   return {
     push(bytes) {

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { constants, openSync } from "node:fs";
 import type { Socket } from "node:net";
 import { isDeepStrictEqual } from "node:util";
 import { AgentError, errorMessage } from "./errors.ts";
@@ -110,32 +111,32 @@ interface Waiting {
 }
 
 function startLauncher(env: Environment): Launcher {
-  const child = spawnShell(["-c", LAUNCHER], { env, stdio: ["pipe", "pipe", "ignore"] });
+  const child = spawnShell(["-c", LAUNCHER], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
   // Without a pid it was not started, and where files have run out it has no pipes either.
-  const [stdin, stdout] = [child.stdin as Socket | undefined, child.stdout as Socket | undefined];
+  const [stdin, stdout, , answer] = child.stdio as (Socket | undefined)[];
+  let output: Socket | undefined;
+  let isIdle = false;
   let waiting: Waiting = { lastPid: undefined, take: () => {}, finish: () => {}, fail: () => {} };
   const marks = createMarks();
 
   child.on("error", (error) => waiting.fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
   stdin?.on("error", () => {}); // It was killed, and the end of its output says so.
-  stdout?.on("data", (chunk: Buffer) => {
-    for (const piece of marks.split(chunk)) {
-      if (piece.output.length > 0) waiting.take(piece.output);
-      waiting.lastPid ??= piece.lastPid;
-      if (piece.end !== undefined) waiting.finish(piece.end);
-    }
+  stdout?.on("error", () => {}).once("close", () => output ?? waiting.finish(undefined));
+  openOutput(stdout, answer, (opened) => {
+    output = opened;
+    if (isIdle) output.unref();
+    readOutput(output, marks, () => waiting);
   });
-  stdout?.on("error", () => {}).once("end", () => waiting.take(marks.rest()));
-  stdout?.once("close", () => waiting.finish(waiting.lastPid !== undefined ? { status: KILLED, canServe: false } : undefined));
   stdin?.write(describeStart(marks.token));
-  const setIdle = (isIdle: boolean) => {
-    for (const part of [child, stdin, stdout]) isIdle ? part?.unref() : part?.ref();
+  const setIdle = (idle: boolean) => {
+    isIdle = idle;
+    for (const part of [child, stdin, stdout, answer, output]) idle ? part?.unref() : part?.ref();
   };
   return {
     group: child.pid ?? Number.NaN,
     env,
     isAlive: () => child.pid !== undefined && child.exitCode === null && child.signalCode === null,
-    closed: new Promise((resolve) => child.once("close", () => resolve())),
+    closed: new Promise((resolve) => child.once("close", () => (output === undefined || output.closed ? resolve() : output.once("close", resolve)))),
     start: (launch, take) => {
       setIdle(false);
       stdin?.write(`agent_begin\n${describeCommand(launch, env)}\nagent_end\n`);
@@ -146,8 +147,21 @@ function startLauncher(env: Environment): Launcher {
     },
     setIdle,
     close: () => stdin?.end(),
-    stopReading: () => stdout?.destroy(),
+    stopReading: () => (output ?? stdout)?.destroy(),
   };
+}
+
+function readOutput(output: Socket, marks: ReturnType<typeof createMarks>, waiting: () => Waiting): void {
+  output.on("data", (chunk: Buffer) => {
+    for (const piece of marks.split(chunk)) {
+      const command = waiting();
+      if (piece.output.length > 0) command.take(piece.output);
+      command.lastPid ??= piece.lastPid;
+      if (piece.end !== undefined) command.finish(piece.end);
+    }
+  });
+  output.on("error", () => {}).once("end", () => waiting().take(marks.rest()));
+  output.once("close", () => waiting().finish(waiting().lastPid === undefined ? undefined : { status: KILLED, canServe: false }));
 }
 
 /** Exit status of what SIGKILL ended: all that is known when a command has ended and its launcher cannot say how. */
@@ -158,9 +172,43 @@ const GROUP_SIGNALS = "HUP INT QUIT TERM USR1 USR2 ALRM PIPE";
 
 /**
  * Node's pipes are sockets: programs cannot open them as /dev/stdout or /dev/stderr, and those written for Node lose output
- * at their exit. So the output goes through a pipe of the shell's making.
+ * at their exit. So the output goes through a pipe of the shell's making. Who stands at its end says its process id, so
+ * that we can open it there, and leaves; told otherwise, it passes the output on for good.
  */
-const LAUNCHER = `trap : ${GROUP_SIGNALS}; sh -s agent-launcher | (trap '' ${GROUP_SIGNALS}; exec cat)`;
+const LAUNCHER = `trap : ${GROUP_SIGNALS}
+sh -s agent-launcher 3<&- | (
+  trap '' ${GROUP_SIGNALS}
+  agent_pid=
+  read -r agent_pid _ </proc/self/stat
+  echo "$agent_pid"
+  read -r _ <&3 && exec cat
+)`;
+
+/** Gives the stream on which the output of commands comes, as soon as the launcher has said where. */
+function openOutput(stdout: Socket | undefined, answer: Socket | undefined, listen: (output: Socket) => void): void {
+  let said = "";
+  const hear = (chunk: Buffer) => {
+    said += chunk.toString("latin1");
+    if (!said.endsWith("\n")) return;
+    stdout?.off("data", hear);
+    const pipe = openPipe(said.trim());
+    answer?.end(pipe === undefined ? "\n" : "");
+    const output = pipe ?? stdout;
+    if (output !== undefined) listen(output);
+  };
+  answer?.on("error", () => {}); // It was killed.
+  stdout?.on("data", hear);
+}
+
+/** Undefined where there is no /proc, or another one than that of the shell. */
+function openPipe(pid: string): Socket | undefined {
+  try {
+    const fd = openSync(`/proc/${pid}/fd/0`, constants.O_RDONLY | constants.O_NONBLOCK);
+    return new (process.getBuiltinModule("node:net").Socket)({ fd, readable: true, writable: false });
+  } catch {
+    return undefined;
+  }
+}
 
 /**
  * The functions that stand around each command. The launcher can serve again when the command was the only process that

@@ -87,7 +87,7 @@ export const toolCallsOf = (message: Message): ToolCallPart[] =>
  */
 export function messageFor(entry: Entry, reader: string): Message {
   const { message, model } = entry;
-  if (message.role !== "assistant" || model === undefined || authorOf(model) === authorOf(reader)) return message;
+  if (message.role !== "assistant" || model === undefined || model === reader || authorOf(model) === authorOf(reader)) return message;
   return {
     role: "assistant",
     content: message.content.filter((part) => part.type !== "reasoning").map(({ providerOptions: _, ...part }) => part as AssistantMessage["content"][number]),

@@ -28,7 +28,7 @@ const STRICTNESS = { allow: 0, ask: 2, deny: 3 };
 
 /** The mode and the rules together. Rules loosen only what the mode asks; what the mode refuses stays refused. */
 export async function judge(request: PermissionRequest, given: Policy): Promise<PermissionVerdict> {
-  const policy = { ...given, roots: [...new Set([given.cwd, ...given.roots].map(realPathOf))] };
+  const policy = { ...given, roots: [...new Set([given.cwd, ...given.roots])].map(realPathOf) };
   const rules = flattenRules(policy.map);
   const command = commandOf(request);
   if (policy.mode === "yolo" && rules.length === 0) return ALLOW;

@@ -5,7 +5,6 @@ import { openModels } from "./open-routes.ts";
 import { settingsOf } from "./prepare-request.ts";
 import { hookContext, type PromptRun, withinLimits } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
-import { logUsage } from "./run-window.ts";
 
 /** Lets a plugin ask a model within a run. `own` is the chain of the run, `toChain` makes one like it of other models. */
 export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[]) => Route): Ask {
@@ -21,7 +20,6 @@ export function createAsk(run: PromptRun, own: Route, toChain: (models: Route[])
     const { system = "", messages } = request;
     const step = { messageId: newId("msg"), emit, newId, now: Date.now, caughtUp: run.channel.caughtUp, signal: run.signal };
     const turn = await route.ask({ system, entries: [], messages, tools: [], settings }, step);
-    logUsage(run.environment.log, turn, { model: route.model, messages: messages.length });
     return { text: turn.text, model: route.model, tokens: turn.tokens, ...(turn.costUsd !== undefined && { costUsd: turn.costUsd }) };
   };
 }

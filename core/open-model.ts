@@ -18,6 +18,7 @@ import { type ModelRequest, toCallOptions } from "./request.ts";
 import type { Route, StepContext } from "./route.ts";
 import type { Traffic } from "./traffic.ts";
 import { foldTurn, type Turn } from "./turn.ts";
+import { logUsage } from "./usage-log.ts";
 
 export interface ModelOpener {
   /** Makes one model ready to be asked. Throws KEY_MISSING; sends nothing. */
@@ -60,7 +61,7 @@ interface ReadyProvider {
 
 /** Opens models. A provider's options are read once; its package is loaded when it is first asked. */
 export function createModelOpener(dependencies: OpenerDependencies): ModelOpener {
-  const { config, registry, traffic } = dependencies;
+  const { config, registry, traffic, log } = dependencies;
   const ready = new Map<string, Promise<ReadyProvider>>();
   const isOn = (id: string) => !config.disabled_providers?.includes(id) && (config.enabled_providers?.includes(id) ?? true);
   const findProvider = async (id: string) => (isOn(id) ? registry.provider(id) : undefined);
@@ -72,7 +73,7 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, known);
       const own = config.provider?.[id.provider]?.models?.[id.model];
-      return toRoute(id, await known, { apiId: own?.id ?? id.model, price: own?.cost, traffic });
+      return toRoute(id, await known, { apiId: own?.id ?? id.model, price: own?.cost, traffic, log });
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
@@ -172,6 +173,7 @@ interface Around {
   apiId: string;
   price: Price | undefined;
   traffic: Traffic | undefined;
+  log: Log;
 }
 
 /** The ending says so, or the prices. */
@@ -180,7 +182,7 @@ const costsNothing = ({ freeSuffix }: Provider, { apiId, price }: Around): boole
 
 /** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
-  const { price, traffic } = around;
+  const { price, traffic, log } = around;
   const { provider, factory, keySource, variable, timeoutMs, contextMessages, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
@@ -200,7 +202,9 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
         made ??= await orAborted(makeModel(factory, id), signal);
         const model = made;
         const ask = async () => withCost(await askModel(model, request, { ...step, signal, model: asked.model, provider }), price);
-        return await (traffic === undefined ? ask() : traffic.ask(id, ask));
+        const turn = await (traffic === undefined ? ask() : traffic.ask(id, ask));
+        logUsage(log, provider, turn, { model: asked.model, messages: (request.messages ?? request.entries).length });
+        return turn;
       } catch (error) {
         step.signal.throwIfAborted();
         const { withAdvice } = await import("./provider-advice.ts");

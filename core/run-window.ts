@@ -1,4 +1,3 @@
-import type { Log } from "./log.ts";
 import type { Entry, TokenCount } from "./message.ts";
 import type { PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
@@ -29,7 +28,7 @@ export async function createRunWindow(run: PromptRun, routes: Route[]): Promise<
   const newest = session.entries().at(-1);
   const promptId = request.tools?.length ? undefined : newest?.id;
   const tellOnce = createTeller((view) => log.warn("The window leaves out messages.", { ...countsOf(view), limit: limits }));
-  let sent = { characters: 0, messages: 0, hasFiles: false };
+  let sent = { characters: 0, hasFiles: false };
   let isWarned = false;
   return {
     view(entries, fixedCharacters) {
@@ -40,7 +39,6 @@ export async function createRunWindow(run: PromptRun, routes: Route[]): Promise<
       const shown = view?.entries ?? entries;
       sent = {
         characters: shown.reduce((sum, { message }) => sum + charactersOf(message), fixedCharacters),
-        messages: shown.length,
         hasFiles: shown.some(holdsFile),
       };
       return shown;
@@ -48,7 +46,6 @@ export async function createRunWindow(run: PromptRun, routes: Route[]): Promise<
     learn(turn, model) {
       const input = inputOf(turn.tokens);
       estimator.calibrate(model, { characters: sent.characters, tokens: input });
-      logUsage(log, turn, { model, messages: sent.messages });
       if (warnTokens !== false && !isWarned && input > warnTokens) {
         isWarned = true;
         log.warn(
@@ -81,15 +78,3 @@ function createTeller(tell: (view: WindowView) => void): (view: WindowView) => v
 const countsOf = ({ original, kept, dropped, elided, estimatedTokens }: WindowView) => ({ original, kept, dropped, elided, estimatedTokens });
 
 const inputOf = ({ input, cache }: TokenCount): number => input + cache.read + cache.write;
-
-/** One line for each answer, those included that a plugin asked for. */
-export function logUsage(log: Log, { tokens, costUsd, costSource }: Turn, request: { model: string; messages: number }): void {
-  log.debug("Model usage", { model: request.model, ...usageOf(tokens), costUsd: costUsd ?? "unknown", costSource, messages: request.messages });
-}
-
-/** A provider that counts nothing says nothing: its 0 is no count. */
-function usageOf(used: TokenCount): Record<string, unknown> {
-  const [inputTokens, outputTokens] = [inputOf(used), used.output];
-  if (inputTokens + outputTokens === 0) return { inputTokens: "unknown", outputTokens: "unknown", totalTokens: "unknown" };
-  return { inputTokens, cachedTokens: used.cache.read, outputTokens, totalTokens: inputTokens + outputTokens };
-}

@@ -93,13 +93,19 @@ test.skipIf(!isBuilt)("what the provider counted stands in the log, and what it 
   const verbose = [...MODEL, "--verbose", "-p", "x"];
   const counted = await runCommand({ args: verbose, script: [{ text: "x" }] });
   expect(counted.stderr).toContain(
-    'Model usage {"model":"openrouter/acme/model-1","inputTokens":100,"cachedTokens":0,"outputTokens":10,"totalTokens":110,"costUsd":0.0015,"costSource":"provider","messages":1}',
+    'OpenRouter API usage {"model":"openrouter/acme/model-1","inputTokens":100,"cachedTokens":0,"outputTokens":10,"totalTokens":110,"estimatedCostUSD":"0.0015","actualCostUSD":"0.0015","costSource":"provider","messagesInContext":1}',
   );
   const silent = await runCommand({ args: verbose, script: [{ text: "x", usage: null }] });
-  expect(silent.stderr).toContain('"inputTokens":"unknown","outputTokens":"unknown","totalTokens":"unknown","costUsd":"unknown"');
-  const free = await runCommand({ args: [...JSON_OUT, "-m", "openrouter/a/b:free", "-p", "x"], script: [{ text: "x", usage: { cost: undefined } }] });
+  expect(silent.stderr).toContain(
+    '"inputTokens":"unknown","outputTokens":"unknown","totalTokens":"unknown","estimatedCostUSD":"unknown","costSource":"unknown"',
+  );
+  const free = await runCommand({
+    args: [...JSON_OUT, "--verbose", "-m", "openrouter/a/b:free", "-p", "x"],
+    script: [{ text: "x", usage: { cost: undefined } }],
+  });
   expect(resultOf(free)).toMatchObject({ cost: 0 });
   expect(ofType(free, "step_finish")[0].part).toMatchObject({ cost: 0 });
+  expect(free.stderr).toContain('"estimatedCostUSD":"0.00"');
 });
 
 describe.skipIf(!isBuilt)("a long output", () => {

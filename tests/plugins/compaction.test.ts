@@ -326,7 +326,9 @@ describe.skipIf(!isBuilt)("the command", () => {
     };
     const args = ["--model", "openrouter/acme/model-1", ...JSON_OUT, "--tools", "bash"];
     const first = await runCommand({ home: place, args: [...args, "--verbose", "-p", "List."], script: script(12) });
-    expect(first.stderr).toMatch(/Model usage \{"model":"openrouter\/acme\/small",.*"costUsd":0.01,"costSource":"provider","messages":1\}/);
+    expect(first.stderr).toMatch(
+      /OpenRouter API usage \{"model":"openrouter\/acme\/small",.*"estimatedCostUSD":"0.01","actualCostUSD":"0.01","costSource":"provider","messagesInContext":1\}/,
+    );
     expect([first.code, resultOf(first).text]).toEqual([0, "Listed."]);
     const [event] = ofType(first, "compaction");
     expect(event).toMatchObject({ reason: "nearly-full", model: "openrouter/acme/small", cost: 0.01 });

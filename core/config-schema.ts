@@ -153,7 +153,13 @@ export const configSchema = z.object({
   appendSystem: text.optional().describe("Follows the system prompt."),
   outputFormat: z.enum(["auto", "text", "json", "stream-json"]).optional(),
   limits: z
-    .object({ steps: optionalCount, costUsd: z.number().nonnegative().optional(), tokens: optionalCount, timeoutSeconds: z.number().nonnegative().optional() })
+    .object({
+      steps: optionalCount,
+      costUsd: z.number().nonnegative().optional(),
+      tokens: optionalCount,
+      timeoutSeconds: z.number().nonnegative().optional(),
+      freeOnly: optionalFlag.describe("Only models that cost nothing are asked."),
+    })
     .optional()
     .describe("Limits of one prompt."),
   retry: z

@@ -97,6 +97,12 @@ export const ERRORS = {
   PERMISSION_DENIED: { ...toModel, message: "Denied: {reason}", hint: "", name: "PermissionDeniedError" },
 
   // keys
+  MODEL_NOT_FREE: {
+    recovery: "stop",
+    exit: 2,
+    message: "{id} is not known to be free, and only free models may be asked (limits.freeOnly).",
+    hint: "Take an id with its provider's ending for that (:free) or a local server (--model ollama/llama3.2), or say in the configuration that it costs nothing (provider.NAME.models.ID.cost).",
+  },
   KEY_MISSING: {
     recovery: "stop",
     exit: 5,

@@ -21,7 +21,7 @@ import { foldTurn, type Turn } from "./turn.ts";
 import { logUsage } from "./usage-log.ts";
 
 export interface ModelOpener {
-  /** Makes one model ready to be asked. Throws KEY_MISSING; sends nothing. */
+  /** Makes one model ready to be asked. Throws KEY_MISSING, MODEL_NOT_FREE; sends nothing. */
   open(id: ModelId): Promise<Route>;
   /** The provider, unless the configuration switches it off. */
   findProvider(id: string): Promise<Provider | undefined>;
@@ -70,10 +70,13 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
     findProvider,
     providerIds,
     async open(id) {
-      const known = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
-      ready.set(id.provider, known);
+      const opened = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
+      ready.set(id.provider, opened);
+      const known = await opened;
       const own = config.provider?.[id.provider]?.models?.[id.model];
-      return toRoute(id, await known, { apiId: own?.id ?? id.model, price: own?.cost, traffic, log });
+      const route = toRoute(id, known, { apiId: own?.id ?? id.model, price: own?.cost, traffic, log });
+      if (config.limits?.freeOnly && !route.isFree && !known.provider.keyless) throw new AgentError("MODEL_NOT_FREE", { id: route.model });
+      return route;
     },
     async defaultModel(id) {
       const provider = await findProvider(id);
@@ -176,9 +179,9 @@ interface Around {
   log: Log;
 }
 
-/** The ending says so, or the prices. */
-const costsNothing = ({ freeSuffix }: Provider, { apiId, price }: Around): boolean =>
-  (freeSuffix !== undefined && apiId.endsWith(freeSuffix)) || (price?.input === 0 && price.output === 0);
+/** The ending says so, or the prices, or a provider that knows no keys and so no accounts. */
+const costsNothing = ({ freeSuffix, keyless }: Provider, { apiId, price }: Around): boolean =>
+  keyless === true || (freeSuffix !== undefined && apiId.endsWith(freeSuffix)) || (price?.input === 0 && price.output === 0);
 
 /** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {

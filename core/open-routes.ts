@@ -4,7 +4,7 @@ import { type ModelChain, resolveChain } from "./models.ts";
 import type { PromptEnvironment, PromptRun } from "./prompt-run.ts";
 import type { Route } from "./route.ts";
 
-/** Opens the chain. Models without a key are passed over while another has one, with one warning. */
+/** Opens the chain. Models that have no key, or may not be asked, are passed over while another one may, with one warning. */
 export async function openRoutes(run: PromptRun): Promise<Route[]> {
   const { environment, request, profile, config } = run;
   const { opener, options } = environment;
@@ -32,25 +32,31 @@ export async function openModels({ environment, config }: PromptRun, model: stri
 
 async function openChain(chain: ModelChain, environment: PromptEnvironment): Promise<Route[]> {
   const routes: Route[] = [];
-  const missing = new Map<string, AgentError>();
+  const passed = new Map<string, AgentError>();
   for (const id of chain.ids) {
     try {
       routes.push(await environment.opener.open(id));
     } catch (error) {
-      if (!(error instanceof AgentError) || error.code !== "KEY_MISSING") throw error;
-      missing.set(formatModelId(id), error);
+      if (!(error instanceof AgentError) || !PASSED_OVER.includes(error.code)) throw error;
+      passed.set(formatModelId(id), error);
     }
   }
-  if (routes[0] === undefined) throw [...missing.values()][0] ?? new AgentError("MODEL_UNSET", { providers: "none" });
-  warnOfMissingKeys(missing, environment);
+  if (routes[0] === undefined) throw [...passed.values()][0] ?? new AgentError("MODEL_UNSET", { providers: "none" });
+  warnOfPassed(passed, environment);
   return routes;
 }
 
+const PASSED_OVER = ["KEY_MISSING", "MODEL_NOT_FREE"];
+
 /** Once in the life of a runtime: every prompt of a session would say the same. */
-function warnOfMissingKeys(missing: Map<string, AgentError>, { keyless, log }: PromptEnvironment): void {
-  const news = [...missing].filter(([model]) => !keyless.has(model));
-  for (const [model] of news) keyless.add(model);
-  if (news.length > 0) log.warn(`Passed over, because no key is set: ${news.map(([model, { data }]) => `${model} (${data.variable})`).join(", ")}.`);
+function warnOfPassed(passed: Map<string, AgentError>, { passedOver, log }: PromptEnvironment): void {
+  const news = [...passed].filter(([model]) => !passedOver.has(model));
+  for (const [model] of news) passedOver.add(model);
+  const listed = (code: string, say: (model: string, error: AgentError) => string) =>
+    news.flatMap(([model, error]) => (error.code === code ? [say(model, error)] : [])).join(", ");
+  const [keyless, paid] = [listed("KEY_MISSING", (model, { data }) => `${model} (${data.variable})`), listed("MODEL_NOT_FREE", (model) => model)];
+  if (keyless !== "") log.warn(`Passed over, because no key is set: ${keyless}.`);
+  if (paid !== "") log.warn(`Passed over, because only free models may be asked (limits.freeOnly): ${paid}.`);
 }
 
 function announceModel(run: PromptRun, { requested, source, ids }: ModelChain, model: string): void {

@@ -51,9 +51,9 @@ export interface PromptEnvironment {
   rests: Rests;
   /** Characters per token of each model, measured; lives as long as the runtime. */
   estimator: TokenEstimator;
-  /** What a person allowed for good, and the models whose missing key was told of: both live as long as the runtime. */
+  /** What a person allowed for good, and the models of which it was told that they are passed over: both live as long as the runtime. */
   grants: Set<string>;
-  keyless: Set<string>;
+  passedOver: Set<string>;
 }
 
 /** One prompt on its way. */

@@ -55,7 +55,9 @@ const RULES: Record<string, Rule> = {
     mapTree(value, (id, name) => (name in ALIASES || name in (side.config.alias ?? {}) || isProgram(id, side) ? drop(`alias.${name}`) : id)),
   limits: (value, { config }, drop) => {
     const own: Tree = { steps: DEFAULT_STEPS, ...config.limits };
-    return mapTree(value, (limit, name) => ((limit as number) > ((own[name] as number) ?? Infinity) ? drop(`limits.${name}`) : limit));
+    const widens = (limit: unknown, name: string) =>
+      name === "freeOnly" ? limit === false && own[name] === true : (limit as number) > ((own[name] as number) ?? Infinity);
+    return mapTree(value, (limit, name) => (widens(limit, name) ? drop(`limits.${name}`) : limit));
   },
   permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
   // The user's own may be there for what it forbids.

@@ -21,6 +21,7 @@ import {
   talkOf,
   until,
 } from "./command.ts";
+import { turn } from "./tool-runs.ts";
 
 const opened: TestServer[] = [];
 afterAll(async () => {
@@ -334,6 +335,36 @@ describe.skipIf(!isBuilt).concurrent("a model without credit", () => {
     const first = next.startsWith("acme/") ? "acme/paid" : A;
     const run = await ask(["-m", `${first},${next}`], undefined, { home, env: { OPENROUTER_BASE_URL: server.url } });
     expect([run.code, modelsOf(server)]).toEqual([asked.length === 2 ? 0 : 4, asked]);
+  });
+});
+
+describe.skipIf(!isBuilt).concurrent("limits.freeOnly", () => {
+  const home = (more: object = {}) => makeConfiguredHome({ limits: { freeOnly: true }, ...more });
+
+  test("refuses a model that may cost something, before anything is sent", async () => {
+    const run = await ask(["-m", A], undefined, { home: home() });
+    expect([run.code, errorOf(run).code, run.requests.length]).toEqual([2, "MODEL_NOT_FREE", 0]);
+    expect(errorOf(run).hint).toContain(":free");
+  });
+
+  test("passes it over where the chain has one that costs nothing, with one warning", async () => {
+    const run = await ask(["-m", `${A},openrouter/v/b:free`], undefined, { home: home() });
+    expect([run.code, modelsOf(run)]).toEqual([0, ["v/b:free"]]);
+    expect(run.stderr.split(`only free models may be asked (limits.freeOnly): ${A}.`)).toHaveLength(2);
+  });
+
+  test("takes prices of 0 and servers without keys for free", async () => {
+    const priced = { provider: { openrouter: { models: { "v/a": { cost: { input: 0, output: 0 } } } } } };
+    const runs = [await ask(["-m", A], undefined, { home: home(priced) }), await ask(["-m", "demo/echo"], undefined, { home: home() })];
+    expect(runs.map(({ code }) => code)).toEqual([0, 0]);
+  });
+
+  test("holds for the models of tasks", async () => {
+    const script = [turn(["task", { description: "x", prompt: "go", subagent_type: "paid" }]), { text: "done" }];
+    const profiles = { agent: { paid: { mode: "subagent", model: A } } };
+    const run = await ask(["-m", "openrouter/v/b:free"], script, { home: home(profiles) });
+    expect([run.code, modelsOf(run)]).toEqual([0, ["v/b:free", "v/b:free"]]);
+    expect(JSON.stringify(run.requests[1]?.body)).toContain("is not known to be free");
   });
 });
 

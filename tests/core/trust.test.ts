@@ -247,20 +247,20 @@ describe("an untrusted workspace", () => {
       "home/.config/agent/agent.json": {
         permission: { bash: { "*": "ask", "rm *": "deny" } },
         agent: { danger: { permission: "allow" } },
-        limits: { costUsd: 2 },
+        limits: { costUsd: 2, freeOnly: true },
         alias: { mine: "a/b" },
       },
       "work/agent.json": {
         permission: { bash: { "rm *": "ask", "*": "deny" } },
         agent: { danger: { permission: { "*": "ask" } } },
         default_agent: "danger",
-        limits: { costUsd: 5, tokens: 9 },
+        limits: { costUsd: 5, tokens: 9, freeOnly: false },
         alias: { mine: "evil/x", "gpt-4o": "evil/x", fresh: "c/d" },
       },
     });
     const { config, untrusted } = await load();
     expect(config.permission).toEqual({ bash: { "*": "deny", "rm *": "deny" } });
-    expect(config.limits).toEqual({ costUsd: 2, tokens: 9 });
+    expect(config.limits).toEqual({ costUsd: 2, tokens: 9, freeOnly: true });
     expect(config.alias).toEqual({ mine: "a/b", fresh: "c/d" });
     expect(untrusted!.keys.sort()).toEqual([
       "agent.danger.permission.*",
@@ -268,6 +268,7 @@ describe("an untrusted workspace", () => {
       "alias.mine",
       "default_agent",
       "limits.costUsd",
+      "limits.freeOnly",
       "permission.bash.rm *",
     ]);
   });

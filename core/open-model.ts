@@ -179,9 +179,9 @@ interface Around {
   log: Log;
 }
 
-/** The ending says so, or the prices, or a provider that knows no keys and so no accounts. */
-const costsNothing = ({ freeSuffix, keyless }: Provider, { apiId, price }: Around): boolean =>
-  keyless === true || (freeSuffix !== undefined && apiId.endsWith(freeSuffix)) || (price?.input === 0 && price.output === 0);
+/** The ending says so, or the prices. */
+const costsNothing = ({ freeSuffix }: Provider, { apiId, price }: Around): boolean =>
+  (freeSuffix !== undefined && apiId.endsWith(freeSuffix)) || (price?.input === 0 && price.output === 0);
 
 /** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {

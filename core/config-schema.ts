@@ -45,6 +45,10 @@ const providerOptions = z.looseObject({
   reasoningTag: text.optional().describe("A tag whose text in the answer is the model's reasoning, for example think."),
   setCacheKey: flag.optional().describe("OpenAI-compatible endpoints: send prompt_cache_key, one for each session. On for openai."),
   chunkTimeout: waitMs.optional().describe("ms between two pieces of a streamed answer; false: no limit."),
+  requestsPerMinute: z
+    .union([z.number().int().positive(), z.literal(false)])
+    .optional()
+    .describe("Requests that are sent in any minute to one provider; false: no limit. 20 for free models of openrouter.ai."),
   contentTimeout: waitMs.optional().describe("ms between two pieces of an answer that are more than comments; false: no limit."),
 });
 

@@ -9,8 +9,9 @@ import type { Log } from "./log.ts";
 import { toolCallsOf } from "./message.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
+import { createPace, type Pace } from "./pace.ts";
 import { type Price, withCost } from "./price.ts";
-import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
+import type { LanguageModel, ModelFactory, Provider, ProviderOptions } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
@@ -56,6 +57,8 @@ interface ReadyProvider {
   /** Tells host and key from others, and betrays neither. */
   place(): string;
   contextMessages: number | undefined;
+  /** What keeps the requests to a model from coming too fast; models with the same limit share one. */
+  paceOf(apiId: string): Pace | undefined;
   factory(): Promise<ModelFactory>;
 }
 
@@ -139,8 +142,23 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     configured: Object.keys(own?.models ?? {}),
     timeoutMs,
     contextMessages: readContextMessages(provider, options),
+    paceOf: createPaces(provider, options, dependencies.log),
     place: () => fingerprint([hostOf(options.baseURL), options.apiKey]),
     factory: () => (factory ??= make()),
+  };
+}
+
+/** The provider's own limit of requests a minute, unless the configuration has one. */
+function createPaces(provider: Provider, options: ProviderOptions, log: Log): ReadyProvider["paceOf"] {
+  const paces = new Map<number, Pace>();
+  return (apiId) => {
+    const perMinute = (options.requestsPerMinute as number | false | undefined) ?? provider.requestsPerMinute?.(apiId, options);
+    if (!perMinute) return undefined;
+    const tell = (ms: number) =>
+      log.warn(`Waiting ${Math.ceil(ms / 1000)} s: ${provider.id} gets no more than ${perMinute} requests a minute (requestsPerMinute).`);
+    const pace = paces.get(perMinute) ?? createPace(perMinute, tell);
+    paces.set(perMinute, pace);
+    return pace;
   };
 }
 
@@ -186,7 +204,7 @@ const costsNothing = ({ freeSuffix }: Provider, { apiId, price }: Around): boole
 /** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
   const { price, traffic, log } = around;
-  const { provider, factory, keySource, variable, timeoutMs, contextMessages, place } = ready;
+  const { provider, factory, keySource, variable, timeoutMs, contextMessages, paceOf, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
   let made: LanguageModel | undefined;
@@ -204,7 +222,10 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
       try {
         made ??= await orAborted(makeModel(factory, id), signal);
         const model = made;
-        const ask = async () => withCost(await askModel(model, request, { ...step, signal, model: asked.model, provider }), price);
+        const ask = async () => {
+          if (traffic?.replayed === undefined) await paceOf(around.apiId)?.(signal);
+          return withCost(await askModel(model, request, { ...step, signal, model: asked.model, provider }), price);
+        };
         const turn = await (traffic === undefined ? ask() : traffic.ask(id, ask));
         logUsage(log, provider, turn, { model: asked.model, messages: (request.messages ?? request.entries).length });
         return turn;

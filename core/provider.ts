@@ -66,6 +66,8 @@ export interface Provider {
   pages?: { keys?: string; credits?: string; activity?: string; models?: string; status?: string };
   /** Ending of a model id that means the same model for nothing, for example `:free`. */
   freeSuffix?: string;
+  /** How many requests a minute the service takes of one account, where that is known; `options.requestsPerMinute` counts first. */
+  requestsPerMinute?(modelId: string, options: ProviderOptions): number | undefined;
   /** Options of the provider itself under those of configuration and environment. */
   defaults?: ProviderOptions;
   /** Called once a run, when the first model is needed. Throws an AgentError for options it cannot use. */

@@ -4,15 +4,20 @@ import { z } from "zod";
 import { makeEventsSchema } from "../cli/events-schema.ts";
 import { configSchema } from "../core/config-schema.ts";
 import { ERRORS } from "../core/errors.ts";
+import { silentLog } from "../core/log.ts";
+import type { Provider } from "../core/provider.ts";
+import { createRegistry } from "../core/registry.ts";
+import { builtins } from "../plugins/index.ts";
 
 /**
  * Writes the files that are made from the code: `node --import tsx scripts/generate.ts`. With `--check` it writes
  * nothing and ends with 1 when a file is not what the code says.
  */
-const GENERATED: { path: string; make(): string }[] = [
+const GENERATED: { path: string; make(): string | Promise<string> }[] = [
   { path: "config.schema.json", make: makeConfigSchema },
   { path: "docs/errors.md", make: makeErrorPage },
   { path: "docs/events.schema.json", make: makeEventsSchema },
+  { path: "docs/providers.md", make: makeProviderPage },
 ];
 
 function makeConfigSchema(): string {
@@ -38,12 +43,57 @@ ${rows.join("\n")}
 `;
 }
 
+async function makeProviderPage(): Promise<string> {
+  const refuse = () => Promise.reject(new Error("A provider describes itself without help."));
+  const context = { cwd: "/", config: {}, dataDir: refuse, fetch: refuse, log: silentLog };
+  const entries = builtins.filter(({ provides }) => provides?.providers !== undefined).map((plugin) => ({ plugin }));
+  const registry = await createRegistry(entries, { contextOf: (_, options) => ({ ...context, options }), report: refuse });
+  const providers = (await Promise.all(registry.providerIds().map((id) => registry.provider(id)))).filter((provider) => provider !== undefined);
+  return `# Providers
+
+What is known of the providers that are built in: ${providers.length} of them, all of which take part in a [fallback chain](routing.md), stream, and call tools where the model can. This page is made from what each plugin says of itself.
+
+- **key**: the variables that may hold it, the first that is set counts; a key of the configuration or of \`auth.json\` comes before them.
+- **default**: the model that is taken when this is the only provider with a key, and since when.
+- **free**: the ending of an id that means the same model for nothing. Free models have stricter limits, so a 429 is nothing unusual: it is waited for, or fallen over.
+- **prompt cache**: \`marks\` are set in the request, a \`key\` names the session, and \`by itself\` needs neither. Where it differs by model, those it holds for are named.
+- **pages**: where keys, credits, models and the state of the service are found; an error names the one that helps.
+
+| provider | key | default | free | prompt cache | pages |
+|---|---|---|---|---|---|
+${providers.map(describeProvider).join("\n")}
+
+Any other OpenAI-compatible address, and any installed AI SDK package, is a provider of the [configuration](configuration.md).
+`;
+}
+
+function describeProvider(provider: Provider): string {
+  const { id, name, env = [], keyless, defaultModel, freeSuffix, pages = {} } = provider;
+  const key = keyless ? "none" : env.map((variable) => `\`${variable}\``).join(", ");
+  const taken = defaultModel === undefined ? "" : `\`${defaultModel.id}\` (${defaultModel.date})`;
+  const links = Object.entries(pages).map(([what, url]) => `[${what}](${url})`);
+  return `| \`${id}\`${name === undefined || name === id ? "" : ` ${name}`} | ${key} | ${taken} | ${freeSuffix === undefined ? "" : `\`${freeSuffix}\``} | ${describeCache(provider)} | ${links.join(", ")} |`;
+}
+
+/** Vendors whose models a provider may treat each in its own way. */
+const VENDORS = ["anthropic/claude-sonnet-4", "google/gemini-2.5-pro", "openai/gpt-5", "deepseek/deepseek-chat"];
+
+function describeCache({ id, cachePolicy }: Provider): string {
+  const words = { breakpoints: "marks", key: "key", none: "nothing" };
+  const kinds = VENDORS.map((model) => [model.split("/")[0], words[cachePolicy?.(model).kind ?? "none"]] as const);
+  const all = new Set(kinds.map(([, kind]) => kind));
+  if (id === "demo") return "";
+  return all.size === 1
+    ? [...all].join()
+    : [...all].map((kind) => `${kind}: ${kinds.flatMap(([vendor, own]) => (own === kind ? [vendor] : [])).join(", ")}`).join("; ");
+}
+
 const cell = (text: string): string => text.replace(/[|<]/g, (character) => (character === "|" ? "\\|" : "&lt;"));
 
 const isCheck = process.argv.includes("--check");
 for (const { path, make } of GENERATED) {
   const file = fileURLToPath(new URL(`../${path}`, import.meta.url));
-  const text = make();
+  const text = await make();
   if ((await readFile(file, "utf8").catch(() => undefined)) === text) continue;
   if (isCheck) {
     console.error(`${path} is out of date: node --import tsx scripts/generate.ts`);

@@ -177,6 +177,9 @@ const openrouter: Omit<Provider, "create"> = {
     return data.map(toModelInfo);
   },
 
+  /** openrouter.ai/docs/api-reference/limits: free models together, whatever was paid. */
+  requestsPerMinute: (modelId, options) => (modelId.endsWith(":free") && new URL(baseOf(options)).hostname === "openrouter.ai" ? 20 : undefined),
+
   /**
    * Anthropic and Gemini need marks, as openrouter.ai/docs/features/prompt-caching says; the others cache by themselves,
    * and OpenAI finds the requests of a session by their key. The open models of that vendor are served by others.

@@ -127,3 +127,21 @@ describe.skipIf(!isBuilt).concurrent("a budget", () => {
     }
   });
 });
+
+describe.skipIf(!isBuilt)("requestsPerMinute", () => {
+  const home = (requestsPerMinute: number | false) => makeConfiguredHome({ provider: { openrouter: { options: { requestsPerMinute } } } });
+  const script = [{ tools: [{ name: "bash", args: { command: "echo 1" } }] }, { tools: [{ name: "bash", args: { command: "echo 2" } }] }, { text: "done" }];
+
+  test("holds requests back, says so, and is no way around the time limit", async () => {
+    const run = await runCommand({ args: [...MODEL, ...JSON_OUT, "--timeout", "2", "-p", "go"], script, home: home(2) });
+    expect([run.code, errorOf(run).code, run.requests.length]).toEqual([3, "LIMIT_TIME", 2]);
+    expect(run.stderr).toMatch(/Waiting \d+ s: openrouter gets no more than 2 requests a minute/);
+  });
+
+  test("does nothing while there are fewer, or where it is off", async () => {
+    for (const limit of [3, false] as const) {
+      const run = await runCommand({ args: [...MODEL, "-p", "go"], script, home: home(limit) });
+      expect([run.code, run.requests.length, run.stderr.includes("Waiting")]).toEqual([0, 3, false]);
+    }
+  });
+});

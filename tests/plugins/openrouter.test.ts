@@ -195,3 +195,8 @@ describe("the provider openrouter", () => {
     expect(openrouter.defaultModel).toMatchObject({ id: expect.stringMatching(/:free$/), date: expect.stringMatching(/^\d{4}-\d\d-\d\d$/) });
   });
 });
+
+test("free models take 20 requests a minute together; another address, or a model that costs, has no limit", () => {
+  const limitOf = (model: string, options = {}) => openrouter.requestsPerMinute?.(model, options);
+  expect([limitOf("v/a:free"), limitOf("v/a"), limitOf("v/a:free", { baseURL: "http://127.0.0.1:1/v1" })]).toEqual([20, undefined, undefined]);
+});

@@ -64,7 +64,7 @@ const FOOTER = `
 Commands:
   run, query                     ask; the default
   session                        list, show and remove sessions
-  config                         show the configuration and where it comes from
+  config                         show and change the configuration
   trust                          trust the configuration of this workspace
   cache                          show and clear the answers that --cache keeps
   stats                          add up steps, tokens and cost of the sessions

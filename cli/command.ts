@@ -1,5 +1,14 @@
 import { join, resolve } from "node:path";
-import { createRedactor, createSessions, currentDirectory, dataDirectory, hostEnvironment, loadConfig, type Sessions } from "agent-runtime/host";
+import {
+  configDirectory,
+  createRedactor,
+  createSessions,
+  currentDirectory,
+  dataDirectory,
+  hostEnvironment,
+  loadConfig,
+  type Sessions,
+} from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
 import type { RunHost } from "./run.ts";
 
@@ -13,6 +22,8 @@ function createCommandContext({ runtime: options }: CommandInvocation, { streams
   return {
     cwd,
     dataDir,
+    configDir: configDirectory(env),
+    configFile: options.configFile ?? (env.AGENT_CONFIG || undefined),
     signal,
     async load() {
       const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });

@@ -1,5 +1,6 @@
 /** What a host such as the command line needs beside the public face: configuration, trust and sessions without a run. */
 export { configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
+export { editConfig, projectConfigFile, splitKey, userConfigFile } from "./config-edit.ts";
 export { SECRET_NAME } from "./config-environment.ts";
 export { toAgentError } from "./errors.ts";
 export type { EventOf, EventType, ToolState } from "./events.ts";

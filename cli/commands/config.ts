@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { AgentError } from "agent-runtime";
 import { type LoadedConfig, SECRET_NAME } from "agent-runtime/host";
 
@@ -8,26 +9,68 @@ export interface ConfigContext {
   redact(text: string): string;
   dataDir: string;
   cwd: string;
+  /** The user's own directory of configuration. */
+  configDir: string;
+  /** The file that `--config` names. */
+  configFile: string | undefined;
 }
 
-/** `agent config show [--origin] [--json]`, `agent config path`. */
+const OPTIONS: Record<string, string[]> = { show: ["--origin", "--json"], path: ["--json"], get: ["--json"], set: ["--project"], unset: ["--project"] };
+
+/** `agent config show [--origin] [--json]`, `path`, `get KEY`, `set KEY VALUE`, `unset KEY`. */
 export const configCommand = {
   name: "config",
-  description: "Show the configuration that is in force, and where each value came from.",
-  usage: ["config show [--origin] [--json]", "config path [--json]"],
+  description: `Show the configuration that is in force and where each value came from, or change a value of a file: the
+user's own, with --project the workspace's, or the one that --config names. A VALUE is JSON or a text; a name in a KEY
+that holds a dot stands in quotes: provider.openai.models."gpt-4.1".fallback`,
+  usage: [
+    "config show [--origin] [--json]",
+    "config path [--json]",
+    "config get KEY [--json]",
+    "config set KEY VALUE [--project]",
+    "config unset KEY [--project]",
+  ],
   async run(words: string[], context: ConfigContext): Promise<number> {
-    const [action = "show", ...options] = words;
-    if (action === "set") throw new AgentError("NOT_AVAILABLE", { name: "agent config set" });
-    if (action !== "show" && action !== "path")
-      throw new AgentError("OPTION_UNKNOWN", { what: "action", name: `config ${action}`, suggestion: "Use show or path. " });
-    const unknown = options.find((option) => !(action === "show" ? ["--origin", "--json"] : ["--json"]).includes(option));
+    const [action = "show", ...rest] = words;
+    const allowed = OPTIONS[action];
+    if (allowed === undefined)
+      throw new AgentError("OPTION_UNKNOWN", { what: "action", name: `config ${action}`, suggestion: `Use ${Object.keys(OPTIONS).join(", ")}. ` });
+    const options = rest.filter((word) => word.startsWith("--"));
+    const names = rest.filter((word) => !word.startsWith("--"));
+    const unknown = options.find((option) => !allowed.includes(option));
     if (unknown !== undefined) throw new AgentError("OPTION_UNKNOWN", { what: "option", name: unknown, suggestion: `Of agent config ${action}. ` });
+    const wanted = { get: 1, unset: 1, set: 2 }[action] ?? 0;
+    if (names.length !== wanted) throw new AgentError("OPTION_INVALID", { option: `config ${action}`, reason: WANTED[wanted] as string });
+    if (action === "set" || action === "unset") return change(names as [string, string?], options.includes("--project"), context);
     const loaded = await context.load();
-    const text = action === "path" ? describePaths(loaded, options) : describeConfig(loaded, options);
-    context.write(context.redact(text));
+    const describe = { path: describePaths, get: describeValue }[action] ?? describeConfig;
+    context.write(context.redact(describe(loaded, options, names[0] ?? "")));
     return 0;
   },
 };
+
+const WANTED = ["it takes no further word.", "it takes one KEY.", "it takes a KEY and a VALUE."];
+
+async function change([key, value]: [string, string?], isProject: boolean, context: ConfigContext): Promise<number> {
+  const { editConfig, projectConfigFile, splitKey, userConfigFile } = await import("agent-runtime/host");
+  const own = isProject ? projectConfigFile(context.cwd) : userConfigFile(context.configDir);
+  const file = context.configFile === undefined ? own : resolve(context.cwd, context.configFile);
+  const before = isProject && (await context.load()).workspace.isTrusted;
+  const isNew = await editConfig(file, { key, value, dataDir: context.dataDir });
+  const state = value !== undefined ? "is set" : isNew ? "is no longer set" : "was not set";
+  context.write(`${key} ${state} in ${file}\n`);
+  if (before && isNew) context.write("The workspace is no longer trusted as it was: agent trust\n");
+  const { origins } = await context.load();
+  const origin = origins.get(splitKey(key).join("."));
+  if (value !== undefined && origin !== undefined && !origin.startsWith(file)) context.write(`Another value comes before it: ${origin}\n`);
+  return 0;
+}
+
+function describeValue({ config }: LoadedConfig, options: string[], key: string): string {
+  const value = valueAt(mask(config, ""), key.replaceAll('"', ""));
+  if (value === undefined) throw new AgentError("OPTION_INVALID", { option: "config get", reason: `${key} is not set; its default counts.` });
+  return options.includes("--json") || typeof value !== "string" ? `${JSON.stringify(value, null, 2)}\n` : `${value}\n`;
+}
 
 function describePaths({ files }: LoadedConfig, options: string[]): string {
   if (options.includes("--json")) return `${JSON.stringify(files)}\n`;

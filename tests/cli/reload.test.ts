@@ -52,6 +52,27 @@ describe.skipIf(!isBuilt)("a configuration that is edited between two requests",
     expect(new Set(run.events.map(({ sessionID }) => sessionID)).size).toBe(1);
   });
 
+  test("counts for the next one also where agent config set has edited it", async () => {
+    const server = await startServer((_, i): Reply => ({ text: `${i}` }));
+    const home = makeConfiguredHome(at(server.url, "my/one"));
+    const run = await runCommand({
+      home,
+      args: JSON_OUT,
+      stdin: "OPEN",
+      onSpawn: async (child) => {
+        let printed = "";
+        child.stdout?.on("data", (text: string) => (printed += text));
+        child.stdin?.write('{"message":"one"}\n');
+        await until(() => printed.includes('"type":"result"'));
+        const set = await runCommand({ home, args: ["config", "set", "model", "my/two"] });
+        expect(set.code).toBe(0);
+        child.stdin?.end('{"message":"two"}\n');
+      },
+    });
+    await server.close();
+    expect([run.code, ofType(run, "result").map(({ model }) => model)]).toEqual([0, ["my/one", "my/two"]]);
+  });
+
   test("stays as it was where the new one cannot be used, which is told once", async () => {
     const { run, models, file } = await runThree(([first]) => ['{ "model": 7 }', at(first!, "my/three")]);
     expect([run.code, models]).toEqual([0, ["my/one", "my/one", "my/three"]]);

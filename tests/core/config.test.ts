@@ -472,6 +472,8 @@ describe("agent config", () => {
       redact: (piece: string) => piece,
       dataDir: at("data"),
       cwd: at("work"),
+      configDir: at("home/.config/agent"),
+      configFile: undefined,
     };
     return { code: await configCommand.run(words, context), text, at };
   }
@@ -505,7 +507,7 @@ describe("agent config", () => {
   test("path prints the files; what is not there is refused", async () => {
     const { text, at } = await show(["path"], files);
     expect(text).toBe(`${at("work/agent.json")}\n`);
-    expect(await failure(show(["set", "model", "x"], {}))).toMatchObject({ code: "NOT_AVAILABLE", exit: 2 });
+    expect(await failure(show(["set", "model"], {}))).toMatchObject({ code: "OPTION_INVALID", exit: 2 });
     expect(await failure(show(["shwo"], {}))).toMatchObject({ code: "OPTION_UNKNOWN", exit: 2 });
     expect(await failure(show(["show", "--orign"], {}))).toMatchObject({ code: "OPTION_UNKNOWN" });
   });

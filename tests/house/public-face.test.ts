@@ -90,15 +90,19 @@ test("what hosts need besides is kept apart", () => {
       "createSessions",
       "currentDirectory",
       "dataDirectory",
+      "editConfig",
       "grantTrust",
       "hostEnvironment",
       "listTrust",
       "loadConfig",
       "measureResponseCache",
+      "projectConfigFile",
       "responseCacheDirectory",
       "revokeTrust",
+      "splitKey",
       "toAgentError",
       "trustState",
+      "userConfigFile",
     ]
   `);
 });

@@ -1,35 +1,21 @@
 // What a chain costs, beside the same request without one: npm run bench:routing [-- prompts]
 // In one process with a scripted server in another: the chain's share, without the start of a process; then the command itself.
-import { fork, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import http from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createRuntime } from "agent-runtime";
 import { builtins } from "agent-runtime/plugins";
+import { startServer } from "./start-server.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const prompts = Number(process.argv[2] ?? 200);
 const scratch = mkdtempSync(join(tmpdir(), "agent-bench-routing-"));
-const server = fork(join(here, "server.mjs"), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-const port = await new Promise((resolve) => server.once("message", resolve));
-const baseURL = `http://127.0.0.1:${port}/v1`;
+const server = await startServer();
+const { baseURL, readLog } = server;
 
 const now = () => performance.timeOrigin + performance.now();
-/** What the server has answered since it was asked last. */
-const readLog = () =>
-  new Promise((resolve, reject) => {
-    http
-      .get({ port, path: "/log" }, (response) =>
-        response
-          .setEncoding("utf8")
-          .toArray()
-          .then((parts) => resolve(JSON.parse(parts.join(""))), reject),
-      )
-      .on("error", reject);
-  });
-
 const runtime = await createRuntime({
   cwd: scratch,
   dataDir: join(scratch, "data"),

@@ -1,28 +1,15 @@
 // Measures the command beside the yardstick, in turn, against a scripted server: npm run bench [-- runs]
-import { fork, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import http from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { startServer } from "./start-server.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const runs = Number(process.argv[2] ?? 9);
 const scratch = mkdtempSync(join(tmpdir(), "agent-bench-"));
-const server = fork(join(here, "server.mjs"), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-const port = await new Promise((resolve) => server.once("message", resolve));
-
-const readLog = () =>
-  new Promise((resolve, reject) => {
-    http
-      .get({ port, path: "/log" }, (response) =>
-        response
-          .setEncoding("utf8")
-          .toArray()
-          .then((parts) => resolve(JSON.parse(parts.join(""))), reject),
-      )
-      .on("error", reject);
-  });
+const server = await startServer();
 
 function measure(script, args) {
   const usage = join(scratch, "usage.json");
@@ -31,7 +18,7 @@ function measure(script, args) {
     HOME: scratch,
     LANG: "C.UTF-8",
     OPENROUTER_API_KEY: "sk-or-v1-bench-0000000000",
-    OPENROUTER_BASE_URL: `http://127.0.0.1:${port}/v1`,
+    OPENROUTER_BASE_URL: server.baseURL,
     BENCH_USAGE: usage,
   };
   const startedAt = performance.now();
@@ -75,16 +62,16 @@ try {
   row("hello, wall", hello.of("wallMs"), "ms", "≤ 0.70 × floor");
   row("hello, CPU", hello.of("cpuMs"), "ms", "");
   row("hello, peak memory", hello.of("memoryMb"), "MB", "≤ 90 MB");
-  const loop = await compare("steps-50", Math.max(3, Math.ceil(runs / 2)));
+  const loop = await compare("steps-50", runs);
   row("50-step tool loop, wall", loop.of("wallMs"), "ms", "≤ 0.70 × floor");
   const tokens = await compare("tokens-20000", Math.max(3, Math.ceil(runs / 2)));
   row("20,000 one-token events, CPU", tokens.of("cpuMs"), "ms", "≤ 0.30 × floor");
-  await readLog();
+  await server.readLog();
   await agent("hello");
-  const [first] = await readLog();
+  const [first] = await server.readLog();
   row("first request, default tools", { ours: first.bytes / 4 }, "tokens", "≤ 2,500 tokens (bytes/4)");
   await agent("todo-200", "--max-steps", "1000");
-  const steps = await readLog();
+  const steps = await server.readLog();
   const gaps = steps.slice(1).map(({ at }, i) => at - steps[i].answeredAt);
   rows.push([
     "step overhead, steps 1-50 and 151-200, median",

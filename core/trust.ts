@@ -1,15 +1,14 @@
-import { createHash, randomBytes } from "node:crypto";
-import * as nodeFs from "node:fs";
+import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
-import { chmod, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findWorkspaceRoot, isCode, isTree, listDirectories, listProjectFiles, listProjectFolders, parseConfig, statPath, type Tree } from "./config-files.ts";
 import { listFolderFiles } from "./config-folders.ts";
 import { replaceFiles } from "./config-references.ts";
 import { AgentError, errorMessage } from "./errors.ts";
-import { makeDirectories } from "./generation.ts";
 import { isBelow } from "./untrusted.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** `changed`: it was trusted, and a file that the trust was given for has changed since. */
 export type TrustState = "trusted" | "changed" | "untrusted";
@@ -86,26 +85,7 @@ async function readTrust(dataDir: string): Promise<TrustFile> {
   return value as unknown as TrustFile;
 }
 
-async function writeTrust(dataDir: string, value: TrustFile): Promise<void> {
-  const path = trustPath(dataDir);
-  const draft = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
-  try {
-    makeDirectories(nodeFs, dataDir);
-    const file = await open(draft, "wx", 0o600);
-    try {
-      await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await chmod(draft, 0o600);
-    await rename(draft, path);
-  } catch (error) {
-    throw new AgentError("STORE_UNWRITABLE", { path, reason: errorMessage(error) }, { cause: error });
-  } finally {
-    await rm(draft, { force: true }).catch(() => {});
-  }
-}
+const writeTrust = (dataDir: string, value: TrustFile): Promise<void> => writeWhole(trustPath(dataDir), `${JSON.stringify(value, null, 2)}\n`);
 
 type Note = (path: string, content: string | Buffer) => void;
 

@@ -48,8 +48,8 @@ export interface CommandInvocation {
 
 export type Invocation = RunInvocation | CommandInvocation | { kind: "help"; text: string } | { kind: "version" };
 
-export const COMMANDS = ["session", "config", "trust", "cache", "stats"] as const;
-const MISSING_COMMANDS = ["models", "init", "auth", "mcp", "plugin", "memory", "doctor", "viewer"];
+export const COMMANDS = ["auth", "session", "config", "trust", "cache", "stats"] as const;
+const MISSING_COMMANDS = ["models", "init", "mcp", "plugin", "memory", "doctor", "viewer"];
 const RUN_NAMES = ["run", "query"];
 
 const HEADER = `Usage: agent [options] [prompt...]
@@ -63,6 +63,7 @@ text of stdin to it; -- ends the options.
 const FOOTER = `
 Commands:
   run, query                     ask; the default
+  auth                           store, list and remove the keys of providers
   session                        list, show and remove sessions
   config                         show and change the configuration
   trust                          trust the configuration of this workspace

@@ -10,10 +10,12 @@ import {
   type Sessions,
 } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
+import { createLog } from "./log.ts";
 import type { RunHost } from "./run.ts";
+import { openStdin } from "./stdin.ts";
 
 /** What every command gets; each takes what it needs. */
-function createCommandContext({ runtime: options }: CommandInvocation, { streams, signal }: RunHost) {
+function createCommandContext({ runtime: options, log }: CommandInvocation, { streams, signal, stdin = openStdin() }: RunHost) {
   const env = hostEnvironment();
   const cwd = resolve(options.cwd ?? currentDirectory());
   const dataDir = dataDirectory(env);
@@ -25,6 +27,17 @@ function createCommandContext({ runtime: options }: CommandInvocation, { streams
     configDir: configDirectory(env),
     configFile: options.configFile ?? (env.AGENT_CONFIG || undefined),
     signal,
+    stdin,
+    canAsk: stdin.kind === "terminal" && streams.isErrorTerminal,
+    async openRuntime() {
+      const [{ createRuntime }, { builtins }] = await Promise.all([import("agent-runtime"), import("../plugins/index.ts")]);
+      const say = (line: string) => streams.say(`${redactor.redact(line)}\n`);
+      return createRuntime({
+        ...options,
+        plugins: [...builtins, ...(options.plugins ?? [])],
+        log: createLog({ ...log, say, redact: redactor.redact }),
+      });
+    },
     async load() {
       const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
       for (const secret of loaded.secrets) redactor.add(secret);
@@ -53,6 +66,7 @@ interface Command {
 }
 
 const COMMANDS: Record<string, () => Promise<Command>> = {
+  auth: async () => (await import("./commands/auth.ts")).authCommand,
   session: async () => (await import("./commands/session.ts")).sessionCommand,
   config: async () => (await import("./commands/config.ts")).configCommand,
   trust: async () => (await import("./commands/trust.ts")).trustCommand,

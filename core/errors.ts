@@ -107,15 +107,15 @@ export const ERRORS = {
     recovery: "stop",
     exit: 5,
     name: "ProviderAuthError",
-    message: "No key is set for {provider}.",
-    hint: "Three ways to get going: set a key ({variable}=…); use a local server (--model ollama/llama3.2); or see it work without either (--model demo/tour).",
+    message: "No key is set for {provider}{suggestion}.",
+    hint: "Three ways to get going: set a key (`agent auth login {provider}`, or {variable}=…); use a local server (--model ollama/llama3.2); or see it work without either (--model demo/tour). {advice}",
   },
   AUTH_REFUSED: {
     recovery: "stop",
     exit: 5,
     name: "ProviderAuthError",
     message: "{provider} refused the key from {source} ({status}): {reason}",
-    hint: "Check the key, or set another one: {variable}=… {advice}",
+    hint: "Check the key. {advice}",
   },
 
   // the provider's answers

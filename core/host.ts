@@ -1,4 +1,5 @@
 /** What a host such as the command line needs beside the public face: configuration, trust and sessions without a run. */
+export { faultOfKey, LONGEST_KEY, type ProviderKey, readStoredKeys, removeKey, storeKey } from "./auth.ts";
 export { configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
 export { editConfig, projectConfigFile, splitKey, userConfigFile } from "./config-edit.ts";
 export { SECRET_NAME } from "./config-environment.ts";

@@ -107,12 +107,19 @@ async function defaultOf(provider: string, { config, findProvider, providerIds, 
 }
 
 /** A variable names the model; else, with exactly one key, there is no doubt whom to ask. */
-async function onlyDefault({ config, keyedProviders, defaultModel }: ChainDependencies): Promise<Wanted> {
+async function onlyDefault({ config, keyedProviders, defaultModel, findProvider }: ChainDependencies): Promise<Wanted> {
   const keyed = await Promise.all((await keyedProviders()).map(async (provider) => ({ provider, model: await defaultModel(provider) })));
-  if (keyed.length === 0) throw new AgentError("KEY_MISSING", { provider: "any provider, and no model is named", variable: "OPENROUTER_API_KEY" });
+  if (keyed.length === 0) throw await noKeyAtAll(findProvider);
   const chosen = keyed.find((one) => one.model?.source === "env") ?? (keyed.length === 1 ? keyed[0] : undefined);
   if (chosen?.model === undefined) throw new AgentError("MODEL_UNSET", { providers: keyed.map((one) => one.provider).join(", ") });
   return { wanted: [withProvider(chosen.model.id, chosen.provider, config)], source: chosen.model.source };
+}
+
+/** One service is named, where a single key leads to many models. */
+async function noKeyAtAll(findProvider: ChainDependencies["findProvider"]): Promise<AgentError> {
+  const page = (await findProvider("openrouter"))?.pages?.keys;
+  const suggestion = " or any other provider, and no model is named";
+  return new AgentError("KEY_MISSING", { provider: "openrouter", variable: "OPENROUTER_API_KEY", suggestion, ...(page && { advice: `Keys: ${page}` }) });
 }
 
 async function resolveId(id: string, dependencies: ChainDependencies): Promise<ModelId> {

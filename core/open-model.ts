@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
-import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
+import { authPath, describeKey, describeStrangers, type ProviderKey, readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { createFetch, type HttpLimits } from "./http.ts";
@@ -29,6 +28,8 @@ export interface ModelOpener {
   providerIds(): string[];
   defaultModel(provider: string): Promise<DefaultModel | undefined>;
   keyedProviders(): Promise<string[]>;
+  /** Where each provider has its key, by the provider's name. Throws STORE_DAMAGED. */
+  keys(): Promise<ProviderKey[]>;
 }
 
 export interface OpenerDependencies {
@@ -49,6 +50,8 @@ interface ReadyProvider {
   unusedKeys: string[];
   /** The variable that holds the key, or the option of the configuration. */
   variable: string;
+  /** The configuration says that none is sent. */
+  isKeyOff: boolean;
   authFile: string;
   /** Ids that the configuration names. */
   configured: string[];
@@ -95,6 +98,13 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       }
       return keyed;
     },
+    async keys() {
+      const auth = await readStoredKeys(dependencies.dataDir);
+      const found = await Promise.all(providerIds().map(findProvider));
+      const known = found.filter((provider) => provider !== undefined).map((provider) => describeKey(config, provider, { env: dependencies.env, auth }));
+      const ids = known.map(({ provider }) => provider);
+      return [...known, ...describeStrangers(ids, auth)].sort((a, b) => (a.provider < b.provider ? -1 : 1));
+    },
   };
 }
 
@@ -120,8 +130,13 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
   const { options, keySource, unusedKeys, secrets } = await readOptions(provider, dependencies);
   for (const secret of secrets) dependencies.redactor.add(secret);
   const own = dependencies.config.provider?.[provider.id];
-  const variable = (own?.env ?? provider.env)?.[0] ?? `provider.${provider.id}.options.apiKey`;
-  if (options.apiKey === undefined && !provider.keyless) throw new AgentError("KEY_MISSING", { provider: provider.id, variable });
+  const option = `provider.${provider.id}.options.apiKey`;
+  const isKeyOff = own?.options?.apiKey === false;
+  const variable = (isKeyOff ? undefined : (own?.env ?? provider.env)?.[0]) ?? option;
+  if (options.apiKey === undefined && !provider.keyless) {
+    const advice = isKeyOff ? `As long as ${option} is false, no key counts.` : pageOf(provider);
+    throw new AgentError("KEY_MISSING", { provider: provider.id, variable, ...(advice !== undefined && { advice }) });
+  }
   if (options.apiKey !== undefined && !/^[\x20-\x7e]*$/.test(options.apiKey))
     throw new AgentError("OPTION_INVALID", {
       option: `The key of ${provider.id} from ${keySource}`,
@@ -138,7 +153,8 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     keySource: keySource ?? "nowhere",
     unusedKeys,
     variable,
-    authFile: join(dependencies.dataDir, "auth.json"),
+    isKeyOff,
+    authFile: authPath(dependencies.dataDir),
     configured: Object.keys(own?.models ?? {}),
     timeoutMs,
     contextMessages: readContextMessages(provider, options),
@@ -161,6 +177,8 @@ function createPaces(provider: Provider, options: ProviderOptions, log: Log): Re
     return pace;
   };
 }
+
+const pageOf = ({ pages }: Provider): string | undefined => pages?.keys && `Keys: ${pages.keys}`;
 
 /** An option of every provider; a variable such as OPENROUTER_MAX_CONTEXT_MESSAGES gives it as text. */
 function readContextMessages({ id }: Provider, { maxContextMessages: value }: Record<string, unknown>): number | undefined {

@@ -10,6 +10,10 @@ export interface AdviceFacts {
   /** Where the key in use came from, and where others are set. */
   keySource: string;
   unusedKeys: string[];
+  /** The variable that holds the key, or the option of the configuration. */
+  variable: string;
+  /** The configuration says that none is sent. */
+  isKeyOff: boolean;
   /** Path of the stored keys. */
   authFile: string;
   /** Ids of the provider that the configuration names. */
@@ -57,7 +61,8 @@ const LOOK_UP = "The name was not found: check its spelling and the name service
 const page = (what: string, url: string | undefined): string => (url === undefined ? "" : `${what}: ${url}`);
 
 /** A key that is set where another one comes before it changes nothing. */
-function sayKeys({ provider, keySource, unusedKeys, authFile }: AdviceFacts): string[] {
+function sayKeys(facts: AdviceFacts): string[] {
+  const { provider, keySource, unusedKeys, authFile } = facts;
   const place = (source: string) =>
     source === "configuration" ? `provider.${provider.id}.options.apiKey of the configuration` : source === "auth.json" ? authFile : source;
   const isVariable = keySource !== "configuration" && keySource !== "auth.json";
@@ -65,7 +70,14 @@ function sayKeys({ provider, keySource, unusedKeys, authFile }: AdviceFacts): st
     ? ""
     : `The one in ${place(keySource)} comes first${keySource === "configuration" ? " (agent config show --origin names the file)" : ""}.`;
   const others = unusedKeys.length === 0 ? "" : `Another key is set in ${unusedKeys.map(place).join(" and ")}, and is not used.`;
-  return [first, others];
+  return [first, others, sayChange(facts)];
+}
+
+/** How another key comes to be used. */
+function sayChange({ provider: { id }, keySource, variable, isKeyOff }: AdviceFacts): string {
+  if (keySource === "auth.json") return `To replace it: agent auth login ${id}; to remove it: agent auth logout ${id}.`;
+  if (keySource === "configuration") return "Only a change there counts.";
+  return isKeyOff ? `Set one: ${variable}=…` : `Set another one: agent auth login ${id}, or ${variable}=…`;
 }
 
 /** The provider's own free model, unless it is the one that failed. */

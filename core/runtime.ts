@@ -3,6 +3,7 @@ import { realpath, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
+import { authPath, type ProviderKey } from "./auth.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
@@ -148,6 +149,8 @@ export interface Runtime {
   tools(): Promise<string[]>;
   /** Commands that plugins bring. */
   command(name: string): Promise<PluginCommand | undefined>;
+  /** Where each provider has its key, as it stands now; the keys themselves never come out. Throws STORE_DAMAGED. */
+  keys(): Promise<ProviderKey[]>;
   prompt(request: string | PromptRequest, options?: PromptOptions): Run;
   /**
    * Takes the configuration anew where its files have changed: the next prompts get it, sessions go on, and the prompts that
@@ -195,7 +198,7 @@ const sourcesOf = ({ options, cwd, env, dataDir }: Ground): LoadConfigOptions =>
   ...(options.config !== undefined && { overlay: options.config }),
 });
 
-const stampOf = (ground: Ground): ConfigStamp => stampConfig({ ...sourcesOf(ground), authFile: join(ground.dataDir, "auth.json") });
+const stampOf = (ground: Ground): ConfigStamp => stampConfig({ ...sourcesOf(ground), authFile: authPath(ground.dataDir) });
 
 async function load(ground: Ground, settled?: LoadConfigOptions["settled"]): Promise<Loaded> {
   const stamp = stampOf(ground);
@@ -372,6 +375,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       return [...selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) }).keys()];
     },
     command: (name) => current().registry.command(name),
+    keys: () => current().opener.keys(),
     redact: shared.redactor.redact,
     reload,
     prompt(request, promptOptions = {}) {

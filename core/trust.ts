@@ -1,15 +1,14 @@
-import { createHash, randomBytes } from "node:crypto";
-import * as nodeFs from "node:fs";
+import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
-import { chmod, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findWorkspaceRoot, isCode, isTree, listDirectories, listProjectFiles, listProjectFolders, parseConfig, statPath, type Tree } from "./config-files.ts";
 import { listFolderFiles } from "./config-folders.ts";
 import { replaceFiles } from "./config-references.ts";
 import { AgentError, errorMessage } from "./errors.ts";
-import { makeDirectories } from "./generation.ts";
 import { isBelow } from "./untrusted.ts";
+import { whileLocked, writeWhole } from "./whole-file.ts";
 
 /** `changed`: it was trusted, and a file that the trust was given for has changed since. */
 export type TrustState = "trusted" | "changed" | "untrusted";
@@ -48,8 +47,7 @@ export async function grantTrust({ dataDir, cwd }: { dataDir: string; cwd: strin
   const path = realpathSync(cwd);
   const { digest, files } = await digestWorkspace(findWorkspaceRoot(path), path);
   const entry = { digest, files, at: new Date().toISOString() };
-  const before = await readTrust(dataDir);
-  await writeTrust(dataDir, { version: 1, workspaces: { ...before.workspaces, [path]: entry } });
+  await changeTrust(dataDir, (workspaces) => ({ ...workspaces, [path]: entry }));
   return { path, ...entry };
 }
 
@@ -60,12 +58,8 @@ export async function listTrust(dataDir: string): Promise<TrustEntry[]> {
 
 /** Takes trust back; false where there was none for this very directory. It need not exist any more. */
 export async function revokeTrust({ dataDir, cwd }: { dataDir: string; cwd: string }): Promise<boolean> {
-  const before = await readTrust(dataDir);
   const path = existsSync(cwd) ? realpathSync(cwd) : resolve(cwd);
-  if (!Object.hasOwn(before.workspaces, path)) return false;
-  const { [path]: _removed, ...workspaces } = before.workspaces;
-  await writeTrust(dataDir, { version: 1, workspaces });
-  return true;
+  return changeTrust(dataDir, ({ [path]: removed, ...others }) => (removed === undefined ? undefined : others));
 }
 
 const trustPath = (dataDir: string): string => join(dataDir, "trust.json");
@@ -86,26 +80,13 @@ async function readTrust(dataDir: string): Promise<TrustFile> {
   return value as unknown as TrustFile;
 }
 
-async function writeTrust(dataDir: string, value: TrustFile): Promise<void> {
-  const path = trustPath(dataDir);
-  const draft = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
-  try {
-    makeDirectories(nodeFs, dataDir);
-    const file = await open(draft, "wx", 0o600);
-    try {
-      await file.writeFile(`${JSON.stringify(value, null, 2)}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await chmod(draft, 0o600);
-    await rename(draft, path);
-  } catch (error) {
-    throw new AgentError("STORE_UNWRITABLE", { path, reason: errorMessage(error) }, { cause: error });
-  } finally {
-    await rm(draft, { force: true }).catch(() => {});
-  }
-}
+/** `change` gives undefined where nothing is to be written. */
+const changeTrust = (dataDir: string, change: (workspaces: TrustFile["workspaces"]) => TrustFile["workspaces"] | undefined): Promise<boolean> =>
+  whileLocked(dataDir, trustPath(dataDir), async () => {
+    const workspaces = change((await readTrust(dataDir)).workspaces);
+    if (workspaces !== undefined) await writeWhole(trustPath(dataDir), `${JSON.stringify({ version: 1, workspaces }, null, 2)}\n`);
+    return workspaces !== undefined;
+  });
 
 type Note = (path: string, content: string | Buffer) => void;
 

@@ -6,9 +6,9 @@ import { AgentError, errorMessage } from "./errors.ts";
 import { makeDirectories } from "./generation.ts";
 import { acquireLock, type Busy, type Lock } from "./lock.ts";
 
-const LOCK_WAIT_MS = 2_000;
+const LOCK_WAIT_MS = 5_000;
 
-/** Reads and writes `path` while nobody else does, so that no change is lost; `dir` holds the lock. Throws STORE_UNWRITABLE after 2 s. */
+/** Reads and writes `path` while nobody else does, so that no change is lost; `dir` holds the lock. Throws STORE_UNWRITABLE after 5 s. */
 export async function whileLocked<T>(dir: string, path: string, work: () => Promise<T>): Promise<T> {
   const lock = await lockDirectory(dir).catch((error: unknown) => {
     throw new AgentError("STORE_UNWRITABLE", { path, reason: errorMessage(error) }, { cause: error });

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { configCommand } from "../../cli/commands/config.ts";
 import { ALIASES, resolveAlias } from "../../core/aliases.ts";
-import { readStoredKeys, resolveProviderOptions } from "../../core/auth.ts";
+import { readStoredKeys, removeKey, resolveProviderOptions, storeKey } from "../../core/auth.ts";
 import { type Config, configDirectory, dataDirectory, type LoadConfigOptions, loadConfig } from "../../core/config.ts";
 import { knownConfigKeys } from "../../core/config-check.ts";
 import { AgentError } from "../../core/errors.ts";
@@ -459,6 +459,16 @@ describe("keys", () => {
     expect(await readStoredKeys(at("data"))).toEqual({ p: { type: "api", key: "k" } });
     write("data/auth.json", "{");
     expect(await failure(readStoredKeys(at("data")))).toMatchObject({ code: "STORE_DAMAGED", exit: 7, data: { path: at("data/auth.json") } });
+  });
+});
+
+describe("stored keys", () => {
+  test("that are written at the same time are all kept, beside what else the file holds", async () => {
+    const { at, write } = world({});
+    write("data/auth.json", { q: { type: "oauth" }, gone: { type: "api", key: "k" } });
+    const names = Array.from({ length: 12 }, (_, index) => `p${index}`);
+    await Promise.all([...names.map((name) => storeKey(at("data"), name, `key-of-${name}`)), removeKey(at("data"), "gone")]);
+    expect(Object.keys(await readStoredKeys(at("data"))).sort()).toEqual([...names].sort());
   });
 });
 

@@ -42,20 +42,22 @@ async function hintOf(reply: Reply, { model = "openrouter/vendor/m", options = {
 }
 
 test("a refused key: the variable, and the page of the keys", async () => {
-  expect(await hintOf({ status: 401 })).toBe("Check the key, or set another one: OPENROUTER_API_KEY=… Keys: https://openrouter.ai/settings/keys");
+  expect(await hintOf({ status: 401 })).toBe(
+    "Check the key. Set another one: agent auth login openrouter, or OPENROUTER_API_KEY=…; Keys: https://openrouter.ai/settings/keys",
+  );
 });
 
 test("a refused key: where it stands, and that another one is set and not used", async () => {
   const inFile = await hintOf({ status: 401 }, { options: { apiKey: "sk-or-v1-other-0000000000000001" } });
   expect(inFile).toContain("The one in provider.openrouter.options.apiKey of the configuration comes first (agent config show --origin names the file).");
-  expect(inFile).toContain("Another key is set in OPENROUTER_API_KEY, and is not used.");
+  expect(inFile).toContain("Another key is set in OPENROUTER_API_KEY, and is not used. Only a change there counts.");
   const stored = await hintOf({ status: 401 }, { stored: "sk-or-v1-other-0000000000000002" });
   expect(stored).toContain("The one in DATA/auth.json comes first. Another key is set in OPENROUTER_API_KEY, and is not used.");
 });
 
 test("a refused key of a server that has no page and needs no key: the option", async () => {
   const hint = await hintOf({ status: 401 }, { model: "mine/m", env: {} });
-  expect(hint).toBe("Check the key, or set another one: provider.mine.options.apiKey=…");
+  expect(hint).toBe("Check the key. Set another one: agent auth login mine, or provider.mine.options.apiKey=…");
 });
 
 test("403: that the account may have to be verified or to pay", async () => {
@@ -96,7 +98,16 @@ test("nobody there: the page of the service, and for a local server whether it r
 });
 
 test("an error that no page helps with, and one that brings its own advice, stay as they are", async () => {
-  const facts = { provider: { id: "p", create: () => () => ({}) as never }, modelId: "m", keySource: "P", unusedKeys: [], authFile: "", configured: [] };
-  for (const error of [new AgentError("REQUEST_INVALID"), new AgentError("RATE_LIMITED", { advice: "own" }), new AgentError("AUTH_REFUSED")])
+  const facts = {
+    provider: { id: "p", create: () => () => ({}) as never },
+    modelId: "m",
+    keySource: "P",
+    unusedKeys: [],
+    variable: "P",
+    isKeyOff: false,
+    authFile: "",
+    configured: [],
+  };
+  for (const error of [new AgentError("REQUEST_INVALID"), new AgentError("RATE_LIMITED", { advice: "own" }), new AgentError("CONTENT_REFUSED")])
     expect(await withAdvice(error, facts)).toBe(error);
 });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { parseArgs } from "../../cli/args.ts";
+import { authCommand } from "../../cli/commands/auth.ts";
 import { cacheCommand } from "../../cli/commands/cache.ts";
 import { configCommand } from "../../cli/commands/config.ts";
 import { sessionCommand } from "../../cli/commands/session.ts";
@@ -64,7 +65,7 @@ describe("every error", () => {
 describe("what a way out names", () => {
   const help = parseArgs(["--help"], {});
   const helpText = help.kind === "help" ? help.text : "";
-  const usage = [cacheCommand, configCommand, sessionCommand, trustCommand].flatMap((command) => command.usage);
+  const usage = [authCommand, cacheCommand, configCommand, sessionCommand, trustCommand].flatMap((command) => command.usage);
   // The table, and the texts that the runtime adds to it.
   const texts = [...codes.map((code) => ERRORS[code].hint), readFileSync(join(root, "core/provider-advice.ts"), "utf8")];
 

@@ -5,6 +5,7 @@ import { readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { createFetch, type HttpLimits } from "./http.ts";
+import { createKnownModels, type KnownModels } from "./known-models.ts";
 import type { Log } from "./log.ts";
 import { toolCallsOf } from "./message.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
@@ -27,6 +28,11 @@ export interface ModelOpener {
   providerIds(): string[];
   defaultModel(provider: string): Promise<DefaultModel | undefined>;
   keyedProviders(): Promise<string[]>;
+  /**
+   * The error that a run ends with, with the next step that the provider of its model knows of. May ask the provider what
+   * it has, in narrow limits: so only for an error that nothing follows. Never fails, and waits for nothing once the signal aborts.
+   */
+  advise(error: AgentError, signal: AbortSignal): Promise<AgentError>;
 }
 
 export interface OpenerDependencies {
@@ -48,8 +54,9 @@ interface ReadyProvider {
   /** The variable that holds the key, or the option of the configuration. */
   variable: string;
   authFile: string;
-  /** Ids that the configuration names. */
-  configured: string[];
+  /** What is sent for each name that the configuration has. */
+  configured: ReadonlyMap<string, string>;
+  listModels: KnownModels;
   /** ms for a whole answer. */
   timeoutMs: number | undefined;
   /** Tells host and key from others, and betrays neither. */
@@ -88,6 +95,13 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       }
       return keyed;
     },
+    async advise(error, signal) {
+      const [, provider = "", name = ""] = /^([^/]+)\/(.+)$/.exec(String(error.data.model)) ?? [];
+      const facts = await ready.get(provider)?.catch(() => undefined);
+      if (facts === undefined) return error;
+      const { withAdvice } = await import("./provider-advice.ts");
+      return withAdvice(error, { ...facts, modelId: facts.configured.get(name) ?? name, listModels: () => facts.listModels(signal) });
+    },
   };
 }
 
@@ -121,10 +135,11 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
       reason: "it holds a character that no key has. Copy it again.",
     });
   let factory: Promise<ModelFactory> | undefined;
-  const make = async () => {
-    const fetch = createFetch(timeoutsOf(options), dependencies.env);
-    return provider.create(options, { fetch: dependencies.traffic?.wrap(fetch, provider.id) ?? fetch, log: dependencies.log });
-  };
+  const { traffic, log } = dependencies;
+  const fetch = createFetch(timeoutsOf(options), dependencies.env);
+  const make = async () => provider.create(options, { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log });
+  // Past the traffic: a list is no answer of a model, and nothing is sent in a replay.
+  const listModels: KnownModels = traffic?.replayed === undefined ? createKnownModels(provider, { options, services: { fetch, log } }) : async () => undefined;
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
   return {
     provider,
@@ -132,7 +147,8 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     unusedKeys,
     variable,
     authFile: join(dependencies.dataDir, "auth.json"),
-    configured: Object.keys(own?.models ?? {}),
+    configured: new Map(Object.entries(own?.models ?? {}).map(([name, model]) => [name, model.id ?? name])),
+    listModels,
     timeoutMs,
     contextMessages: readContextMessages(provider, options),
     place: () => fingerprint([hostOf(options.baseURL), options.apiKey]),
@@ -203,8 +219,7 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
         return await (traffic === undefined ? ask() : traffic.ask(id, ask));
       } catch (error) {
         step.signal.throwIfAborted();
-        const { withAdvice } = await import("./provider-advice.ts");
-        throw await withAdvice(toProviderError(error, asked, step.now()), { ...ready, modelId: id.model });
+        throw toProviderError(error, asked, step.now());
       } finally {
         release();
       }

@@ -135,11 +135,12 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
       reason: "it holds a character that no key has. Copy it again.",
     });
   let factory: Promise<ModelFactory> | undefined;
-  const { traffic, log } = dependencies;
+  const { traffic, log, redactor } = dependencies;
   const fetch = createFetch(timeoutsOf(options), dependencies.env);
   const make = async () => provider.create(options, { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log });
   // Past the traffic: a list is no answer of a model, and nothing is sent in a replay.
-  const listModels: KnownModels = traffic?.replayed === undefined ? createKnownModels(provider, { options, services: { fetch, log } }) : async () => undefined;
+  const known = { options, services: { fetch, log }, redact: redactor.redact };
+  const listModels: KnownModels = traffic?.replayed === undefined ? createKnownModels(provider, known) : async () => undefined;
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
   return {
     provider,

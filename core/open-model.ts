@@ -11,7 +11,7 @@ import { toolCallsOf } from "./message.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
 import { type Price, withCost } from "./price.ts";
-import type { LanguageModel, ModelFactory, Provider } from "./provider.ts";
+import type { LanguageModel, ModelFactory, Provider, ProviderOptions } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
@@ -134,13 +134,6 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
       option: `The key of ${provider.id} from ${keySource}`,
       reason: "it holds a character that no key has. Copy it again.",
     });
-  let factory: Promise<ModelFactory> | undefined;
-  const { traffic, log, redactor } = dependencies;
-  const fetch = createFetch(timeoutsOf(options), dependencies.env);
-  const make = async () => provider.create(options, { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log });
-  // Past the traffic: a list is no answer of a model, and nothing is sent in a replay.
-  const known = { options, services: { fetch, log }, redact: redactor.redact };
-  const listModels: KnownModels = traffic?.replayed === undefined ? createKnownModels(provider, known) : async () => undefined;
   const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
   return {
     provider,
@@ -149,12 +142,23 @@ async function readyProvider(id: ModelId, provider: Provider | undefined, depend
     variable,
     authFile: join(dependencies.dataDir, "auth.json"),
     configured: new Map(Object.entries(own?.models ?? {}).map(([name, model]) => [name, model.id ?? name])),
-    listModels,
     timeoutMs,
     contextMessages: readContextMessages(provider, options),
     place: () => fingerprint([hostOf(options.baseURL), options.apiKey]),
-    factory: () => (factory ??= make()),
+    ...reach(provider, options, dependencies),
   };
+}
+
+/** Both ways to the service have one HTTP client. */
+function reach(provider: Provider, options: ProviderOptions, dependencies: OpenerDependencies): Pick<ReadyProvider, "factory" | "listModels"> {
+  const { env, traffic, log, redactor } = dependencies;
+  const fetch = createFetch(timeoutsOf(options), env);
+  const make = async () => provider.create(options, { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log });
+  // Past the traffic: a list is no answer of a model, and nothing is sent in a replay.
+  const known = { options, services: { fetch, log }, redact: redactor.redact };
+  const listModels: KnownModels = traffic?.replayed === undefined ? createKnownModels(provider, known) : async () => undefined;
+  let factory: Promise<ModelFactory> | undefined;
+  return { listModels, factory: () => (factory ??= make()) };
 }
 
 /** An option of every provider; a variable such as OPENROUTER_MAX_CONTEXT_MESSAGES gives it as text. */

@@ -37,7 +37,7 @@ const MAX_REDIRECTS = 5;
 export function createFetch(limits: Partial<HttpLimits> = {}, env: Record<string, string | undefined> = {}): Fetch {
   const open = createOpener(env);
   const all = mergeLimits(DEFAULT_LIMITS, limits);
-  const send = async (input: unknown, init: RequestInit & { limits?: Partial<HttpLimits> } = {}) => {
+  const send = async (input: unknown, init: RequestInit & { limits?: Partial<HttpLimits>; maxBytes?: number } = {}) => {
     const first = readRequest(input, init);
     const refuse = (url: URL, reason: string) => new AgentError("NETWORK_FAILED", { model: url.host, reason });
     const response = await followRedirects(
@@ -51,6 +51,7 @@ export function createFetch(limits: Partial<HttpLimits> = {}, env: Record<string
           ...way,
           signal: init.signal,
           limits: mergeLimits(all, init.limits ?? {}),
+          ...(init.maxBytes !== undefined && { maxBytes: init.maxBytes }),
           toError: (failure) => toProviderError(failure, request.url),
         });
         if (answer.status === 407 && way.via !== undefined) throw refuse(request.url, `the proxy ${way.via} refused the connection: 407 ${answer.statusText}.`);

@@ -1,19 +1,14 @@
-import { createHash } from "node:crypto";
 import { joinSignals, orAborted, type TimeLimit } from "./abort.ts";
-import { authPath, describeKey, describeStrangers, type ProviderKey, readStoredKeys, resolveProviderOptions } from "./auth.ts";
-import type { Config } from "./config.ts";
+import { describeKey, describeStrangers, type ProviderKey, readStoredKeys } from "./auth.ts";
 import { AgentError, errorMessage } from "./errors.ts";
-import { createFetch, type HttpLimits } from "./http.ts";
 import type { Log } from "./log.ts";
 import { toolCallsOf } from "./message.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import type { DefaultModel } from "./models.ts";
-import { createPace, type Pace } from "./pace.ts";
 import { type Price, withCost } from "./price.ts";
-import type { LanguageModel, ModelFactory, Provider, ProviderOptions } from "./provider.ts";
+import type { LanguageModel, Provider } from "./provider.ts";
 import { type AskedModel, toProviderError } from "./provider-error.ts";
-import type { Redactor } from "./redact.ts";
-import type { Registry } from "./registry.ts";
+import { type OpenerDependencies, type ReadyProvider, readOptions, readyProvider } from "./ready-provider.ts";
 import { type ModelRequest, toCallOptions } from "./request.ts";
 import type { Route, StepContext } from "./route.ts";
 import type { Traffic } from "./traffic.ts";
@@ -30,39 +25,11 @@ export interface ModelOpener {
   keyedProviders(): Promise<string[]>;
   /** Where each provider has its key, by the provider's name. Throws STORE_DAMAGED. */
   keys(): Promise<ProviderKey[]>;
-}
-
-export interface OpenerDependencies {
-  config: Readonly<Config>;
-  registry: Registry;
-  env: Record<string, string | undefined>;
-  dataDir: string;
-  redactor: Redactor;
-  log: Log;
-  /** What is asked of models goes through it. */
-  traffic?: Traffic | undefined;
-}
-
-/** A provider with its options read and its key found; made only when it is first asked. */
-interface ReadyProvider {
-  provider: Provider;
-  keySource: string;
-  unusedKeys: string[];
-  /** The variable that holds the key, or the option of the configuration. */
-  variable: string;
-  /** The configuration says that none is sent. */
-  isKeyOff: boolean;
-  authFile: string;
-  /** Ids that the configuration names. */
-  configured: string[];
-  /** ms for a whole answer. */
-  timeoutMs: number | undefined;
-  /** Tells host and key from others, and betrays neither. */
-  place(): string;
-  contextMessages: number | undefined;
-  /** What keeps the requests to a model from coming too fast; models with the same limit share one. */
-  paceOf(apiId: string): Pace | undefined;
-  factory(): Promise<ModelFactory>;
+  /**
+   * The error that a run ends with, with the next step that the provider of its model knows of. May ask the provider what
+   * it has, in narrow limits: so only for an error that nothing follows. Never fails, and waits for nothing once the signal aborts.
+   */
+  advise(error: AgentError, signal: AbortSignal): Promise<AgentError>;
 }
 
 /** Opens models. A provider's options are read once; its package is loaded when it is first asked. */
@@ -88,16 +55,7 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       const provider = await findProvider(id);
       return provider && readDefault(provider, dependencies);
     },
-    async keyedProviders() {
-      if (traffic?.replayed !== undefined) return (await traffic.replayed.providers()).filter(isOn);
-      const keyed = [];
-      for (const id of providerIds()) {
-        const provider = await findProvider(id);
-        if (provider === undefined || provider.keyless) continue;
-        if ((await readOptions(provider, dependencies)).options.apiKey !== undefined) keyed.push(id);
-      }
-      return keyed;
-    },
+    keyedProviders: () => listKeyed(dependencies, { findProvider, providerIds }),
     async keys() {
       const auth = await readStoredKeys(dependencies.dataDir);
       const found = await Promise.all(providerIds().map(findProvider));
@@ -105,14 +63,30 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
       const ids = known.map(({ provider }) => provider);
       return [...known, ...describeStrangers(ids, auth)].sort((a, b) => (a.provider < b.provider ? -1 : 1));
     },
+    async advise(error, signal) {
+      const [, provider = "", name = ""] = /^([^/]+)\/(.+)$/.exec(String(error.data.model)) ?? [];
+      const facts = await ready.get(provider)?.catch(() => undefined);
+      if (facts === undefined) return error;
+      const { withAdvice } = await import("./provider-advice.ts");
+      return withAdvice(error, { ...facts, modelId: facts.configured.get(name) ?? name, listModels: () => facts.listModels(signal) });
+    },
   };
 }
 
-/** A replay sends nothing and needs no key; packages that insist on one get a word. */
-async function readOptions(provider: Provider, { config, env, dataDir, traffic }: OpenerDependencies) {
-  const read = await resolveProviderOptions(config, provider, { env, auth: await readStoredKeys(dataDir) });
-  if (traffic?.replayed !== undefined && !provider.keyless) read.options.apiKey ??= "replay";
-  return read;
+async function listKeyed(
+  dependencies: OpenerDependencies,
+  { findProvider, providerIds }: Pick<ModelOpener, "findProvider" | "providerIds">,
+): Promise<string[]> {
+  const { replayed } = dependencies.traffic ?? {};
+  const isOn = new Set(providerIds());
+  if (replayed !== undefined) return (await replayed.providers()).filter((id) => isOn.has(id));
+  const keyed = [];
+  for (const id of isOn) {
+    const provider = await findProvider(id);
+    if (provider === undefined || provider.keyless) continue;
+    if ((await readOptions(provider, dependencies)).options.apiKey !== undefined) keyed.push(id);
+  }
+  return keyed;
 }
 
 /** What the configuration says, else a variable of the provider, else the provider itself. */
@@ -123,88 +97,6 @@ async function readDefault(provider: Provider, dependencies: OpenerDependencies)
   const { defaultModel } = (await readOptions(provider, dependencies)).options;
   if (typeof defaultModel === "string") return { id: defaultModel, source: "env" };
   return provider.defaultModel && { id: provider.defaultModel.id, source: "default" };
-}
-
-async function readyProvider(id: ModelId, provider: Provider | undefined, dependencies: OpenerDependencies): Promise<ReadyProvider> {
-  if (provider === undefined) throw new AgentError("MODEL_NOT_FOUND", { id: formatModelId(id), provider: id.provider, known: "" });
-  const { options, keySource, unusedKeys, secrets } = await readOptions(provider, dependencies);
-  for (const secret of secrets) dependencies.redactor.add(secret);
-  const own = dependencies.config.provider?.[provider.id];
-  const option = `provider.${provider.id}.options.apiKey`;
-  const isKeyOff = own?.options?.apiKey === false;
-  const variable = (isKeyOff ? undefined : (own?.env ?? provider.env)?.[0]) ?? option;
-  if (options.apiKey === undefined && !provider.keyless) {
-    const advice = isKeyOff ? `As long as ${option} is false, no key counts.` : pageOf(provider);
-    throw new AgentError("KEY_MISSING", { provider: provider.id, variable, ...(advice !== undefined && { advice }) });
-  }
-  if (options.apiKey !== undefined && !/^[\x20-\x7e]*$/.test(options.apiKey))
-    throw new AgentError("OPTION_INVALID", {
-      option: `The key of ${provider.id} from ${keySource}`,
-      reason: "it holds a character that no key has. Copy it again.",
-    });
-  let factory: Promise<ModelFactory> | undefined;
-  const make = async () => {
-    const fetch = createFetch(timeoutsOf(options), dependencies.env);
-    return provider.create(options, { fetch: dependencies.traffic?.wrap(fetch, provider.id) ?? fetch, log: dependencies.log });
-  };
-  const timeoutMs = typeof options.timeout === "number" ? options.timeout : undefined;
-  return {
-    provider,
-    keySource: keySource ?? "nowhere",
-    unusedKeys,
-    variable,
-    isKeyOff,
-    authFile: authPath(dependencies.dataDir),
-    configured: Object.keys(own?.models ?? {}),
-    timeoutMs,
-    contextMessages: readContextMessages(provider, options),
-    paceOf: createPaces(provider, options, dependencies.log),
-    place: () => fingerprint([hostOf(options.baseURL), options.apiKey]),
-    factory: () => (factory ??= make()),
-  };
-}
-
-/** The provider's own limit of requests a minute, unless the configuration has one. */
-function createPaces(provider: Provider, options: ProviderOptions, log: Log): ReadyProvider["paceOf"] {
-  const paces = new Map<number, Pace>();
-  return (apiId) => {
-    const perMinute = (options.requestsPerMinute as number | false | undefined) ?? provider.requestsPerMinute?.(apiId, options);
-    if (!perMinute) return undefined;
-    const tell = (ms: number) =>
-      log.warn(`Waiting ${Math.ceil(ms / 1000)} s: ${provider.id} gets no more than ${perMinute} requests a minute (requestsPerMinute).`);
-    const pace = paces.get(perMinute) ?? createPace(perMinute, tell);
-    paces.set(perMinute, pace);
-    return pace;
-  };
-}
-
-const pageOf = ({ pages }: Provider): string | undefined => pages?.keys && `Keys: ${pages.keys}`;
-
-/** An option of every provider; a variable such as OPENROUTER_MAX_CONTEXT_MESSAGES gives it as text. */
-function readContextMessages({ id }: Provider, { maxContextMessages: value }: Record<string, unknown>): number | undefined {
-  if (value === undefined || value === null || value === "" || value === false) return undefined;
-  const messages = Number(value);
-  if (Number.isInteger(messages) && messages >= 1) return messages;
-  throw new AgentError("OPTION_INVALID", {
-    option: `provider.${id}.options.maxContextMessages`,
-    reason: `${JSON.stringify(value)} is not a whole number from 1 up.`,
-  });
-}
-
-const fingerprint = (values: unknown[]): string => createHash("sha256").update(JSON.stringify(values)).digest("hex").slice(0, 8);
-const hostOf = (url: string | undefined): string | undefined => (url !== undefined && URL.canParse(url) ? new URL(url).hostname : url);
-
-/** Options of a provider that limit one exchange, in ms; false is none. */
-const LIMITS: Record<string, keyof HttpLimits> = {
-  connectTimeout: "connectTimeoutMs",
-  headerTimeout: "headersTimeoutMs",
-  chunkTimeout: "chunkTimeoutMs",
-  contentTimeout: "contentTimeoutMs",
-};
-
-function timeoutsOf(options: Record<string, unknown>): Partial<HttpLimits> {
-  const read = (value: unknown) => (value === false ? Number.POSITIVE_INFINITY : typeof value === "number" ? value : undefined);
-  return Object.fromEntries(Object.entries(LIMITS).map(([option, limit]) => [limit, read(options[option])]));
 }
 
 /** What its provider calls a model, what its answers cost, and what stands between it and the network. */
@@ -249,8 +141,7 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
         return turn;
       } catch (error) {
         step.signal.throwIfAborted();
-        const { withAdvice } = await import("./provider-advice.ts");
-        throw await withAdvice(toProviderError(error, asked, step.now()), { ...ready, modelId: id.model });
+        throw toProviderError(error, asked, step.now());
       } finally {
         release();
       }

@@ -57,7 +57,7 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
     run = await beginPrompt(start, { environment, sender, deltas, ...opened });
     output = await answerPrompt(run);
   } catch (error) {
-    failure = signal.aborted ? abortError(signal) : toAgentError(error);
+    failure = signal.aborted ? abortError(signal) : await environment.opener.advise(toAgentError(error), signal);
     sender.send({ type: "error", error: failure });
   }
   await run?.durable;

@@ -1,11 +1,11 @@
-import { ALIASES } from "./aliases.ts";
 import { AgentError } from "./errors.ts";
-import type { Provider } from "./provider.ts";
+import type { ModelInfo, Provider } from "./provider.ts";
+import { suggestFreeModel, suggestModels } from "./suggest-models.ts";
 
 /** What is known of a provider when one of its models has failed. */
 export interface AdviceFacts {
   provider: Provider;
-  /** As the provider knows it, without the provider's name. */
+  /** As it was sent, without the provider's name. */
   modelId: string;
   /** Where the key in use came from, and where others are set. */
   keySource: string;
@@ -16,16 +16,19 @@ export interface AdviceFacts {
   isKeyOff: boolean;
   /** Path of the stored keys. */
   authFile: string;
-  /** Ids of the provider that the configuration names. */
-  configured: string[];
+  /** What is sent for each name that the configuration has. */
+  configured: ReadonlyMap<string, string>;
+  /** What the provider lists; undefined where it gives no list. Asks it, so only where that helps. */
+  listModels(): Promise<ModelInfo[] | undefined>;
 }
 
 /** The same error with the next step that its provider knows of: a page, another model, the place of the key. */
 export async function withAdvice(error: AgentError, facts: AdviceFacts): Promise<AgentError> {
+  if (error.data.advice !== undefined) return error;
   const parts = (await adviceOn(error, facts)).filter((part) => part !== "");
   const isSentence = (part: string) => /[.?]$/.test(part);
   const advice = [...parts.filter(isSentence), parts.filter((part) => !isSentence(part)).join("; ")].join(" ").trim();
-  return advice === "" || error.data.advice !== undefined ? error : new AgentError(error.code, { ...error.data, advice }, { cause: error.cause });
+  return advice === "" ? error : new AgentError(error.code, { ...error.data, advice }, { cause: error.cause });
 }
 
 async function adviceOn({ code, data }: AgentError, facts: AdviceFacts): Promise<string[]> {
@@ -38,12 +41,12 @@ async function adviceOn({ code, data }: AgentError, facts: AdviceFacts): Promise
         page("Credits", pages.credits),
         page("Activity", pages.activity),
         page("Limits of the key", data.status === 402 ? undefined : pages.keys),
-        freeModel(facts),
+        suggestFreeModel({ ...facts, listed: await facts.listModels() }),
       ];
     case "MODEL_UNAVAILABLE":
-      return [await nearestModels(facts), siblingModel(facts), page("Models", pages.models)];
+      return [...(await suggestModels({ ...facts, listed: await facts.listModels() })), page("Models", pages.models)];
     case "RATE_LIMITED":
-      return [freeModel(facts)];
+      return facts.provider.freeSuffix === undefined ? [] : [suggestFreeModel({ ...facts, listed: await facts.listModels() })];
     case "NETWORK_FAILED":
       return [data.stage === "dns" ? LOOK_UP : "", facts.provider.keyless ? "Is its server running?" : "", page("Status of the service", pages.status)];
     case "OVERLOADED":
@@ -78,35 +81,4 @@ function sayChange({ provider: { id }, keySource, variable, isKeyOff }: AdviceFa
   if (keySource === "auth.json") return `To replace it: agent auth login ${id}; to remove it: agent auth logout ${id}.`;
   if (keySource === "configuration") return "Only a change there counts.";
   return isKeyOff ? `Set one: ${variable}=…` : `Set another one: agent auth login ${id}, or ${variable}=…`;
-}
-
-/** The provider's own free model, unless it is the one that failed. */
-function freeModel({ provider, modelId }: AdviceFacts): string {
-  const free = provider.defaultModel?.id ?? "";
-  const isFree = provider.freeSuffix !== undefined && free.endsWith(provider.freeSuffix) && free !== modelId;
-  return isFree ? `A free model: ${provider.id}/${free}` : "";
-}
-
-/** The same model with or without the ending that makes it free. */
-function siblingModel({ provider: { id, freeSuffix }, modelId }: AdviceFacts): string {
-  if (freeSuffix === undefined) return "";
-  return modelId.endsWith(freeSuffix)
-    ? `It may no longer be free: ${id}/${modelId.slice(0, -freeSuffix.length)}`
-    : `It may be there for nothing: ${id}/${modelId}${freeSuffix}`;
-}
-
-const MOST_SUGGESTIONS = 3;
-
-/** Those of the ids that are known without asking the provider: from the configuration, the aliases, the default. */
-async function nearestModels({ provider, modelId, configured }: AdviceFacts): Promise<string> {
-  const { distance } = await import("fastest-levenshtein");
-  const prefix = `${provider.id}/`;
-  const aliased = Object.values(ALIASES).flatMap((id) => (id.startsWith(prefix) ? [id.slice(prefix.length)] : []));
-  const known = [...new Set([...configured, ...aliased, ...(provider.defaultModel ? [provider.defaultModel.id] : [])])];
-  const near = known
-    .map((id) => ({ id, far: distance(id.toLowerCase(), modelId.toLowerCase()) }))
-    .filter(({ id, far }) => id !== modelId && far <= Math.max(2, Math.floor(modelId.length / 4)))
-    .sort((a, b) => a.far - b.far)
-    .slice(0, MOST_SUGGESTIONS);
-  return near.length === 0 ? "" : `Did you mean ${near.map(({ id }) => `${prefix}${id}`).join(" or ")}?`;
 }

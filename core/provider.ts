@@ -72,7 +72,7 @@ export interface Provider {
   defaults?: ProviderOptions;
   /** Called once a run, when the first model is needed. Throws an AgentError for options it cannot use. */
   create(options: ProviderOptions, services: ProviderServices): ModelFactory | Promise<ModelFactory>;
-  /** The provider's own list. Fails loudly; an empty list means that there are none. */
+  /** The provider's own list, which errors name models of. Fails loudly; an empty list means that there are none. */
   models?(options: ProviderOptions, services: ProviderServices): Promise<ModelInfo[]>;
   cachePolicy?(modelId: string): CachePolicy;
 }

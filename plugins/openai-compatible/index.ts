@@ -3,6 +3,7 @@ import {
   type Config,
   definePlugin,
   type Fetch,
+  fetchModelList,
   type LanguageModel,
   type ModelInfo,
   type Provider,
@@ -82,11 +83,7 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
       };
     },
 
-    async models(options, { fetch }) {
-      const listed = await listModels(baseOf(id, options), { options, fetch });
-      const named = Object.entries(own.models ?? {}).map(([modelId, model]) => toModelInfo(modelId, model));
-      return [...new Map([...listed, ...named].map((model) => [model.id, model])).values()];
-    },
+    models: (options, { fetch }) => listModels(id, own, { options, fetch }),
 
     cachePolicy: () => (takesKey === true ? { kind: "key", optionsFor: (key) => cacheKeyOption(id, key) } : { kind: "none" }),
   });
@@ -101,16 +98,12 @@ async function withReasoningTag(model: LanguageModel, tagName: string): Promise<
   return wrapLanguageModel({ model, middleware: extractReasoningMiddleware({ tagName }) });
 }
 
-/** What the endpoint itself lists. */
-async function listModels(base: string, { options, fetch }: { options: Options; fetch: Fetch }): Promise<ModelInfo[]> {
-  const response = await fetch(`${base}/models`, {
-    headers: { ...plainHeaders(options.headers), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) },
-  });
-  const text = await response.text();
-  if (!response.ok)
-    throw Object.assign(new Error(`GET /models: ${response.status} ${response.statusText}`), { statusCode: response.status, responseBody: text });
-  const { data } = JSON.parse(text) as { data?: { id: string }[] };
-  return (data ?? []).map((model) => ({ id: model.id }));
+/** What the endpoint itself lists, with what the configuration knows of it. */
+async function listModels(id: string, own: Configured, { options, fetch }: { options: Options; fetch: Fetch }): Promise<ModelInfo[]> {
+  const headers = { ...plainHeaders(options.headers), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) };
+  const listed = await fetchModelList(baseOf(id, options), { provider: id, headers, fetch });
+  const known = new Map(Object.entries(own.models ?? {}));
+  return listed.map((model) => toModelInfo(model.id, known.get(model.id) ?? {}));
 }
 
 /** What the configuration knows of a model. */

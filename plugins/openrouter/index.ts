@@ -2,6 +2,7 @@ import {
   AgentError,
   type Config,
   definePlugin,
+  fetchModelList,
   type LanguageModel,
   type ModelInfo,
   type Provider,
@@ -168,13 +169,8 @@ const openrouter: Omit<Provider, "create"> = {
 
   async models(options, { fetch }) {
     const headers = { ...attribution(options), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) };
-    const response = await fetch(`${baseOf(options)}/models`, { headers });
-    const text = await response.text();
-    if (!response.ok)
-      throw Object.assign(new Error(`GET /models: ${response.status} ${response.statusText}`), { statusCode: response.status, responseBody: text });
-    const { data } = JSON.parse(text) as { data?: ListedModel[] };
-    if (!Array.isArray(data)) throw new AgentError("RESPONSE_INVALID", { model: "openrouter", reason: "the list of models has no data." });
-    return data.map(toModelInfo);
+    const listed = await fetchModelList<ListedModel>(baseOf(options), { provider: "openrouter", headers, fetch });
+    return listed.map(toModelInfo);
   },
 
   /** openrouter.ai/docs/api-reference/limits: free models together, whatever was paid. */

@@ -20,6 +20,8 @@ export interface CommandRun {
   /** null: /dev/null; "OPEN": a pipe that stays open and silent. */
   stdin?: string | Uint8Array | null | "OPEN";
   script?: Script | Reply[];
+  /** What the server answers to GET /models; 404 without. */
+  models?: unknown[] | Reply;
   env?: Record<string, string>;
   home?: string;
   onSpawn?(child: ChildProcess, server: TestServer): void;
@@ -90,7 +92,7 @@ export const removeHomes = (): void => {
 /** Runs `agent` once, in a home of its own, against a scripted server. */
 export async function runCommand(options: CommandRun = {}): Promise<CommandResult> {
   const { args = [], stdin = null, script = [{ text: "Hello." }], env = {}, home = makeHome(), timeoutMs = 20_000 } = options;
-  const server = await startServer(script);
+  const server = await startServer(script, options.models ? { models: options.models } : {});
   const started = performance.now();
   const child = spawn(process.execPath, [LAUNCHER, ...args], {
     cwd: join(home, "work"),

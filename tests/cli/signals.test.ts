@@ -102,6 +102,14 @@ describe.skipIf(!isBuilt).concurrent("a signal", () => {
     expect(run.tookMs).toBeLessThan(1000);
   });
 
+  test("ends the wait for a list of models: what is known is told", async () => {
+    const isListing = (_: ChildProcess, { listings }: TestServer) => listings.length > 0;
+    const run = await interrupt({ args: PROMPT, script: [{ status: 404 }], models: { raw: ["HANG"] }, signal: "SIGINT", when: isListing });
+    expect([run.code, errorOf(run).code, ofType(run, "result").length]).toEqual([130, "MODEL_UNAVAILABLE", 1]);
+    expect(errorOf(run).hint).toContain("Models: https://openrouter.ai/models");
+    expect(run.tookMs).toBeLessThan(2000);
+  });
+
   test("ends the wait for stdin, before a request and between two", async () => {
     const before = await interrupt({ args: MODEL, stdin: "OPEN", signal: "SIGINT", when: () => true, afterMs: 700 });
     expect(before).toMatchObject({ code: 130, requests: [] });

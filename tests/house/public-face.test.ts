@@ -53,6 +53,7 @@ test("the public face is small, and a change of it is a decision", () => {
       "ToolResult",
       "createRuntime",
       "definePlugin",
+      "fetchModelList",
       "provider",
       "textModel",
       "tool",

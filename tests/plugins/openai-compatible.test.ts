@@ -17,7 +17,7 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
 });
 
-async function serve(script: Reply[], models?: unknown[]): Promise<TestServer> {
+async function serve(script: Reply[], models?: unknown[] | Reply): Promise<TestServer> {
   const server = await startServer(script, models ? { models } : {});
   open.push(server);
   return server;
@@ -173,15 +173,33 @@ describe("OpenAI-compatible providers", () => {
     expect(requests[1]?.body.messages[1].tool_calls[0].extra_content).toEqual({ google: { thought_signature: "sig" } });
   });
 
-  test("lists the endpoint's models and those of the configuration", async () => {
-    const { url } = await serve([], [{ id: "a" }, { id: "b" }]);
+  test("lists what the endpoint lists, with what the configuration knows of it", async () => {
+    const { url, listings } = await serve([], [{ id: "a" }, { id: "b" }]);
     const config = { options: { baseURL: url }, models: { b: { name: "B", limit: { context: 10 }, cost: { input: 1, output: 2 }, tool_call: true }, c: {} } };
     const found = (await providersOf({ mine: config })).get("mine")!;
-    expect(await found.models!({ baseURL: url }, services)).toEqual([
+    expect(await found.models!({ baseURL: url, apiKey: "k", headers: { "x-team": "a" } }, services)).toEqual([
       { id: "a" },
       { id: "b", name: "B", context: 10, price: { input: 1, output: 2 }, tools: true },
-      { id: "c" },
     ]);
+    expect(listings[0]?.headers).toMatchObject({ authorization: "Bearer k", "x-team": "a" });
+  });
+
+  test.each([
+    ["Ollama's", { object: "list", data: [{ id: "llama3.2:latest", object: "model", owned_by: "library" }] }, ["llama3.2:latest"]],
+    ["Ollama's without a model", { object: "list", data: null }, []],
+    ["LM Studio's", { data: [{ id: "qwen2.5-7b-instruct", object: "model" }], object: "list" }, ["qwen2.5-7b-instruct"]],
+    ["llama.cpp's", { models: [{ name: "a.gguf" }], object: "list", data: [{ id: "models/a.gguf", meta: {} }] }, ["models/a.gguf"]],
+    ["a bare", [{ id: "Org/Model" }, { name: "no id" }, null], ["Org/Model"]],
+  ])("reads %s list, ids verbatim", async (_whose, body, ids) => {
+    const { url } = await serve([], { body });
+    const found = (await providersOf({ mine: {} })).get("ollama")!;
+    expect((await found.models!({ baseURL: url }, services)).map(({ id }) => id)).toEqual(ids);
+  });
+
+  test("fails loudly when there is no list", async () => {
+    const list = async (reply: Reply) => (await providersOf({})).get("ollama")!.models!({ baseURL: (await serve([], reply)).url }, services);
+    await expect(list({ status: 404 })).rejects.toMatchObject({ statusCode: 404 });
+    for (const body of ["<html></html>", {}]) await expect(list({ body })).rejects.toMatchObject({ code: "RESPONSE_INVALID" });
   });
 });
 

@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const server of open.splice(0)) await server.close();
 });
 
-async function serve(script: Reply[], models?: unknown[]): Promise<TestServer> {
+async function serve(script: Reply[], models?: unknown[] | Reply): Promise<TestServer> {
   const server = await startServer(script, models ? { models } : {});
   open.push(server);
   return server;
@@ -175,8 +175,9 @@ describe("the provider openrouter", () => {
   });
 
   test("fails loudly when there is no list", async () => {
-    const { url } = await serve([{ status: 401, body: { error: { message: "no" } } }]);
-    await expect(openrouter.models!(optionsOf({ OPENROUTER_BASE_URL: url }), services)).rejects.toMatchObject({ statusCode: 401 });
+    const list = async (reply: Reply) => openrouter.models!(optionsOf({ OPENROUTER_BASE_URL: (await serve([], reply)).url }), services);
+    await expect(list({ status: 401, body: { error: { message: "no" } } })).rejects.toMatchObject({ statusCode: 401 });
+    for (const body of ["<html></html>", {}, { data: "none" }]) await expect(list({ body })).rejects.toMatchObject({ code: "RESPONSE_INVALID" });
   });
 
   test("marks the cache for the models that need marks", async () => {

@@ -56,7 +56,7 @@ async function* readStdin(options: InputOptions): AsyncGenerator<InputItem> {
   const format = options.format === "auto" ? "text" : options.format;
   if (stdin.kind === "terminal" && !options.joinStdin) return yield emptyItem(format);
   if (stdin.kind === "nothing") return yield emptyItem(format);
-  if (conversation !== undefined) return yield* conversation.read(withoutMark(stdin.read(signal)));
+  if (conversation !== undefined) return yield* conversation.read(withoutMark(stdin.read(signal)), { isFile: stdin.kind === "file" });
   const chunks = withoutMark(withNotice(stdin.read(signal), options));
   const { first, kind } = await findFormat(chunks, options.format);
   if (signal.aborted) return;

@@ -31,7 +31,8 @@ export interface InputOptions {
 
 /**
  * The prompts of the command line and of stdin, in order. Stdin is read only as far as prompts are taken, so a fast
- * writer waits and nothing piles up. Never throws: what cannot be read is an item of kind "error", and the reading goes on.
+ * writer waits and nothing piles up; frames are read by the conversation. Never throws: what cannot be read is an item
+ * of kind "error", and the reading goes on.
  */
 export async function* readInput(options: InputOptions): AsyncGenerator<InputItem> {
   try {

@@ -10,8 +10,6 @@ interface Waiting {
 }
 
 export interface AskerOptions {
-  /** Told that an answer is awaited from now on. */
-  asked(): void;
   /** Told of a request that was ended before it was answered. */
   cancel(id: string): void;
   /** As the request was shown. */
@@ -41,13 +39,8 @@ export class Asker {
         resolve(answer);
       };
       this.#waiting.set(request.id, { request, settle });
-      this.#options.asked();
     });
   };
-
-  get isWaiting(): boolean {
-    return this.#waiting.size > 0;
-  }
 
   /** What somebody is asked about, as long as the answer is awaited. */
   find(id: string): PermissionRequest | undefined {

@@ -1,7 +1,8 @@
 import { AgentError, type PromptRequest } from "agent-runtime";
 import { toAgentError } from "agent-runtime/host";
 import { Asker } from "./asker.ts";
-import { type Frame, isFields, readFrame } from "./frames.ts";
+import { isFields } from "./content.ts";
+import { type Frame, readFrame } from "./frames.ts";
 import type { InputItem } from "./input.ts";
 import { createObjectSplitter, type JsonPiece } from "./json-objects.ts";
 import type { PermissionMode } from "./options.ts";
@@ -10,8 +11,9 @@ import type { PermissionMode } from "./options.ts";
 export interface Turn {
   /** Aborts when the other end interrupts it. */
   ending: AbortController;
-  /** Words that came with `steer` while it ran and are not yet told to the model. */
-  steered: string[];
+  /** What came with `steer` while it ran and is not yet told to the model. Taken once. */
+  steer(): PromptRequest["message"][];
+  /** A change of it counts at once. */
   permissionMode?: PermissionMode;
   uuid?: string;
 }
@@ -27,19 +29,41 @@ export interface ConversationOptions {
   readMode(word: unknown): Promise<PermissionMode>;
 }
 
+/** A message that joins a prompt, and its bytes. */
+interface Steered {
+  message: PromptRequest["message"];
+  size: number;
+}
+
 type RequestItem = Extract<InputItem, { kind: "request" }> & { turn: Turn };
 
-/** Prompts that wait; beyond it the other end has to, unless it is asked: its answer may stand behind more of them. */
-const LONGEST_QUEUE = 1000;
+/** What waits for its turn, and the bytes that it is counted for. */
+interface Waiting {
+  item: RequestItem | Extract<InputItem, { kind: "error" }>;
+  size: number;
+  /** Lines of frames that found no room, which this tells of. */
+  crowded?: { first: number; last: number };
+}
+
+/** Bytes of what waits. */
+const MOST_WAITING = 64 * 1024 * 1024;
+/** What a frame takes that waits, besides its own bytes. */
+const FRAME_OVERHEAD = 2048;
 
 /**
  * The other end of `--input-format stream-json`. Its frames are read also while a prompt runs: a prompt waits for its
- * turn, everything else acts at once. What a frame sets counts for the prompts that come after it.
+ * turn, everything else acts at once, whatever waits. A prompt that finds no room is refused; from a file, which nobody
+ * is at the other end of, no more is read instead. What a frame sets counts for the prompts that come after it, and a
+ * permission mode for all that is not yet done.
  */
 export class Conversation {
   readonly asker: Asker;
   readonly #options: ConversationOptions;
-  #queue: (RequestItem | Extract<InputItem, { kind: "error" }>)[] = [];
+  #queue: Waiting[] = [];
+  #steered: Steered[] = [];
+  /** Bytes of both. */
+  #size = 0;
+  #isFile = false;
   #running: Turn | undefined;
   #settings: Partial<PromptRequest> = {};
   #permissionMode: PermissionMode | undefined;
@@ -50,19 +74,21 @@ export class Conversation {
   constructor(options: ConversationOptions) {
     this.#options = options;
     this.asker = new Asker({
-      asked: () => this.#makeRoom(),
       cancel: (id) => options.write({ type: "control_cancel_request", request_id: id }),
       redact: options.redact,
     });
   }
 
   /** The prompts, each when the one before it is answered. */
-  async *read(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<InputItem> {
+  async *read(chunks: AsyncIterable<Uint8Array>, { isFile = false } = {}): AsyncGenerator<InputItem> {
+    this.#isFile = isFile;
+    if (isFile) this.asker.end();
     const reading = this.#readFrames(chunks);
     for (;;) {
-      const item = this.#queue.shift();
+      const next = this.#queue.shift();
+      this.#size -= next?.size ?? 0;
       this.#makeRoom();
-      if (item !== undefined) yield* this.#take(item);
+      if (next !== undefined) yield* this.#take(next.item);
       else if (this.#isOver) break;
       else await new Promise<void>((resolve) => (this.#wake = resolve));
     }
@@ -74,8 +100,17 @@ export class Conversation {
     this.#running = turn;
     yield item;
     this.#running = undefined;
-    const late = turn?.steered.splice(0) ?? [];
-    this.#queue.unshift(...late.map((message) => this.#toItem({ message })));
+    for (const { message, size } of this.#takeSteered().reverse()) {
+      this.#queue.unshift({ item: this.#toItem({ message }), size });
+      this.#size += size;
+    }
+  }
+
+  #takeSteered(): Steered[] {
+    const taken = this.#steered.splice(0);
+    for (const { size } of taken) this.#size -= size;
+    this.#makeRoom();
+    return taken;
   }
 
   async #readFrames(chunks: AsyncIterable<Uint8Array>): Promise<void> {
@@ -100,18 +135,18 @@ export class Conversation {
   async #handle(piece: JsonPiece): Promise<void> {
     try {
       if (piece.kind === "error") throw piece.error;
-      await this.#act(readFrame(piece.value, piece.line), piece.line);
+      await this.#act(readFrame(piece.value, piece.line), piece);
     } catch (error) {
       this.#refuse(error);
     }
-    while (this.#queue.length >= LONGEST_QUEUE && !this.asker.isWaiting) await new Promise<void>((resolve) => (this.#makeRoom = resolve));
+    while (this.#isFile && this.#size >= MOST_WAITING) await new Promise<void>((resolve) => (this.#makeRoom = resolve));
   }
 
-  async #act(frame: Frame, line: number): Promise<void> {
+  async #act(frame: Frame, { line, size }: { line: number; size: number }): Promise<void> {
     switch (frame.kind) {
       case "prompt":
-        if (frame.steer && this.#running !== undefined) this.#running.steered.push(frame.request.message);
-        else this.#put(this.#toItem(frame.request, frame.uuid));
+        if (frame.steer && this.#running !== undefined && this.#hasRoom(size)) this.#steer({ message: frame.request.message, size: size + FRAME_OVERHEAD });
+        else this.#put(this.#toItem(frame.request, frame.uuid), { line, size });
         return;
       case "system":
         this.#settings.system = frame.text;
@@ -134,25 +169,56 @@ export class Conversation {
   }
 
   #toItem(request: PromptRequest, uuid?: string): RequestItem {
-    const turn: Turn = { ending: new AbortController(), steered: [] };
+    const turn: Turn = { ending: new AbortController(), steer: () => this.#takeSteered().map(({ message }) => message) };
     if (this.#permissionMode !== undefined) turn.permissionMode = this.#permissionMode;
     if (uuid !== undefined) turn.uuid = uuid;
     return { kind: "request", request: { ...this.#settings, ...request }, format: "stream-json", turn };
   }
 
-  #put(item: RequestItem | Extract<InputItem, { kind: "error" }>): void {
-    this.#queue.push(item);
+  /** Frames that find no room one after the other share an error, so that their errors need no room of their own. */
+  #put(item: Waiting["item"], { line, size }: { line: number; size: number }): void {
+    if (this.#hasRoom(size)) this.#append({ item, size: size + FRAME_OVERHEAD });
+    else {
+      const last = this.#queue.at(-1);
+      const crowded = { first: last?.crowded?.first ?? line, last: line };
+      const lines = crowded.first === line ? `line ${line}` : `lines ${crowded.first} to ${line}`;
+      const error = new AgentError("INPUT_CROWDED", { lines, line: crowded.first, limit: MOST_WAITING });
+      const refused: Waiting = { item: { kind: "error", error, format: "stream-json" }, size: FRAME_OVERHEAD, crowded };
+      if (last?.crowded === undefined) this.#append(refused);
+      else Object.assign(last, refused);
+    }
+  }
+
+  #hasRoom = (size: number): boolean => this.#isFile || this.#size + size + FRAME_OVERHEAD <= MOST_WAITING;
+
+  #steer(steered: Steered): void {
+    this.#steered.push(steered);
+    this.#size += steered.size;
+  }
+
+  #append(waiting: Waiting): void {
+    this.#queue.push(waiting);
+    this.#size += waiting.size;
     this.#wake();
   }
 
   #refuse(error: unknown): void {
-    this.#put({ kind: "error", error: toAgentError(error), format: "stream-json" });
+    const failure = toAgentError(error);
+    this.#put({ kind: "error", error: failure, format: "stream-json" }, { line: Number(failure.data.line ?? 0), size: 0 });
   }
 
   /** The prompt that runs, or the one that is about to. */
   #interrupt(): void {
-    const next = this.#queue.find((item) => item.kind === "request");
-    (this.#running ?? next?.turn)?.ending.abort(new AgentError("INTERRUPTED"));
+    const [next] = this.#waitingTurns();
+    (this.#running ?? next)?.ending.abort(new AgentError("INTERRUPTED"));
+  }
+
+  #waitingTurns = (): Turn[] => this.#queue.flatMap(({ item }) => (item.kind === "request" ? [item.turn] : []));
+
+  /** Whoever narrows what is allowed means the next call, not the next prompt. */
+  #setMode(mode: PermissionMode): void {
+    this.#permissionMode = mode;
+    for (const turn of [this.#running, ...this.#waitingTurns()]) if (turn !== undefined) turn.permissionMode = mode;
   }
 
   /** The Agent SDK's requests. Each is answered, also where it is not known here. */
@@ -173,12 +239,12 @@ export class Conversation {
         return this.#options.describe();
       case "interrupt":
         this.#interrupt();
-        return { still_queued: this.#queue.flatMap((item) => (item.kind === "request" && item.turn.uuid !== undefined ? [item.turn.uuid] : [])) };
+        return { still_queued: this.#waitingTurns().flatMap(({ uuid }) => uuid ?? []) };
       case "set_model":
         this.#settings = withModel(this.#settings, request.model);
         return undefined;
       case "set_permission_mode":
-        this.#permissionMode = await this.#options.readMode(request.mode);
+        this.#setMode(await this.#options.readMode(request.mode));
         return undefined;
       case "mcp_status":
         return { mcpServers: [] };

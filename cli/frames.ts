@@ -1,4 +1,6 @@
 import { AgentError, type PromptRequest } from "agent-runtime";
+import { saysNothing } from "agent-runtime/host";
+import { type Fields, isFields, readContent } from "./content.ts";
 
 /** How somebody answered a permission request. `input`: what the call should run with, where the answer names it. */
 export type FrameAnswer = { decision: "once" | "always"; input?: unknown } | { decision: "reject"; reason?: string; interrupt?: boolean };
@@ -13,10 +15,6 @@ export type Frame =
   | { kind: "control"; id: string; request: Record<string, unknown> }
   | { kind: "nothing" };
 
-type Fields = Record<string, unknown>;
-
-export const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
-
 /** What a frame says. Throws INPUT_INVALID with its line. */
 export function readFrame(value: Fields, line: number): Frame {
   const refuse = (reason: string) => new AgentError("INPUT_INVALID", { line, reason });
@@ -24,7 +22,7 @@ export function readFrame(value: Fields, line: number): Frame {
   if (read === undefined) throw refuse(`a frame has one of the types ${Object.keys(READERS).join(", ")}.`);
   const frame = read(value);
   if (typeof frame === "string") throw refuse(frame);
-  if (frame.kind === "prompt" && frame.request.message.trim() === "") throw new AgentError("INPUT_EMPTY", { line });
+  if (frame.kind === "prompt" && saysNothing(frame.request.message)) throw new AgentError("INPUT_EMPTY", { line });
   return frame;
 }
 
@@ -45,16 +43,9 @@ const READERS: Record<string, (value: Fields) => Frame | string> = {
 function readPrompt(value: Fields, content: unknown): Frame | string {
   const { uuid, steer = false, shouldQuery } = value;
   if (typeof steer !== "boolean") return "steer must be true or false.";
-  const message = readContent(content);
-  if (message === undefined) return "the content must be a string or a list of blocks of the type text.";
-  return { kind: "prompt", request: { message, ...(shouldQuery === false && { noReply: true }) }, steer, ...(typeof uuid === "string" && { uuid }) };
-}
-
-function readContent(content: unknown): string | undefined {
-  if (typeof content === "string") return content;
-  if (!Array.isArray(content)) return undefined;
-  const texts = content.map((block) => (isFields(block) && block.type === "text" && typeof block.text === "string" ? block.text : undefined));
-  return texts.includes(undefined) ? undefined : texts.join("\n");
+  const read = readContent(content);
+  if (typeof read === "string") return read;
+  return { kind: "prompt", request: { ...read, ...(shouldQuery === false && { noReply: true }) }, steer, ...(typeof uuid === "string" && { uuid }) };
 }
 
 const DECISIONS: readonly unknown[] = ["once", "always", "reject"];

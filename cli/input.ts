@@ -31,7 +31,8 @@ export interface InputOptions {
 
 /**
  * The prompts of the command line and of stdin, in order. Stdin is read only as far as prompts are taken, so a fast
- * writer waits and nothing piles up. Never throws: what cannot be read is an item of kind "error", and the reading goes on.
+ * writer waits and nothing piles up; frames are read by the conversation. Never throws: what cannot be read is an item
+ * of kind "error", and the reading goes on.
  */
 export async function* readInput(options: InputOptions): AsyncGenerator<InputItem> {
   try {
@@ -56,7 +57,7 @@ async function* readStdin(options: InputOptions): AsyncGenerator<InputItem> {
   const format = options.format === "auto" ? "text" : options.format;
   if (stdin.kind === "terminal" && !options.joinStdin) return yield emptyItem(format);
   if (stdin.kind === "nothing") return yield emptyItem(format);
-  if (conversation !== undefined) return yield* conversation.read(withoutMark(stdin.read(signal)));
+  if (conversation !== undefined) return yield* conversation.read(withoutMark(stdin.read(signal)), { isFile: stdin.kind === "file" });
   const chunks = withoutMark(withNotice(stdin.read(signal), options));
   const { first, kind } = await findFormat(chunks, options.format);
   if (signal.aborted) return;

@@ -2,8 +2,8 @@ import { isUtf8 } from "node:buffer";
 import { AgentError } from "agent-runtime";
 import { createJsonMachine, isBlank, type JsonMachine, NEWLINE } from "./json-machine.ts";
 
-/** One object of the input, or what was wrong with a part of it. `line` counts from 1: where the object starts. */
-export type JsonPiece = { kind: "object"; value: Record<string, unknown>; line: number } | { kind: "error"; error: AgentError };
+/** One object of the input, or what was wrong with a part of it. `line` counts from 1: where the object starts; `size`: its bytes. */
+export type JsonPiece = { kind: "object"; value: Record<string, unknown>; line: number; size: number } | { kind: "error"; error: AgentError };
 
 /** Bytes of one object or line. */
 export const INPUT_LIMIT = 16 * 1024 * 1024;
@@ -234,7 +234,7 @@ function readObject(bytes: Uint8Array, line: number): JsonPiece {
   try {
     const value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"));
     const key = findForbiddenKey(value);
-    return key === undefined ? { kind: "object", value, line } : refuse(`the key ${key} is not allowed.`);
+    return key === undefined ? { kind: "object", value, line, size: bytes.length } : refuse(`the key ${key} is not allowed.`);
   } catch (error) {
     return refuse(`it is not JSON: ${(error as Error).message.replace(/\s+/g, " ").slice(0, 200)}`);
   }

@@ -16,6 +16,7 @@ const MEDIA_TYPES: Record<string, string> = {
 
 /** Bytes of one attached file. */
 const LARGEST_FILE = 10 * 1024 * 1024;
+const TOO_LARGE = `it has more than ${LARGEST_FILE} bytes; no more can be attached.`;
 const POLL_MS = 20;
 
 /** The parts of a user's message for attached files: images and PDF as files, the rest as text with its path. Throws FILE_NOT_FOUND. */
@@ -32,11 +33,33 @@ async function readAttachment(file: string, cwd: string, signal: AbortSignal): P
   const mediaType = MEDIA_TYPES[extname(file).toLowerCase()];
   if (mediaType !== undefined) return { type: "file", mediaType, data: bytes.toString("base64"), filename: basename(file) };
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return { type: "text", text: `<file path="${file}">\n${text}\n</file>` };
+    return attachedText(file, new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
     throw refuse("it is neither text nor an image nor PDF.");
   }
+}
+
+/** A text as a model reads it, with the name it has. */
+export const attachedText = (name: string, text: string): TextPart => ({ type: "text", text: `<file path="${name}">\n${text}\n</file>` });
+
+/** How the bytes of each media type begin. */
+const SIGNATURES: Record<string, RegExp> = {
+  "image/png": /^\x89PNG\r\n\x1a\n/,
+  "image/jpeg": /^\xff\xd8\xff/,
+  "image/gif": /^GIF8[79]a/,
+  "image/webp": /^RIFF[\s\S]{4}WEBP/,
+  "application/pdf": /%PDF-/,
+};
+const SIGNATURE_BYTES = 1024;
+
+/** Why base64 cannot be attached as this media type, or undefined. */
+export function findDataFault(mediaType: unknown, data: unknown): string | undefined {
+  const signature = typeof mediaType === "string" && Object.hasOwn(SIGNATURES, mediaType) ? SIGNATURES[mediaType] : undefined;
+  if (signature === undefined) return `its media type must be one of ${Object.keys(SIGNATURES).join(", ")}.`;
+  const bytes = Buffer.from(typeof data === "string" ? data : "", "base64");
+  if (bytes.length === 0 || bytes.toString("base64") !== data) return "its data is not base64.";
+  if (bytes.length > LARGEST_FILE) return TOO_LARGE;
+  return signature.test(bytes.toString("latin1", 0, SIGNATURE_BYTES)) ? undefined : `its bytes are not ${mediaType}.`;
 }
 
 /** A regular file, or a pipe as of `<(command)`. Waits neither for a writer that never comes, nor beyond the signal. */
@@ -52,7 +75,7 @@ async function readBytes(path: string, signal: AbortSignal): Promise<Buffer> {
       else if (piece.length === 0) return Buffer.concat(pieces);
       else pieces.push(piece);
       length += piece?.length ?? 0;
-      if (length > LARGEST_FILE) throw new Error(`it has more than ${LARGEST_FILE} bytes; no more can be attached.`);
+      if (length > LARGEST_FILE) throw new Error(TOO_LARGE);
     }
   } finally {
     closeSync(file);

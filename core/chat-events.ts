@@ -7,12 +7,14 @@ export type StreamOpening = { kind: "events"; bytes: Uint8Array } | { kind: "oth
 
 /** How much of a body that is no event stream is read to find out what it is. */
 const OPENING_LIMIT = 64 * 1024;
-const FIELD = /^\s*(?:data|event|id|retry)?:/;
+const FIELD = /^(?:data|event|id|retry):/;
+/** Blank lines and comments of an event stream, each to its end. */
+const COMMENTS = /^(?:\s*:[^\r\n]*[\r\n])*\s*/;
 
 /**
  * Reads until it is clear what a body is. An event stream is recognised by its first line whatever its content type;
  * where the content type says so, everything that is not JSON or a page is taken for one. A byte order mark is dropped.
- * An object is read whole; throws ANSWER_TOO_LONG at 16 MiB of one.
+ * An object is read to its end, also where comments come before it, and not beyond; throws ANSWER_TOO_LONG at 16 MiB of one.
  */
 export async function readOpening(reader: Pieces, contentType: string): Promise<StreamOpening> {
   let bytes: Uint8Array = Buffer.alloc(0);
@@ -20,25 +22,49 @@ export async function readOpening(reader: Pieces, contentType: string): Promise<
     const { done, value } = await reader.read();
     if (value !== undefined) bytes = bytes.length === 0 ? value : Buffer.concat([bytes, value]);
     if (done || bytes.length >= 3) bytes = withoutMark(bytes);
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, OPENING_LIMIT)).toString();
-    const start = text.trimStart();
+    const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, OPENING_LIMIT));
+    // One character a byte, so that its length is an offset.
+    const text = head.toString("latin1");
+    const start = text.replace(COMMENTS, "");
     if (FIELD.test(start)) return { kind: "events", bytes };
     const isEvents = contentType.includes("event-stream") && start !== "" && !/^[{<[]/.test(start);
     if (isEvents && start.includes("\n")) return { kind: "events", bytes };
-    if (!done && start.startsWith("{")) return { kind: "other", text: await readWhole(reader, bytes) };
-    if (done || bytes.length >= OPENING_LIMIT) return { kind: "other", text };
+    if (start.startsWith("{")) return { kind: "other", text: await readObject(reader, bytes.subarray(text.length - start.length)) };
+    if (done || bytes.length >= OPENING_LIMIT) return text.trimStart().startsWith(":") ? { kind: "events", bytes } : { kind: "other", text: head.toString() };
   }
 }
 
-async function readWhole(reader: Pieces, opening: Uint8Array): Promise<string> {
-  const pieces = [opening];
-  let size = opening.length;
-  for (let read = await reader.read(); read.value !== undefined; read = await reader.read()) {
-    pieces.push(read.value);
-    size += read.value.length;
+/** The text of an object, up to where it is complete or the body ends: a connection may stay open after it. */
+async function readObject(reader: Pieces, opening: Uint8Array): Promise<string> {
+  const findEnd = createEndFinder();
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for (let piece: Uint8Array | undefined = opening; piece !== undefined; piece = (await reader.read()).value) {
+    const end = findEnd(piece);
+    pieces.push(piece.subarray(0, end));
+    size += piece.length;
+    if (end !== undefined) break;
     if (size > EVENT_LIMIT) throw tooLong(EVENT_LIMIT, "bytes in one object");
   }
   return Buffer.concat(pieces).toString();
+}
+
+const [QUOTE, BACKSLASH, OPENING_BRACE, CLOSING_BRACE] = [0x22, 0x5c, 0x7b, 0x7d];
+
+/** Tells where in the pieces of an object its last brace has passed. Each byte is looked at once, however many pieces come. */
+function createEndFinder(): (piece: Uint8Array) => number | undefined {
+  let [depth, isText, isEscaped] = [0, false, false];
+  return (piece) => {
+    for (let index = 0; index < piece.length; index++) {
+      const byte = piece[index];
+      if (isEscaped) isEscaped = false;
+      else if (isText && byte === BACKSLASH) isEscaped = true;
+      else if (byte === QUOTE) isText = !isText;
+      else if (!isText && byte === OPENING_BRACE) depth++;
+      else if (!isText && byte === CLOSING_BRACE && --depth === 0) return index + 1;
+    }
+    return undefined;
+  };
 }
 
 const tooLong = (limit: number, unit: string) => new AgentError("ANSWER_TOO_LONG", { model: "the model", limit: `${limit} ${unit}` });

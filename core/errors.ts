@@ -49,6 +49,11 @@ export const ERRORS = {
     message: "The input ends in the middle of the object that starts in line {line}.",
     hint: "Close the object; those before it were run.",
   },
+  INPUT_CROWDED: {
+    ...usage,
+    message: "No prompt of {lines} was taken: more than {limit} bytes would wait.",
+    hint: "Send them again when others are answered, or read them from a file: agent … < FILE.",
+  },
   FILE_NOT_FOUND: { ...usage, message: "The file {path} of {option} cannot be read: {reason}", hint: "Check the path." },
   CONFIG_INVALID: { ...usage, message: "{file}{position}: {reason}", hint: "Correct the file; `agent config show --origin` prints what is in force." },
   CONFIG_REJECTED: {

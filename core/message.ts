@@ -70,7 +70,18 @@ export function cacheHitRate({ input, cache }: TokenCount): number | null {
   return all === 0 ? null : Number((cache.read / all).toFixed(4));
 }
 
-export const textMessage = (text: string, files: FilePart[] = []): UserMessage => ({ role: "user", content: [{ type: "text", text }, ...files] });
+export const textMessage = (text: string): UserMessage => userMessage(text);
+
+/** What a user says: words, or parts in their order. */
+export type UserContent = string | UserMessage["content"];
+
+export const userMessage = (content: UserContent, files: UserMessage["content"] = []): UserMessage => ({
+  role: "user",
+  content: [...(typeof content === "string" ? [{ type: "text" as const, text: content }] : content), ...files],
+});
+
+/** Blank text, and no file. */
+export const saysNothing = (content: UserContent): boolean => userMessage(content).content.every((part) => part.type === "text" && part.text.trim() === "");
 
 /** The text of a message: its text parts, joined. */
 export function messageText(message: Message): string {

@@ -8,6 +8,7 @@ import type { GuardedFetch } from "./http.ts";
 import type { Spending } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { LoopGuard } from "./loop-guard.ts";
+import type { UserContent } from "./message.ts";
 import type { Notices } from "./notices.ts";
 import type { ModelOpener } from "./open-model.ts";
 import type { OpenedSession } from "./open-sessions.ts";
@@ -61,7 +62,8 @@ export interface PromptRun {
   environment: PromptEnvironment;
   request: PromptRequest;
   session: Session;
-  config: Readonly<Config>;
+  /** As it is now: the permission mode may change while the prompt runs. */
+  readonly config: Readonly<Config>;
   profile: AgentProfile | undefined;
   tools: ReadonlyMap<string, Tool>;
   /** The same tools, as the hooks left them one after the other. */
@@ -76,8 +78,8 @@ export interface PromptRun {
   channel: Channel<AgentEvent>;
   /** Whether the reader of the channel wants `text.delta`, `reasoning.delta` and `tool.progress`. */
   deltas: boolean;
-  /** Words of the user that came during the run. */
-  steer(): string[];
+  /** What the user said during the run. */
+  steer(): UserContent[];
   /** The run whose task this is. */
   parent: PromptRun | undefined;
   /** Id of the entry with the prompt, "" before it is written. */

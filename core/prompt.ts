@@ -4,6 +4,7 @@ import { readAttachments } from "./attach.ts";
 import { createCallDependencies, DEEPEST_NESTING } from "./call-context.ts";
 import type { Channel } from "./channel.ts";
 import { Compaction } from "./compaction.ts";
+import type { Config } from "./config.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
@@ -12,12 +13,12 @@ import { newId } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
-import { type AssistantMessage, type Message, NO_TOKENS, textMessage } from "./message.ts";
+import { type AssistantMessage, findMessageFault, type Message, NO_TOKENS, saysNothing, textMessage, userMessage } from "./message.ts";
 import { openRoutes } from "./open-routes.ts";
 import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
 import { prepareRequest } from "./prepare-request.ts";
-import { findProfile, profileConfig } from "./profile.ts";
+import { findProfile, type Profile, profileConfig } from "./profile.ts";
 import { ancestorsOf, checkSpending, hookContext, type PromptEnvironment, type PromptRun, withinLimits } from "./prompt-run.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
@@ -50,7 +51,7 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
   let detach = () => {};
   try {
     signal.throwIfAborted();
-    if (typeof request.message !== "string") throw new AgentError("INPUT_INVALID", { line: 1, reason: "message must be a string." });
+    checkMessage(request.message);
     opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
     sender.sessionId = opened.session.id;
     if (parent === undefined) detach = environment.notices.attach((facts) => sender.send(facts));
@@ -71,6 +72,11 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
   return result;
 }
 
+function checkMessage(message: unknown): void {
+  if (typeof message === "string" || (Array.isArray(message) && findMessageFault({ role: "user", content: message }) === undefined)) return;
+  throw new AgentError("INPUT_INVALID", { line: 1, reason: "message must be a string or a list of parts." });
+}
+
 interface Beginning extends OpenedSession {
   environment: PromptEnvironment;
   sender: EventSender;
@@ -82,14 +88,14 @@ async function beginPrompt(
   { environment, sender, deltas, session, resumed }: Beginning,
 ): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
-  // A child may have another profile, but never a wider mode than its parent.
-  const permissionMode = parent === undefined ? options.permissionMode : parent.run.config.permissionMode;
-  const config = permissionMode === undefined ? environment.config : { ...environment.config, permissionMode };
+  const configNow = followMode({ options, parent }, profile, environment.config);
   const run: PromptRun = {
     environment,
     request,
     session,
-    config: profileConfig(config, profile),
+    get config() {
+      return configNow();
+    },
     profile,
     tools: new Map(),
     toolStages: [{ by: "configuration", value: [] }],
@@ -118,6 +124,22 @@ async function beginPrompt(
   return Object.assign(run, { toolStages, tools: new Map(resultOf(toolStages).map((tool) => [tool.name, tool])) });
 }
 
+/** The configuration of a run as it is now: its mode may change while it runs, and a profile may narrow it. */
+function followMode({ options, parent }: Pick<PromptStart, "options" | "parent">, profile: Profile | undefined, config: Readonly<Config>) {
+  const { permissionMode: given } = options;
+  // A child may have another profile, but never a wider mode than its parent.
+  const modeNow = () => (parent !== undefined ? parent.run.config.permissionMode : typeof given === "function" ? given() : given);
+  const configOf = (permissionMode = config.permissionMode) => profileConfig({ ...config, ...(permissionMode !== undefined && { permissionMode }) }, profile);
+  let mode = modeNow();
+  let made = configOf(mode);
+  return (): Readonly<Config> => {
+    const now = modeNow();
+    if (now !== mode) made = configOf(now);
+    mode = now;
+    return made;
+  };
+}
+
 /** Appends to the session; what is kept holds no known secret. */
 async function append(run: PromptRun, message: Message, { id, model }: { id: string; model?: string }): Promise<void> {
   const kept = run.environment.redactor.redactValue(message);
@@ -127,12 +149,12 @@ async function append(run: PromptRun, message: Message, { id, model }: { id: str
 /** The user's message, the calls that came with it, then the loop. Nothing is written before the model is known to be there. */
 async function answerPrompt(run: PromptRun): Promise<unknown> {
   const { request, environment } = run;
-  if (request.message.trim() === "" && !request.tools?.length) throw new AgentError("INPUT_EMPTY");
+  if (saysNothing(request.message) && !request.tools?.length) throw new AgentError("INPUT_EMPTY");
   if (request.outputSchema !== undefined) await checkOutputSchema(request.outputSchema);
   const routes = request.noReply ? undefined : await openRoutes(run);
   const files = await readAttachments(request.files ?? [], environment.cwd, run.signal);
   run.promptId = newId("msg");
-  await append(run, { role: "user", content: [{ type: "text", text: request.message }, ...files] }, { id: run.promptId });
+  await append(run, userMessage(request.message, files), { id: run.promptId });
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes === undefined) return undefined;
   return askUntilValid(routes, run);
@@ -186,7 +208,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const dependencies: LoopDependencies = {
     route: withCompaction(withinLimits(chain, run, 1), async () => ((await compaction.afterOverflow()) ? request() : undefined)),
     async request() {
-      for (const text of run.steer()) await append(run, textMessage(text), { id: newId("msg") });
+      for (const said of run.steer()) await append(run, userMessage(said), { id: newId("msg") });
       const first = await request();
       return (await compaction.beforeRequest(first)) ? request() : first;
     },

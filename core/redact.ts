@@ -68,6 +68,7 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
 
 function redactValue(value: unknown, redact: (text: string) => string): unknown {
   if (typeof value === "string") return redact(value);
+  if (value instanceof URL) return redactUrl(value, redact);
   if (Array.isArray(value)) {
     const items = value.map((item) => redactValue(item, redact));
     return items.some((item, index) => item !== value[index]) ? items : value;
@@ -76,6 +77,11 @@ function redactValue(value: unknown, redact: (text: string) => string): unknown 
   const entries = Object.entries(value);
   const safe = entries.map(([key, item]): [string, unknown] => [redact(key), redactValue(item, redact)]);
   return safe.some(([key, item], index) => key !== entries[index]![0] || item !== entries[index]![1]) ? Object.fromEntries(safe) : value;
+}
+
+function redactUrl(url: URL, redact: (text: string) => string): URL {
+  const safe = redact(url.href);
+  return safe === url.href ? url : new URL(URL.canParse(safe) ? safe : "about:blank");
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {

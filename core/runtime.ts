@@ -18,6 +18,7 @@ import { newId } from "./id.ts";
 import { limitsOf } from "./limits.ts";
 import { collectPlugins } from "./load-plugins.ts";
 import { type Log, silentLog } from "./log.ts";
+import type { UserContent } from "./message.ts";
 import { createNotices, type Notices } from "./notices.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
@@ -38,7 +39,8 @@ import type { Traffic } from "./traffic.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
 export interface PromptRequest {
-  message: string;
+  /** Words, or text and files in their order; a file's data is bytes, base64, or a URL that the provider fetches. */
+  message: UserContent;
   /** `provider/model`, or a chain `a,b`. */
   model?: string | string[];
   fallback?: string | string[];
@@ -127,10 +129,10 @@ export interface PromptOptions {
   title?: string;
   /** Emit `text.delta`, `reasoning.delta` and `tool.progress`. */
   deltas?: boolean;
-  /** Instead of the configuration's, for this prompt and its tasks. */
-  permissionMode?: Config["permissionMode"];
-  /** Asked before each request to the model: words of the user that came meanwhile, which join the conversation there. */
-  steer?(): string[];
+  /** Instead of the configuration's, for this prompt and its tasks. A function is asked at each call of a tool. */
+  permissionMode?: Config["permissionMode"] | (() => Config["permissionMode"]);
+  /** Asked before each request to the model: what the user said meanwhile, which joins the conversation there. */
+  steer?(): UserContent[];
 }
 
 /**

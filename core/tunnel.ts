@@ -49,8 +49,8 @@ export function connectThrough(proxy: ProxyServer, { host, port, ended }: Connec
     signal: ended,
   } as RequestOptions);
   asked.once("error", created);
-  asked.once("connect", ({ statusCode, statusMessage }, socket) => {
-    if (statusCode === 200) return created(null, socket);
+  asked.once("connect", ({ statusCode = 0, statusMessage }, socket) => {
+    if (statusCode >= 200 && statusCode < 300) return created(null, socket);
     socket.destroy();
     created(Object.assign(new Error(`the proxy ${hostname}:${proxyPort} refused the connection: ${statusCode} ${statusMessage}`), { code: "EPROXY" }));
   });

@@ -39,7 +39,7 @@ const VARIABLES = {
 
 function refuseOption(name: string, reason: string): never {
   const variable = Object.entries(VARIABLES).find(([, option]) => option === name)?.[0];
-  throw new AgentError("OPTION_INVALID", { option: `provider.openrouter.options.${name} (${variable})`, reason });
+  throw new AgentError("OPTION_INVALID", { option: `provider.openrouter.options.${name}${variable === undefined ? "" : ` (${variable})`}`, reason });
 }
 
 /** A number of an option, which the environment gives as text; undefined where it is not set. */
@@ -54,11 +54,31 @@ function readNumber(options: Options, name: string, { least, isWhole = false }: 
 /** A header holds no line break and no letter beyond ASCII. */
 const toHeader = (text: string): string => text.replace(/[^\x20-\x7e]+/g, encodeURIComponent);
 
+const MOST_CATEGORIES = 2;
+
+/** Of the app, as OpenRouter sorts it; it passes over those that it does not know. */
+function readCategories({ categories }: Options): string | undefined {
+  const list = (typeof categories === "string" ? categories.split(",") : [categories || []].flat())
+    .map((category) => String(category).trim())
+    .filter((category) => category !== "");
+  const odd = list.find((category) => !/^[a-z0-9]+(-[a-z0-9]+)*$/.test(category) || category.length > 30);
+  if (odd !== undefined) return refuseOption("categories", `${JSON.stringify(odd)} is not lower-case words joined by hyphens, of 30 characters at most.`);
+  if (list.length > MOST_CATEGORIES) return refuseOption("categories", `it has ${list.length}; OpenRouter takes ${MOST_CATEGORIES}.`);
+  return list.length === 0 ? undefined : list.join(",");
+}
+
 /** OpenRouter's attribution: who asks. `false` leaves a header out. */
-function attribution({ siteUrl, appName, headers }: Options): Record<string, string> {
+function attribution(options: Options): Record<string, string> {
+  const { siteUrl, appName, headers } = options;
+  const categories = readCategories(options);
   const site = siteUrl === false || siteUrl === "false" ? undefined : toHeader(String(siteUrl || SITE_URL));
   const name = appName === false || appName === "false" ? undefined : toHeader(String(appName || APP_NAME));
-  const all = { ...(site && { "HTTP-Referer": site }), ...(name && { "X-Title": name, "X-OpenRouter-Title": name }), ...headers };
+  const all = {
+    ...(site && { "HTTP-Referer": site }),
+    ...(name && { "X-Title": name, "X-OpenRouter-Title": name }),
+    ...(categories && { "X-OpenRouter-Categories": categories }),
+    ...headers,
+  };
   const refused = Object.entries(headers ?? {})
     .filter(([, value]) => value === false)
     .map(([key]) => key.toLowerCase());

@@ -71,6 +71,34 @@ describe.runIf(isBuilt)("the client of the Agent SDK", () => {
     expect(talk(1)).toEqual(["user:one", "assistant:First.", "user:two"]);
   });
 
+  test("shows images, and changes the mode of the prompt that runs", async () => {
+    const data = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+    const source = { type: "base64", media_type: "image/png", data } as const;
+    const content = [{ type: "text", text: "Draw this" } as const, { type: "image", source } as const];
+    const message: SDKUserMessage = { type: "user", message: { role: "user", content }, parent_tool_use_id: null };
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    let ask = async () => {};
+    const script: Script = async (_, n) => {
+      if (n === 0) await ask();
+      return n === 0 ? turn(["write", { filePath: "a", content: "x" }]) : { text: "ok" };
+    };
+    async function* prompts() {
+      yield message;
+      await ended;
+    }
+    const { requests } = await drive(prompts(), script, {}, ({ type }, running) => {
+      ask = () => running.setPermissionMode("plan");
+      if (type === "result") end();
+    });
+    const url = `data:image/png;base64,${data}`;
+    expect(requests[0]?.body.messages[1].content).toEqual([
+      { type: "text", text: "Draw this" },
+      { type: "image_url", image_url: { url } },
+    ]);
+    expect(requests[1]?.body.messages.at(-1)).toMatchObject({ role: "tool", content: expect.stringContaining("Denied") });
+  });
+
   test("interrupts a prompt and goes on with the next", async () => {
     let next = () => {};
     const interrupted = new Promise<void>((resolve) => (next = resolve));

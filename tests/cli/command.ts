@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,6 +19,8 @@ export interface CommandRun {
   args?: string[];
   /** null: /dev/null; "OPEN": a pipe that stays open and silent. */
   stdin?: string | Uint8Array | null | "OPEN";
+  /** A file in the place of `stdin`. */
+  stdinFile?: string;
   script?: Script | Reply[];
   /** What the server answers to GET /models; 404 without. */
   models?: unknown[] | Reply;
@@ -91,14 +93,16 @@ export const removeHomes = (): void => {
 
 /** Runs `agent` once, in a home of its own, against a scripted server. */
 export async function runCommand(options: CommandRun = {}): Promise<CommandResult> {
-  const { args = [], stdin = null, script = [{ text: "Hello." }], env = {}, home = makeHome(), timeoutMs = 20_000 } = options;
+  const { args = [], stdin = null, script = [{ text: "Hello." }], env = {}, home = makeHome(), stdinFile, timeoutMs = 20_000 } = options;
   const server = await startServer(script, options.models ? { models: options.models } : {});
   const started = performance.now();
+  const file = stdinFile === undefined ? undefined : openSync(stdinFile, "r");
   const child = spawn(process.execPath, [LAUNCHER, ...args], {
     cwd: join(home, "work"),
     env: { PATH: process.env.PATH, HOME: home, OPENROUTER_API_KEY: KEY, OPENROUTER_BASE_URL: server.url, ...env },
-    stdio: [stdin === null ? "ignore" : "pipe", "pipe", "pipe"],
+    stdio: [file ?? (stdin === null ? "ignore" : "pipe"), "pipe", "pipe"],
   });
+  if (file !== undefined) closeSync(file);
   let [stdout, stderr] = ["", ""];
   if (!options.ownStdout) child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));

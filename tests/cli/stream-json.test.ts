@@ -1,8 +1,10 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { frames, type Script } from "../fixtures/server.ts";
 import { isBuilt, JSON_OUT, KEY, MODEL, makeHomeWith, ofType, removeHomes, runCommand, talkOf } from "./command.ts";
 import { CLAUDE_BOTH, CLAUDE_OUT, kindsOf, resultsOf, talk, toLines, user } from "./stream-json.ts";
-import { byPrompt, toolOutputsOf, turn } from "./tool-runs.ts";
+import { byPrompt, type Call, toolOutputsOf, turn } from "./tool-runs.ts";
 
 afterAll(removeHomes);
 
@@ -215,6 +217,33 @@ describe.runIf(isBuilt)("input as stream-json", () => {
     expect(resultsOf(run)).toMatchObject([{ error: { code: "INTERRUPTED" } }]);
   });
 
+  test("reads an interrupt behind more prompts than may wait; those that find no room share an error", async () => {
+    const half = user("x".repeat(8 * 1024 * 1024), { shouldQuery: false });
+    const ask = { type: "control_request", request_id: "1", request: { subtype: "interrupt" } };
+    const run = await talk({
+      script: hangAt("one"),
+      timeoutMs: 60_000,
+      onStart({ send }) {
+        send(user("one"));
+        for (let n = 0; n < 7; n++) send(half);
+        for (let n = 0; n < 50; n++) send(user(`more ${n}`, { shouldQuery: false }));
+        for (let n = 0; n < 5; n++) send(half);
+        send(ask);
+      },
+      onLine: (line, { end }) => line.type === "result" && end(),
+    });
+    expect(resultsOf(run)[0]).toMatchObject({ error: { code: "INTERRUPTED" } });
+    const crowded = run.events.flatMap(({ error }) => (error?.code === "INPUT_CROWDED" ? [error] : []));
+    expect(crowded).toMatchObject([{ message: expect.stringContaining("lines 59 to 63"), data: { line: 59 } }]);
+    expect([run.code, resultsOf(run).length]).toEqual([2, 58]);
+  });
+
+  test("takes every prompt of a file, however long it is", async () => {
+    const home = makeHomeWith({ "frames.jsonl": toLines(...Array.from({ length: 9 }, () => user("x".repeat(8 * 1024 * 1024), { shouldQuery: false }))) });
+    const run = await runCommand({ args: CLAUDE_BOTH, home, stdinFile: join(home, "frames.jsonl"), timeoutMs: 60_000 });
+    expect([run.code, resultsOf(run).length]).toEqual([0, 9]);
+  });
+
   test("lets a frame with steer join the run at its next step", async () => {
     const run = await talk({
       args: [...CLAUDE_BOTH, "--permission-prompt-tool", "stdio"],
@@ -258,6 +287,66 @@ describe.runIf(isBuilt)("input as stream-json", () => {
     });
     expect(resultsOf(run).map(({ result }) => result)).toEqual(["First.", "Second."]);
     expect(talkOf(run, 1)).toEqual(["user:go", "assistant:First.", "user:and one more"]);
+  });
+
+  const switchTo = (mode: string) => ({ type: "control_request", request_id: mode, request: { subtype: "set_permission_mode", mode } });
+
+  test("takes a changed mode for the next call of the prompt that runs, of its tasks, and for prompts that wait", async () => {
+    const write = (filePath: string): Call => ["write", { filePath, content: "x" }];
+    const task: Call = ["task", { description: "d", prompt: "child", subagent_type: "build" }];
+    const answers = [turn(write("a")), turn(write("b"), task), turn(write("c")), { text: "Done." }, turn(write("d")), { text: "First." }, turn(write("e"))];
+    const modes: Record<number, string> = { 1: "plan", 4: "acceptEdits", 5: "dontAsk" };
+    let set = async (_: string) => {};
+    let isSet = () => {};
+    const run = await talk({
+      async script(_, n) {
+        if (modes[n] !== undefined) await set(modes[n]);
+        return answers[n] ?? { text: "Second." };
+      },
+      onStart({ send }) {
+        set = (mode) =>
+          new Promise((resolve) => {
+            isSet = resolve;
+            send(switchTo(mode));
+          });
+        send(user("go"));
+        send(user("wait"));
+      },
+      onLine(line, { end }) {
+        if (line.type === "control_response") isSet();
+        if (line.result === "Second.") end();
+      },
+    });
+    expect(readdirSync(join(run.home, "work")).sort()).toEqual(["a", "d"]);
+    const denied = run.requests.map((request) => toolOutputsOf(request).filter((text) => text.includes("Denied")).length);
+    expect(denied).toEqual([0, 0, 0, 1, 1, 1, 1, 2]);
+    expect(run.events.filter(({ subtype }) => subtype === "init").map(({ permissionMode }) => permissionMode)).toEqual(["auto", "dontAsk"]);
+  });
+
+  const BOUNDS = ["--permission-mode readonly", "--read-only", "--agent plan", "--disable-tools write"];
+
+  test.each(BOUNDS)("leads a prompt that runs out of no bound that %s has set", async (bound) => {
+    let sendMode = () => {};
+    let go = () => {};
+    const isSwitched = new Promise<void>((resolve) => (go = resolve));
+    const run = await talk({
+      args: [...CLAUDE_BOTH, ...bound.split(" "), "--allow-dangerously-skip-permissions"],
+      async script(_, n) {
+        if (n > 0) return { text: "ok" };
+        sendMode();
+        await isSwitched;
+        return turn(["write", { filePath: "a", content: "x" }]);
+      },
+      onStart({ send }) {
+        sendMode = () => send(switchTo("bypassPermissions"));
+        send(user("hi"));
+      },
+      onLine(line, { end }) {
+        if (line.type === "control_response") go();
+        if (line.type === "result") end();
+      },
+    });
+    expect([run.requests.length, readdirSync(join(run.home, "work"))]).toEqual([2, []]);
   });
 
   test("switches model and mode by control requests, but never out of read-only", async () => {

@@ -389,6 +389,38 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
     expect(errorOf(await ask(name, { status: 200, body: cut }))).toMatchObject({ code: "STREAM_CUT" });
   });
 
+  test("reads a whole completion whose connection stays open, wherever its pieces end", async () => {
+    const message = { content: 'a } "quoted\\\\" { b', tool_calls: [{ id: "a", function: { name: "one", arguments: '{"x":{}}' } }] };
+    const text = JSON.stringify({ choices: [{ index: 0, message, finish_reason: "tool_calls" }] });
+    const pieces = text.split(/(?<=\})/).flatMap((piece) => [piece, { delayMs: 5 }]);
+    for (const steps of [[text], [`${text}\n`], pieces]) {
+      const parts = await ask(name, { ...raw(...steps, "HANG"), headers: { "content-type": "application/json" } });
+      expect(textOf(parts)).toBe(message.content);
+      expect(callsOf(parts)).toEqual([{ name: "one", input: '{"x":{}}', id: "a" }]);
+    }
+  });
+
+  test("looks at each byte of a whole completion once, however many pieces end with a brace", async () => {
+    const pieces = Array.from({ length: 20_000 }, () => Buffer.from('{"a":{"b":"c"}},'.repeat(8)));
+    const opening = Buffer.from('{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}],"rest":[');
+    const started = performance.now();
+    const all = fetchOf([opening, ...pieces, Buffer.from("{}]}")], { "content-type": "application/json" });
+    expect(textOf(await collect(withExactToolCalls(modelOf(name, "http://test", withMergedDeltas(all)))))).toBe("Hello");
+    expect(performance.now() - started).toBeLessThan(3000);
+  });
+
+  test("reads a whole completion that comments come before", async () => {
+    const text = JSON.stringify({ choices: [{ index: 0, message: { content: "Héllo" }, finish_reason: "stop" }] });
+    const comment = ": OPENROUTER PROCESSING\n\n";
+    const halves = [": OPENROUTER PROC", { delayMs: 20 }, "ESSING {é}\r\n\r\n", { delayMs: 20 }, text];
+    for (const steps of [[comment + text], [comment, { delayMs: 20 }, comment, { delayMs: 20 }, text, "HANG" as const], halves])
+      expect(textOf(await ask(name, raw(...steps)))).toBe("Héllo");
+    const error = await ask(name, raw(comment, '{"error":{"code":402,"message":"Insufficient credits"}}')).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ statusCode: 402 });
+    expect(errorOf(await ask(name, raw(comment, comment)))).toMatchObject({ code: "STREAM_CUT" });
+    expect(textOf(await ask(name, raw(comment, { delayMs: 20 }, ...frames({ text: "hello" }))))).toBe("hello");
+  });
+
   test("answers what is not streamed by its stream, collected", async () => {
     const server = await startServer([{ reasoning: "hm", text: "Hello", tools: [{ name: "one", id: "a" }], usage: { cost: 0.5 } }, { status: 503 }]);
     open.push(server);

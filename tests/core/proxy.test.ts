@@ -91,9 +91,9 @@ describe("what tools fetch through a proxy", () => {
     for (const one of open.splice(0)) await one.close();
   });
 
-  async function prepare(address: string, refuse?: number) {
+  async function prepare(address: string, answer: { refuse?: number; accept?: string } = {}) {
     const server = await startServer([{ body: "Hello.", headers: { "content-type": "text/plain" } }]);
-    const proxy = await startProxy({ to: server.port, ...(refuse !== undefined && { refuse }) });
+    const proxy = await startProxy({ to: server.port, ...answer });
     open.push(server, proxy);
     const fetch = createGuardedFetch({ env: { HTTP_PROXY: `http://127.0.0.1:${proxy.port}` }, resolve: async () => [{ address, family: 4 }] });
     return { server, proxy, fetch };
@@ -104,6 +104,11 @@ describe("what tools fetch through a proxy", () => {
     expect(await (await fetch("http://site.test/page")).text()).toBe("Hello.");
     expect(proxy.asked.map(({ line }) => line)).toEqual(["CONNECT 93.184.215.14:80"]);
     expect([server.requests[0]?.headers.host, server.requests[0]?.url]).toEqual(["site.test", "/page"]);
+  });
+
+  test.each(["200 OK", "201 Created", "204 No Content", "200 OK\r\ncontent-length: 5"])("comes through a tunnel that is opened with %j", async (accept) => {
+    const { fetch } = await prepare("93.184.215.14", { accept });
+    expect(await (await fetch("http://site.test/page")).text()).toBe("Hello.");
   });
 
   test("is refused where the address is private, before the proxy is asked", async () => {
@@ -126,8 +131,11 @@ describe("what tools fetch through a proxy", () => {
     expect(proxy.asked.map(({ line }) => line)).toEqual(["CONNECT 93.184.215.14:80", "CONNECT 93.184.215.15:80"]);
   });
 
-  test("fails with what the proxy says", async () => {
-    const { fetch } = await prepare("93.184.215.14", 403);
-    await expect(fetch("http://site.test/")).rejects.toMatchObject({ code: "FETCH_FAILED", message: expect.stringContaining("refused the connection: 403") });
+  test.each([302, 403])("fails with what the proxy says: %i", async (refuse) => {
+    const { fetch } = await prepare("93.184.215.14", { refuse });
+    await expect(fetch("http://site.test/")).rejects.toMatchObject({
+      code: "FETCH_FAILED",
+      message: expect.stringContaining(`refused the connection: ${refuse}`),
+    });
   });
 });

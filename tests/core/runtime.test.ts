@@ -171,6 +171,25 @@ describe("a prompt", () => {
     expect([agent.requests.length, (await agent.runtime.sessions.list()).length]).toEqual([0, 0]);
   });
 
+  test("may be text and files in their order; a URL is left to the provider", async () => {
+    const agent = await start({ script: [say("A cat."), say("Yes.")] });
+    const content = [
+      { type: "file" as const, mediaType: "image/png", data: new Uint8Array([1, 2]) },
+      { type: "text" as const, text: "What is this?" },
+      { type: "file" as const, mediaType: "image/*", data: new URL("https://site.test/a.png") },
+    ];
+    const { result } = await agent.prompt({ message: content });
+    expect(agent.requests[0]?.prompt.at(-1)).toEqual({ role: "user", content });
+    await agent.prompt({ message: "Sure?", session: result.sessionId });
+    expect(agent.requests[1]?.prompt[1]).toMatchObject({ content });
+  });
+
+  test.each([7, [7], [{ text: "a" }], { text: "a" }])("that is %j is refused", async (message) => {
+    const agent = await start();
+    expect((await agent.prompt({ message: message as never })).result.error).toMatchObject({ code: "INPUT_INVALID" });
+    expect(agent.requests).toEqual([]);
+  });
+
   test("sends system, sampling and tools, and the system prompt may be replaced and extended", async () => {
     const agent = await start({ plugins: [plugin({ tools: [noop] })], config: { temperature: 0.5, appendSystem: "Always." } });
     await agent.prompt({ message: "go", system: "You are Bob.", appendSystem: "Today.", topP: 0.1, stop: ["END"], seed: 7, maxOutputTokens: 99 });

@@ -102,6 +102,21 @@ describe("the provider openrouter", () => {
     expect(requests[1]?.headers).toMatchObject({ "x-own": "1", "x-openrouter-title": "agent-runtime" });
   });
 
+  test("sends up to two categories of the app, and none that are not set", async () => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    const given = [undefined, "", [], false, "cli-agent", "cli-agent, programming-app", ["cli-agent", "programming-app"]];
+    for (const categories of given) await ask({ OPENROUTER_BASE_URL: url }, { options: { categories } });
+    const both = "cli-agent,programming-app";
+    expect(requests.map(({ headers }) => headers["x-openrouter-categories"])).toEqual([undefined, undefined, undefined, undefined, "cli-agent", both, both]);
+  });
+
+  test.each([["a,b,c"], [["a", "b", "c"]], ["CLI Agent"], ["a\nb"], [7.5], [{ a: 1 }], ["a".repeat(31)]])("refuses the categories %j", async (categories) => {
+    const { url, requests } = await serve([{ text: "hello" }]);
+    const error = await ask({ OPENROUTER_BASE_URL: url }, { options: { categories } }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "OPTION_INVALID", data: { option: "provider.openrouter.options.categories" } });
+    expect(requests).toEqual([]);
+  });
+
   test("passes routing options on as they are", async () => {
     const { url, requests } = await serve([{ text: "hello" }]);
     const options = {

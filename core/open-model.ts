@@ -118,12 +118,15 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
   let made: LanguageModel | undefined;
-  let routeId: string | undefined;
+  let account: string | undefined;
   return {
     model,
+    get account() {
+      account ??= place();
+      return account;
+    },
     get id() {
-      routeId ??= `${model} ${place()}`;
-      return routeId;
+      return `${model} ${this.account}`;
     },
     ...(contextMessages !== undefined && { contextMessages }),
     isFree: costsNothing(provider, around),

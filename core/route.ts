@@ -14,6 +14,8 @@ export interface Route {
   readonly model: string;
   /** Tells the model at this host, with this key, from the same one elsewhere; the model by default. */
   readonly id?: string;
+  /** Whose credit it uses: tells host and key from others; the provider by default. */
+  readonly account?: string;
   /** Messages that a request may have, where the provider's options say so. */
   readonly contextMessages?: number;
   /** It costs nothing, and needs no credit. */
@@ -129,10 +131,10 @@ function isFault(error: unknown, { fallbackOnAuth = false }: RetryOptions): erro
   return error.recovery === "retry" || error.recovery === "fallback" || (fallbackOnAuth && error.code === "AUTH_REFUSED");
 }
 
-/** No credit for one model is credit for none of its provider but the free ones. */
+/** No credit for one model is credit for none that the same account pays for, but for the free ones. */
 function mayFollow({ code }: { code: string }, from: Route, to: Route): boolean {
-  const providerOf = ({ model }: Route) => model.slice(0, model.indexOf("/"));
-  return code !== "QUOTA_EXCEEDED" || to.isFree === true || providerOf(from) !== providerOf(to);
+  const accountOf = ({ account, model }: Route) => account ?? model.slice(0, model.indexOf("/"));
+  return code !== "QUOTA_EXCEEDED" || to.isFree === true || accountOf(from) !== accountOf(to);
 }
 
 interface Failure {

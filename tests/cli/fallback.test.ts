@@ -336,6 +336,14 @@ describe.skipIf(!isBuilt).concurrent("a model without credit", () => {
     const run = await ask(["-m", `${first},${next}`], undefined, { home, env: { OPENROUTER_BASE_URL: server.url } });
     expect([run.code, modelsOf(server)]).toEqual([asked.length === 2 ? 0 : 4, asked]);
   });
+
+  test("is not followed by one of another name that the same account pays for, but by one of another account", async () => {
+    const server = await serve(({ body }) => (body.model === "other" ? { text: "ok" } : broke));
+    const named = (apiKey: string) => ({ options: { baseURL: server.url, apiKey } });
+    const home = makeConfiguredHome({ provider: { one: named("sk-0123456789-one"), same: named("sk-0123456789-one"), other: named("sk-0123456789-two") } });
+    const run = await ask(["-m", "one/first,same/second,other/other"], undefined, { home });
+    expect([run.code, modelsOf(server)]).toEqual([0, ["first", "other"]]);
+  });
 });
 
 describe.skipIf(!isBuilt).concurrent("limits.freeOnly", () => {

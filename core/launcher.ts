@@ -22,7 +22,7 @@ export interface Launch {
 export interface CommandEnd {
   /** Exit status of the command; 128 + n when signal n ended it. */
   status: number;
-  /** Nobody but the command was started, so nobody holds its output, and the launcher is as it was. */
+  /** Nobody who was started meanwhile is left, so nobody holds the output, and the launcher is as it was. */
   canServe: boolean;
 }
 
@@ -210,10 +210,13 @@ function openPipe(pid: string): Socket | undefined {
   }
 }
 
+/** More processes than this are not looked at one by one. */
+const MOST_GIVEN = 64;
+
 /**
- * The functions that stand around each command. The launcher can serve again when the command was the only process that
- * was started meanwhile (the last id that was given ends /proc/loadavg) and has not left the pipe in non-blocking mode
- * (04000), in which the next one would lose output. It ends where nobody takes its output any more. Its handlers, unlike
+ * The functions that stand around each command. The launcher can serve again when of the processes that were started
+ * meanwhile (the last id that was given ends /proc/loadavg) none is left, so nobody holds the output, and the pipe is not
+ * in non-blocking mode (04000), in which the next command would lose output. It ends where nobody takes its output any more. Its handlers, unlike
  * ignored signals, do not pass on to the command.
  */
 const describeStart = (token: string): string => `trap : ${GROUP_SIGNALS}
@@ -227,7 +230,15 @@ agent_end() {
   agent_after= agent_flags=
   read -r _ _ _ _ agent_after </proc/loadavg
   { read -r _; read -r _ agent_flags; } </proc/self/fdinfo/1
-  agent_serves=$((\${agent_after:-0} - \${agent_before:-0} == 1 && (\${agent_flags:-04000} & 04000) == 0))
+  agent_id=\${agent_before:-0}
+  agent_given=$((\${agent_after:-0} - agent_id))
+  agent_serves=$((agent_given > 0 && agent_given <= ${MOST_GIVEN} && (\${agent_flags:-04000} & 04000) == 0))
+  while [ $agent_serves = 1 ] && [ $agent_id -lt $agent_after ]; do
+    agent_id=$((agent_id + 1))
+    [ -e /proc/$agent_id ] && agent_serves=0
+  done
+  # Who was still there may have started another meanwhile.
+  [ $agent_given -gt 1 ] && { read -r _ _ _ _ agent_last </proc/loadavg; [ "$agent_last" = "$agent_after" ] || agent_serves=0; }
   for agent_try in 1 2 3 4 5 6 7 8 9 10; do
     printf '\\000%s e %03d %d   ' ${token} $agent_status $agent_serves && return
     sleep 0.1

@@ -436,6 +436,23 @@ describe("the output", () => {
     }
   });
 
+  test.runIf(existsSync("/proc/self/fdinfo"))("is started by the launcher of the one before, unless that left somebody behind", async () => {
+    const { exec } = makeExec();
+    const launcherOf = async (command: string) => Number((await exec("bash", ["-c", `${command}; echo $PPID >&2`], { cwd: folder, signal: never() })).head);
+    // Other processes of the machine may come in between and stay: then it is a new one, which is only slower.
+    let kept = 0;
+    for (let round = 0; round < 10; round++) {
+      const before = await launcherOf("ls / | sort | tail -1 >/dev/null; (true; true) & wait");
+      if ((await launcherOf("true")) === before) kept++;
+    }
+    expect(kept).toBeGreaterThan(0);
+    for (let round = 0; round < 3; round++) {
+      const before = await launcherOf(`(setsid sleep ${uniqueDuration()} >/dev/null 2>&1 &)`);
+      expect(before).toBeGreaterThan(0);
+      expect(await launcherOf("true")).not.toBe(before);
+    }
+  });
+
   test("is the next command's also when the shell that waited for it was killed", async () => {
     const { exec } = makeExec();
     const bash = (command: string) => exec("bash", ["-c", command], { cwd: folder, signal: never() });

@@ -1,23 +1,12 @@
 import { AgentError } from "./errors.ts";
-import type { ModelInfo, Provider } from "./provider.ts";
+import type { ModelInfo } from "./provider.ts";
+import type { ReadyProvider } from "./ready-provider.ts";
 import { suggestFreeModel, suggestModels } from "./suggest-models.ts";
 
 /** What is known of a provider when one of its models has failed. */
-export interface AdviceFacts {
-  provider: Provider;
+export interface AdviceFacts extends Pick<ReadyProvider, "provider" | "keySource" | "unusedKeys" | "variable" | "isKeyOff" | "authFile" | "configured"> {
   /** As it was sent, without the provider's name. */
   modelId: string;
-  /** Where the key in use came from, and where others are set. */
-  keySource: string;
-  unusedKeys: string[];
-  /** The variable that holds the key, or the option of the configuration. */
-  variable: string;
-  /** The configuration says that none is sent. */
-  isKeyOff: boolean;
-  /** Path of the stored keys. */
-  authFile: string;
-  /** What is sent for each name that the configuration has. */
-  configured: ReadonlyMap<string, string>;
   /** What the provider lists; undefined where it gives no list. Asks it, so only where that helps. */
   listModels(): Promise<ModelInfo[] | undefined>;
 }

@@ -26,12 +26,14 @@ export interface OpenerDependencies {
 /** A provider with its options read and its key found; made only when it is first asked. */
 export interface ReadyProvider {
   provider: Provider;
+  /** Where the key in use came from, and where others are set. */
   keySource: string;
   unusedKeys: string[];
   /** The variable that holds the key, or the option of the configuration. */
   variable: string;
   /** The configuration says that none is sent. */
   isKeyOff: boolean;
+  /** Path of the stored keys. */
   authFile: string;
   /** What is sent for each name that the configuration has. */
   configured: ReadonlyMap<string, string>;

@@ -47,7 +47,9 @@ async function readModels(provider: Provider, known: Required<KnownModelsOptions
   const fetch: Fetch = (input, init) => services.fetch(input, { ...init, signal, maxBytes } as RequestInit);
   try {
     const models = await orAborted(Promise.resolve(provider.models?.(options, { ...services, fetch })), signal);
-    return models?.filter(({ id }) => isPrintable(id, redact)).slice(0, maxModels);
+    const shown = models?.filter(({ id }) => isPrintable(id, redact)).slice(0, maxModels);
+    // A list of nothing says nothing.
+    return shown?.length === 0 ? undefined : shown;
   } finally {
     release();
   }

@@ -160,7 +160,8 @@ describe("where the provider lists its models, a 404", () => {
       ),
     ).toMatch(/Did you mean openrouter\/a\/model-1 or \S+ or \S+\? Models/);
     expect(await hint("other/thing")).toBe(`${BEFORE}${PAGE}`);
-    expect(await hint("other/thing", [])).toBe(`${BEFORE}${PAGE}`);
+    // A list of nothing is none.
+    expect(await hint("other/thing", [])).toBe(`${BEFORE}It may be there for nothing: openrouter/other/thing:free; ${PAGE}`);
   });
 
   test("names no id that the provider does not list, but names of the configuration for one that it does", async () => {
@@ -192,7 +193,7 @@ describe("where the provider lists its models, a 404", () => {
   });
 
   test("says nothing that could write on a terminal or is a secret", async () => {
-    const ids = ["vendor/\u001b[31mm", "vendor/m m", `${"v".repeat(200)}/m`, "", 7, null, `${KEY}/m`];
+    const ids = ["elsewhere/entirely", "vendor/\u001b[31mm", "vendor/m m", `${"v".repeat(200)}/m`, "", 7, null, `${KEY}/m`];
     const said = await hint(
       "vendor/m",
       ids.map((id) => ({ id })),
@@ -209,7 +210,8 @@ describe("where the provider lists its models, a model for nothing", () => {
     expect(await free(status, LISTING, "qwen/qwen3-coder:free")).not.toContain("A free model");
     expect(await free(status, [priced("a/costs"), priced("a/nothing", "0"), priced("b/nothing:free", "0")])).toMatch(/A free model: openrouter\/a\/nothing$/);
     expect(await free(status, [{ id: "a/unknown" }, { id: "a/b:free" }])).toMatch(/A free model: openrouter\/a\/b:free$/);
-    expect(await free(status, [])).not.toContain("A free model");
+    expect(await free(status, [priced("a/costs")])).not.toContain("A free model");
+    expect(await free(status, [])).toMatch(new RegExp(`A free model: openrouter/${DEFAULT}$`));
   });
 
   test("is the provider's own where that is listed", async () => {

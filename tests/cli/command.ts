@@ -88,7 +88,8 @@ export const talkOf = (run: CommandResult, request = 0): string[] =>
     );
 
 export const removeHomes = (): void => {
-  for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true });
+  // A command that a client has let go of may still write in its last moment.
+  for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 };
 
 /** Runs `agent` once, in a home of its own, against a scripted server. */

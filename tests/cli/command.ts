@@ -88,9 +88,19 @@ export const talkOf = (run: CommandResult, request = 0): string[] =>
     );
 
 export const removeHomes = (): void => {
-  // A command that a client has let go of may still write in its last moment.
-  for (const home of homes.splice(0)) rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  for (const home of homes.splice(0)) removeHome(home);
 };
+
+/** A command that a client has let go of may still write in its last moment: what it wrote goes with the next try. */
+function removeHome(home: string, tries = 100): void {
+  try {
+    rmSync(home, { recursive: true, force: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOTEMPTY" || tries === 0) throw error;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    removeHome(home, tries - 1);
+  }
+}
 
 /** Runs `agent` once, in a home of its own, against a scripted server. */
 export async function runCommand(options: CommandRun = {}): Promise<CommandResult> {

@@ -36,18 +36,31 @@ export async function editConfig(file: string, edit: { key: string; value: strin
     const mode = statPath(file)?.mode;
     const text = mode === undefined ? "" : await readText(file);
     // What is damaged is not touched.
-    await parseConfig(text, file);
+    const parsed = await parseConfig(text, file);
+    const place = findPlace(parsed.value, names);
+    if (value === undefined && !place.isSet) return false;
+    if (place.inTheWay !== undefined)
+      throw new AgentError("OPTION_INVALID", { option: "config", reason: `${file}: ${place.inTheWay} is no object there, and holds no keys.` });
     const changed = await change(text, names, value);
     if (changed !== text) await writeWhole(file, changed, mode === undefined ? undefined : mode & 0o777);
     return changed !== text;
   });
 }
 
+/** Whether a key is set, and the one above it that holds something else than keys. */
+function findPlace(value: unknown, names: string[]): { isSet: boolean; inTheWay?: string } {
+  let at: unknown = value ?? {};
+  for (const [index, name] of names.entries()) {
+    if (!isTree(at)) return { isSet: false, inTheWay: names.slice(0, index).join(".") };
+    if (!Object.hasOwn(at, name)) return { isSet: false };
+    at = at[name];
+  }
+  return { isSet: true };
+}
+
 async function change(text: string, names: string[], value: unknown): Promise<string> {
-  const isEmpty = text.trim() === "";
-  if (isEmpty && value === undefined) return text;
   const { applyEdits, modify } = await import("jsonc-parser");
-  const source = isEmpty ? "{}\n" : text;
+  const source = text.trim() === "" ? "{}\n" : text;
   const indent = /^([ \t]+)"/m.exec(source)?.[1] ?? "  ";
   const formattingOptions = { insertSpaces: !indent.startsWith("\t"), tabSize: indent.length, eol: source.includes("\r\n") ? "\r\n" : "\n" };
   return applyEdits(source, modify(source, names, value, { formattingOptions }));

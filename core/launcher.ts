@@ -216,8 +216,8 @@ const MOST_GIVEN = 64;
 /**
  * The functions that stand around each command. The launcher can serve again when of the processes that were started
  * meanwhile (the last id that was given ends /proc/loadavg) none is left, so nobody holds the output, and the pipe is not
- * in non-blocking mode (04000), in which the next command would lose output. It ends where nobody takes its output any more. Its handlers, unlike
- * ignored signals, do not pass on to the command.
+ * in non-blocking mode (04000), in which the next command would lose output. It ends where nobody takes its output any
+ * more. Its handlers, unlike ignored signals, do not pass on to the command.
  */
 const describeStart = (token: string): string => `trap : ${GROUP_SIGNALS}
 agent_begin() {

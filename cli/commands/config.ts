@@ -55,13 +55,14 @@ async function change([key, value]: [string, string?], isProject: boolean, conte
   const { editConfig, projectConfigFile, splitKey, userConfigFile } = await import("agent-runtime/host");
   const own = isProject ? projectConfigFile(context.cwd) : userConfigFile(context.configDir);
   const file = context.configFile === undefined ? own : resolve(context.cwd, context.configFile);
-  const before = isProject && (await context.load()).workspace.isTrusted;
+  // A configuration with a fault elsewhere can be edited, too: that may be what mends it.
+  const load = () => context.load().catch(() => undefined);
+  const before = isProject && (await load())?.workspace.isTrusted;
   const isNew = await editConfig(file, { key, value, dataDir: context.dataDir });
   const state = value !== undefined ? "is set" : isNew ? "is no longer set" : "was not set";
   context.write(`${key} ${state} in ${file}\n`);
   if (before && isNew) context.write("The workspace is no longer trusted as it was: agent trust\n");
-  const { origins } = await context.load();
-  const origin = origins.get(splitKey(key).join("."));
+  const origin = (await load())?.origins.get(splitKey(key).join("."));
   if (value !== undefined && origin !== undefined && !origin.startsWith(file)) context.write(`Another value comes before it: ${origin}\n`);
   return 0;
 }

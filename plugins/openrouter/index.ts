@@ -141,10 +141,18 @@ const describeReasoning: NonNullable<Parameters<typeof withExactToolCalls>[1]>["
   openrouter: { reasoning_details: details as never },
 });
 
+/** A list of models is OpenRouter's to choose from: with limits.freeOnly nothing in it may cost. */
+function refusePaid(options: Options, models: Models): void {
+  const lists = [options.models, ...Object.values(models).map((own) => own?.options?.models)];
+  const paid = lists.flat().find((id) => id !== undefined && !String(id).endsWith(":free"));
+  if (paid !== undefined) throw new AgentError("MODEL_NOT_FREE", { id: `openrouter/${paid}` });
+}
+
 /** `models` have options of their own, which go into the body of their requests. */
 const createModels =
-  (models: Models): Provider["create"] =>
+  (models: Models, freeOnly: boolean): Provider["create"] =>
   async (options, { fetch }) => {
+    if (freeOnly) refusePaid(options, models);
     const seconds = readNumber(options, "timeoutSeconds", { least: 0.001 });
     const limits = seconds === undefined ? {} : { headersTimeoutMs: seconds * 1000, chunkTimeoutMs: seconds * 1000 };
     const defaults: Omit<CallDefaults, "headers"> = {
@@ -210,5 +218,7 @@ const openrouter: Omit<Provider, "create"> = {
 export default definePlugin({
   name: "openrouter",
   options: z.strictObject({}),
-  setup: ({ config }) => ({ providers: [provider({ ...openrouter, create: createModels(config.provider?.openrouter?.models ?? {}) })] }),
+  setup: ({ config: { provider: configured, limits } }) => ({
+    providers: [provider({ ...openrouter, create: createModels(configured?.openrouter?.models ?? {}, limits?.freeOnly === true) })],
+  }),
 });

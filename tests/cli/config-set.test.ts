@@ -65,6 +65,17 @@ describe.skipIf(!isBuilt).concurrent("agent config set", () => {
     expect(run.stderr).toContain("[CONFIG_INVALID]");
   });
 
+  test("says what is in the way of a key, and takes out nothing that is not there", async () => {
+    const home = makeHomeWith({ ".config/agent/agent.json": '{"limits": 5, "model": "a/b"}' });
+    const set = await config(home, "set", "limits.steps", "3");
+    expect([set.code, set.stderr]).toEqual([2, expect.stringContaining("limits is no object there")]);
+    const unset = await config(home, "unset", "model.x");
+    expect([unset.code, unset.stdout]).toEqual([0, expect.stringContaining("model.x was not set")]);
+    expect(readFileSync(userFile(home), "utf8")).toBe('{"limits": 5, "model": "a/b"}');
+    expect((await config(home, "set", "limits", '{"steps": 3}')).code).toBe(0);
+    expect(readJson(userFile(home))).toEqual({ limits: { steps: 3 }, model: "a/b" });
+  });
+
   test("loses nothing of edits that are made at once", async () => {
     const home = makeHome();
     const keys = ["temperature", "topP", "limits.steps", "limits.tokens", "retry.maxRetries", "maxOutputTokens"];

@@ -367,6 +367,18 @@ describe.skipIf(!isBuilt).concurrent("limits.freeOnly", () => {
     expect(runs.map(({ code }) => code)).toEqual([0, 0]);
   });
 
+  test("lets no list of OpenRouter's own routing lead to one that costs", async () => {
+    const listed = (...models: string[]) => home({ provider: { openrouter: { options: { models } } } });
+    const paid = await ask(["-m", "openrouter/v/b:free"], undefined, { home: listed("v/c:free", "v/d") });
+    expect([paid.code, errorOf(paid).code, errorOf(paid).message, paid.requests.length]).toEqual([
+      2,
+      "MODEL_NOT_FREE",
+      expect.stringContaining("openrouter/v/d"),
+      0,
+    ]);
+    expect((await ask(["-m", "openrouter/v/b:free"], undefined, { home: listed("v/c:free") })).code).toBe(0);
+  });
+
   test("holds for the models of tasks", async () => {
     const script = [turn(["task", { description: "x", prompt: "go", subagent_type: "paid" }]), { text: "done" }];
     const profiles = { agent: { paid: { mode: "subagent", model: A } } };

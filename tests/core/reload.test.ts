@@ -38,6 +38,16 @@ async function start(home: string, options: RuntimeOptions = {}): Promise<Runtim
 const talk = (server: TestServer, n: number): string[] =>
   server.requests[n]!.body.messages.filter(({ role }: any) => role !== "system").map(({ role, content }: any) => `${role}:${content}`);
 
+/** A plugin that tells when it is set up and when it ends. */
+const watcherOf = (told: string[]) =>
+  definePlugin({
+    name: "watcher",
+    setup: ({ config: { model } }) => {
+      told.push(`set up for ${model}`);
+      return { dispose: () => void told.push(`ended for ${model}`) };
+    },
+  });
+
 describe("a configuration that changes while a runtime lives", () => {
   test.each([true, false])("counts from the next prompt on, with the history of the session, each turn once (kept on disk: %s)", async (persist) => {
     const [first, second] = [await serve(), await serve()];
@@ -243,14 +253,7 @@ describe("a configuration that changes while a runtime lives", () => {
   test("ends its plugins when the last prompt that has them is over, and sets up the new ones", async () => {
     const [first, second] = [await serve({ text: "late", delayMs: 300 }), await serve()];
     const told: string[] = [];
-    const watcher = definePlugin({
-      name: "watcher",
-      setup: ({ config }) => {
-        const { model } = config;
-        told.push(`set up for ${model}`);
-        return { dispose: () => void told.push(`ended for ${model}`) };
-      },
-    });
+    const watcher = watcherOf(told);
     const { home, write, at } = makeUser();
     write(at(first));
     const runtime = await start(home, { plugins: [builtinCompatible, watcher] });
@@ -265,14 +268,7 @@ describe("a configuration that changes while a runtime lives", () => {
   test("is at an end with the runtime that is closed meanwhile, its plugins too", async () => {
     const server = await serve();
     const told: string[] = [];
-    const watcher = definePlugin({
-      name: "watcher",
-      setup: ({ config }) => {
-        const { model } = config;
-        told.push(`set up for ${model}`);
-        return { dispose: () => void told.push(`ended for ${model}`) };
-      },
-    });
+    const watcher = watcherOf(told);
     const { home, write, at } = makeUser();
     write(at(server));
     const runtime = await start(home, { plugins: [builtinCompatible, watcher] });

@@ -1,6 +1,7 @@
 import { AgentError } from "./errors.ts";
 import type { ToolCall } from "./hooks.ts";
 import { newId } from "./id.ts";
+import { acceptsMedia } from "./modalities.ts";
 import { permit } from "./permission.ts";
 import { hookContext, type PromptRun, permissionCeilings } from "./prompt-run.ts";
 import { check } from "./schema.ts";
@@ -76,6 +77,8 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     model: run.last.model ?? "",
     progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
+    accepts: (mediaType) => (run.last.model === undefined ? undefined : acceptsMedia(run.config, run.last.model, mediaType)),
+    snapshot: async () => {},
     runTask: (options) => runTask(options, run, place.callId),
     spill: (text) => environment.spill(session.id, text),
     spillPath: () => environment.spillPath(session.id),

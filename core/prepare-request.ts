@@ -9,26 +9,31 @@ import type { RunWindow } from "./run-window.ts";
 import { toJsonSchema } from "./schema.ts";
 import type { Tool } from "./tool.ts";
 
-/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds; hooks may change the rest. */
+/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds, but for tools that are offered at times; hooks may change the rest. */
 export async function prepareRequest(run: PromptRun, window: RunWindow): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
   const system = await hooks.trace("system", await systemOf(run), hookContext(run));
-  const tools = await Promise.all([...run.tools.values()].map(describeTool));
+  const offerTools = createOffer(run);
   const watch = createCacheWatch({ state: session.state, emit: run.emit, model: () => run.last.model ?? "" });
-  watch.see("tools", await describeStages(run.toolStages, tools));
+  const fixed = { system: resultOf(system), cacheKey: cacheKeyOf(session.id) };
+  let offered = await offerTools();
+  const seeTools = async () => watch.see("tools", await describeStages(offered, run.toolStages));
+  await seeTools();
   watch.see("system", system);
-  const fixed = { system: resultOf(system), tools, cacheKey: cacheKeyOf(session.id) };
-  const fixedCharacters = fixed.system.length + JSON.stringify(tools).length;
   return async () => {
     const context = hookContext(run);
-    const entries = window.view(session.entries(), fixedCharacters);
+    const before = offered;
+    offered = await offerTools();
+    if (offered !== before) await seeTools();
+    const { tools } = offered;
+    const entries = window.view(session.entries(), fixed.system.length + offered.characters);
     const settings = await hooks.trace("request", settingsOf(run), context);
     watch.see(
       "request",
       settings.map(({ by, value }) => ({ by, value: value.providerOptions })),
     );
-    const request = { ...fixed, entries, settings: resultOf(settings) };
+    const request = { ...fixed, tools, entries, settings: resultOf(settings) };
     if (!hooks.has("messages")) {
       watch.seeMessages(undefined, entries);
       return request;
@@ -40,10 +45,45 @@ export async function prepareRequest(run: PromptRun, window: RunWindow): Promise
   };
 }
 
-/** What a provider reads of the tools, as each plugin left it; `last` is the description of the last. */
-async function describeStages(stages: PromptRun["toolStages"], last: ModelRequest["tools"]): Promise<Stage<unknown>[]> {
-  const tools = resultOf(stages);
-  return Promise.all(stages.map(async ({ by, value }) => ({ by, value: value === tools ? last : await Promise.all(value.map(describeTool)) })));
+/** What the model is told of the tools. */
+interface Offered {
+  isOffered(tool: Tool): boolean;
+  tools: ModelRequest["tools"];
+  characters: number;
+}
+
+/** Tools are described once; the result is another one only where other tools are offered. */
+function createOffer(run: PromptRun): () => Promise<Offered> {
+  const tools = [...run.tools.values()];
+  let offered: Offered | undefined;
+  let names = "";
+  return async () => {
+    const request = { model: run.last.model ?? "", sessionId: run.session.id };
+    const isOffered = (tool: Tool) => asksToBeOffered(tool, request);
+    const wanted = tools.filter(isOffered);
+    const now = wanted.map(({ name }) => name).join();
+    if (offered !== undefined && now === names) return offered;
+    names = now;
+    const described = await Promise.all(wanted.map(describeTool));
+    offered = { isOffered, tools: described, characters: JSON.stringify(described).length };
+    return offered;
+  };
+}
+
+function asksToBeOffered({ name, offer }: Tool, request: Parameters<NonNullable<Tool["offer"]>>[0]): boolean {
+  try {
+    return offer === undefined || offer(request);
+  } catch (error) {
+    throw new AgentError("TOOL_FAILED", { tool: name, reason: `its offer failed: ${errorMessage(error)}` }, { cause: error });
+  }
+}
+
+/** What a provider reads of the tools, as each plugin left it. */
+async function describeStages({ isOffered, tools }: Offered, stages: PromptRun["toolStages"]): Promise<Stage<unknown>[]> {
+  const last = resultOf(stages);
+  return Promise.all(
+    stages.map(async ({ by, value }) => ({ by, value: value === last ? tools : await Promise.all(value.filter(isOffered).map(describeTool)) })),
+  );
 }
 
 async function describeTool({ name, description, input }: Tool): Promise<ModelRequest["tools"][number]> {

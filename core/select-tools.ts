@@ -19,14 +19,19 @@ export interface ToolChoice {
  */
 export function selectTools(all: ReadonlyMap<string, Tool>, { options, config, profile, withheld = [], above = [] }: ToolChoice): Map<string, Tool> {
   for (const name of [...(options.tools ?? []), ...(options.disableTools ?? [])]) if (!all.has(name)) throw unknownTool(name, all);
-  const isChosen = (tool: Tool): boolean => {
-    if (options.tools !== undefined) return options.tools.includes(tool.name);
-    return switchOf(tool.name, profile?.tools) ?? switchOf(tool.name, config.tools) ?? !tool.optional;
-  };
+  const named = (tool: Tool): boolean | undefined =>
+    options.tools === undefined ? (switchOf(tool.name, profile?.tools) ?? switchOf(tool.name, config.tools)) : options.tools.includes(tool.name);
   const isWithheld = (tool: Tool): boolean => withheld.includes(tool.name) || above.some((parent) => switchOf(tool.name, parent?.tools) === false);
   const isKept = (tool: Tool): boolean =>
     !options.disableTools?.includes(tool.name) && !isWithheld(tool) && !(options.readOnly && tool.effect !== "read" && tool.effect !== "net");
-  return new Map([...all].filter(([, tool]) => isChosen(tool) && isKept(tool)));
+  const chosen = [...all.values()].filter((tool) => (named(tool) ?? !tool.optional) && isKept(tool));
+  return new Map(chosen.map((tool) => [tool.name, named(tool) ? withoutOffer(tool) : tool]));
+}
+
+/** What is named is there in every request. */
+function withoutOffer(tool: Tool): Tool {
+  const { offer, ...rest } = tool;
+  return offer === undefined ? tool : rest;
 }
 
 /** The last entry of a `tools` map that fits the name; `*` stands for anything. */

@@ -81,6 +81,10 @@ export interface ToolContext {
   call(tool: string, input: unknown): Promise<ToolResult>;
   /** Runs a prompt in a child session. Its events carry this session as parent. */
   runTask(options: TaskOptions): Promise<TaskResult>;
+  /** Whether the model takes files of this media type; undefined where nobody says. */
+  accepts(mediaType: string): boolean | undefined;
+  /** Keeps a file as it is, or that there is none, so that `session undo` brings it back. Call it before a tool of effect `write` changes, makes or deletes one. Never throws. */
+  snapshot(path: string): Promise<void>;
   /** Keeps text outside the context and returns the path at which the `read` and `grep` tools find it; undefined where the disk takes nothing. */
   spill(text: string): Promise<string | undefined>;
   /** A path there at which nothing exists yet, for output that is too long to hold: `exec` writes to it. */
@@ -99,6 +103,11 @@ export interface Tool {
   patterns?(input: any, context: { cwd: string }): string[];
   /** Off unless the configuration or `--tools` names it. */
   optional?: boolean;
+  /**
+   * Asked before each request where neither the configuration nor `--tools` names the tool: false leaves it out of what the
+   * model is told, and a call of it is answered all the same. Each change of mind costs the provider's cache of the session.
+   */
+  offer?(request: { model: string; sessionId: string }): boolean;
   /** Its result is complete: the general cut at 2,000 lines and 50 KB is left out because the tool limits itself. */
   selfLimiting?: boolean;
   /** Throws to fail: the message of the error is what the model reads. */
@@ -131,12 +140,13 @@ const EFFECTS: readonly string[] = ["read", "write", "run", "net"] satisfies Eff
 
 /** Why this is no tool, or undefined. */
 export function findToolFault(tool: unknown): string | undefined {
-  const { name, description, input, effect, run } = (tool ?? {}) as Partial<Tool>;
+  const { name, description, input, effect, run, offer } = (tool ?? {}) as Partial<Tool>;
   if (typeof name !== "string" || !NAME.test(name)) return `"${String(name)}" is not a tool name: use 1 to 64 letters, digits, _ and -.`;
   if (typeof description !== "string") return `the tool "${name}" has no description.`;
   if (typeof input !== "object" || input === null) return `the tool "${name}" has no schema of its input.`;
   if (effect === undefined || !EFFECTS.includes(effect)) return `the tool "${name}" has no effect: read, write, run or net.`;
   if (typeof run !== "function") return `the tool "${name}" has no run function.`;
+  if (offer !== undefined && typeof offer !== "function") return `the offer of the tool "${name}" is not a function.`;
   const fault = findSchemaFault(input);
   return fault && `the input of the tool "${name}": ${fault}`;
 }

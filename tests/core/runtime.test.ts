@@ -207,6 +207,30 @@ describe("a prompt", () => {
     await plain.prompt("go");
     for (const setting of ["temperature", "topP", "stopSequences", "seed", "maxOutputTokens", "tools"]) expect(plain.requests[0]).not.toHaveProperty(setting);
   });
+
+  test("tells of a tool only while it is offered, and answers a call of it all the same", async () => {
+    let isOpen = false;
+    const open = make(() => {
+      isOpen = true;
+      return "opened";
+    }, "open");
+    const look = { ...make(() => "seen", "look"), offer: ({ model }: { model: string }) => isOpen && model === "scripted/model" };
+    const agent = await start({ plugins: [plugin({ tools: [open, look] })], script: [call("look", {}), call("open", {}), say("done")] });
+    const { toolOutputs } = await agent.prompt("go");
+    expect(toolOutputs).toEqual(["seen", "opened"]);
+    expect(agent.requests.map(({ tools = [] }) => tools.map(({ name }) => name).join())).toEqual(["open", "open", "open,look"]);
+  });
+
+  test("names the tool whose offer fails", async () => {
+    const broken = {
+      ...noop,
+      offer: () => {
+        throw new Error("no idea");
+      },
+    };
+    const { result } = await (await start({ plugins: [plugin({ tools: [broken] })] })).prompt("go");
+    expect(result.error).toMatchObject({ code: "TOOL_FAILED", text: expect.stringContaining("noop failed: its offer failed: no idea") });
+  });
 });
 
 describe("an answer that is none", () => {

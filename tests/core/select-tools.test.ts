@@ -43,4 +43,12 @@ describe("the tools of a prompt", () => {
 
   test("are not chosen by a dot or a bracket as if it were a pattern", () =>
     expect(select({ config: { tools: { "r.ad": false, "[a-z]*": false } } })).toContain("read"));
+
+  test("are offered at all times where they are named", () => {
+    const sometimes = new Map([["notes", { ...make("notes", "read")[1], offer: () => false }]]);
+    const offerOf = (choice: Partial<ToolChoice>) => selectTools(sometimes, { options: {}, config: {}, profile: undefined, ...choice }).get("notes")?.offer;
+    expect(offerOf({})).toBeDefined();
+    expect(offerOf({ options: { tools: ["notes"] } })).toBeUndefined();
+    expect(offerOf({ config: { tools: { notes: true } } })).toBeUndefined();
+  });
 });

@@ -48,6 +48,8 @@ export async function createWorld(): Promise<World> {
     model: "test/model",
     progress: () => {},
     call: refuse,
+    accepts: () => undefined,
+    snapshot: async () => {},
     runTask: refuse,
     spill: refuse,
     spillPath: refuse,

@@ -19,6 +19,7 @@ import { limitsOf } from "./limits.ts";
 import { collectPlugins } from "./load-plugins.ts";
 import { type Log, silentLog } from "./log.ts";
 import type { UserContent } from "./message.ts";
+import { splitModelList } from "./model-id.ts";
 import { createNotices, type Notices } from "./notices.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
@@ -147,7 +148,7 @@ export interface Runtime {
   readonly cwd: string;
   readonly config: Readonly<Config>;
   readonly sessions: Sessions;
-  /** Names of the tools that a model is given. */
+  /** Names of the tools that the configured model is given at first. */
   tools(): Promise<string[]>;
   /** Commands that plugins bring. */
   command(name: string): Promise<PluginCommand | undefined>;
@@ -374,7 +375,9 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
     sessions,
     async tools() {
       const { registry, options, config } = current();
-      return [...selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) }).keys()];
+      const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
+      const first = { model: splitModelList(config.model)[0] ?? "", sessionId: "" };
+      return [...chosen.values()].filter(({ offer }) => offer?.(first) ?? true).map(({ name }) => name);
     },
     command: (name) => current().registry.command(name),
     keys: () => current().opener.keys(),

@@ -1036,8 +1036,14 @@ describe("a runtime that cannot be made", () => {
 describe("a runtime", () => {
   test("names the tools that a model is given", async () => {
     const hidden = tool({ name: "hidden", description: "d", optional: true, input: z.object({}), run: () => "" });
-    const tools = plugin({ tools: [noop, hidden, make(() => "", "other")] });
+    const forOthers = { ...make(() => "", "special"), offer: ({ model }: { model: string }) => model === "scripted/special" };
+    const tools = plugin({ tools: [noop, hidden, forOthers, make(() => "", "other")] });
     expect(await (await start({ plugins: [tools] })).runtime.tools()).toEqual(["noop", "other"]);
+    expect(await (await start({ plugins: [tools], config: { model: "scripted/special,scripted/other" } })).runtime.tools()).toEqual([
+      "noop",
+      "special",
+      "other",
+    ]);
     expect(await (await start({ plugins: [tools], disableTools: ["other"], config: { tools: { hidden: true } } })).runtime.tools()).toEqual(["noop", "hidden"]);
     const wrong = await start({ plugins: [tools], tools: ["reed"] });
     expect((await wrong.prompt("go")).result).toMatchObject({ exitCode: 2, error: { code: "TOOL_UNAVAILABLE" } });

@@ -55,7 +55,7 @@ interface Found {
 export const EXACT = { name: "exact", overlooks: "" };
 
 async function findMatches(shown: string, text: string, { oldString, replaceAll }: Edit): Promise<Found> {
-  const exact = findInLineEndings(text, oldString);
+  const exact = { ...findExact(text, oldString), strategy: EXACT };
   if (exact.matches.length === 1 || (replaceAll && exact.matches.length > 0)) return checkCount(shown, exact);
   if (exact.matches.length > 1) throw ambiguous(shown, exact.matches.length);
   let places = 0;
@@ -74,16 +74,6 @@ async function findMatches(shown: string, text: string, { oldString, replaceAll 
   if (isTooLarge)
     throw refused(shown, "what resembles oldString is much larger than it.", "Read the file again and copy the whole text that is to be replaced.");
   throw refused(shown, "oldString was not found in it.", "Read the file again and copy the text exactly, without line numbers.");
-}
-
-/** An exact search in which the line endings of the file and of oldString may differ. */
-function findInLineEndings(text: string, oldString: string): Found {
-  const variants = [oldString, oldString.replace(/\r?\n/g, "\r\n"), oldString.replaceAll("\r\n", "\n")];
-  for (const wanted of new Set(variants)) {
-    const matches = findExact(text, wanted);
-    if (matches.length > 0) return { matches, strategy: EXACT, wanted };
-  }
-  return { matches: [], strategy: EXACT, wanted: oldString };
 }
 
 const ambiguous = (shown: string, count: number): AgentError =>

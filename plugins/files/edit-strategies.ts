@@ -34,19 +34,37 @@ export const FALLBACK_STRATEGIES: Strategy[] = [
   {
     name: "escape-normalized",
     overlooks: "escaping with backslashes",
-    find: (content, wanted) => findExact(content, removeBackslashes(wanted), removeBackslashes(wanted) !== wanted),
+    find: (content, wanted) => findOther(content, removeBackslashes(wanted), wanted),
   },
   {
     name: "trimmed-boundary",
     overlooks: "white space before and after the text",
-    find: (content, wanted) => findExact(content, wanted.trim(), wanted.trim() !== wanted),
+    find: (content, wanted) => findOther(content, wanted.trim(), wanted),
   },
   { name: "context-aware", overlooks: "up to half of the lines between the first and the last", find: findInContext, isApproximate: true },
 ];
 
-export function findExact(content: string, wanted: string, isUseful = true): Match[] {
+export interface ExactMatches {
+  matches: Match[];
+  /** What was looked for, with the line endings with which it was found. */
+  wanted: string;
+}
+
+/** An exact search in which the line endings of the content and of the wanted text may differ. */
+export function findExact(content: string, wanted: string): ExactMatches {
+  const variants = new Set([wanted, wanted.replace(/\r?\n/g, "\r\n"), wanted.replaceAll("\r\n", "\n")]);
+  for (const variant of variants) {
+    const matches = findAll(content, variant);
+    if (matches.length > 0) return { matches, wanted: variant };
+  }
+  return { matches: [], wanted };
+}
+
+const findOther = (content: string, other: string, wanted: string): Match[] => (other === wanted ? [] : findExact(content, other).matches);
+
+function findAll(content: string, wanted: string): Match[] {
   const matches: Match[] = [];
-  if (!isUseful || wanted === "") return matches;
+  if (wanted === "") return matches;
   for (let start = content.indexOf(wanted); start >= 0 && matches.length <= MATCH_LIMIT; start = content.indexOf(wanted, start + 1)) {
     matches.push({ start, end: start + wanted.length });
   }

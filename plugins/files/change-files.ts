@@ -23,7 +23,8 @@ export interface FileChange {
 }
 
 /** A change whose new content stands beside its place, in a directory that is held. */
-interface Staged extends FileChange {
+interface Staged {
+  change: FileChange;
   target: string;
   /** Where the new content is. */
   draft: string;
@@ -78,7 +79,7 @@ async function stage(paths: Paths, change: FileChange, directories: string[]): P
   const draft = temporary();
   try {
     const stats = change.content && (await writeNewFile(draft, change.content, change.like ?? change.existing));
-    return { ...change, target: join(directory.path, basename(change.path)), draft, aside: temporary(), stats, close: () => directory.close() };
+    return { change, target: join(directory.path, basename(change.path)), draft, aside: temporary(), stats, close: () => directory.close() };
   } catch (error) {
     await rm(draft, { force: true });
     await directory.close();
@@ -112,14 +113,14 @@ function putInPlace(staged: Staged[], paths: Paths, refuse: Refusal): void {
       done.push(each);
     } catch (error) {
       putBack(done.reverse(), paths);
-      throw refuse(error, each);
+      throw refuse(error, each.change);
     }
   }
   for (const { aside } of staged) rmSync(aside, { force: true });
 }
 
-function place(change: Staged, paths: Paths, isLast: boolean): void {
-  const { target, aside, draft, existing, content } = change;
+function place({ change, target, aside, draft }: Staged, paths: Paths, isLast: boolean): void {
+  const { existing, content } = change;
   checkUnchanged(target, change, paths);
   // After the last one nothing can fail, so it never has to be put back.
   const isKept = existing !== undefined && !(isLast && content !== undefined);
@@ -152,7 +153,7 @@ function checkUnchanged(at: string, { existing, path }: FileChange, paths: Paths
 
 /** The very files that were there return, so that they count as unchanged. */
 function putBack(done: Staged[], paths: Paths): void {
-  const failures = done.flatMap(({ target, aside, existing, path }) => {
+  const failures = done.flatMap(({ target, aside, change: { existing, path } }) => {
     try {
       if (existing === undefined) rmSync(target);
       else renameSync(aside, target);

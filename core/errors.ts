@@ -245,6 +245,7 @@ export const ERRORS = {
   FILE_MISSING: { ...toModel, message: "File not found: {path}", hint: "{suggestion}" },
   FILE_UNSUITABLE: { ...toModel, message: "{path} {reason}", hint: "{advice}" },
   EDIT_REFUSED: { ...toModel, message: "{path} was not changed: {reason}", hint: "{advice}" },
+  PATCH_REFUSED: { ...toModel, message: "Nothing was changed. Line {line} of the patch: {reason}", hint: "{advice}" },
   PATTERN_INVALID: { ...toModel, message: "The pattern {pattern} is invalid: {reason}", hint: "" },
   URL_REFUSED: { ...toModel, message: "{url} is refused: {reason}", hint: "{advice}" },
   FETCH_FAILED: { ...toModel, message: "{url} could not be fetched: {reason}", hint: "" },

@@ -55,10 +55,11 @@ interface Offered {
 /** Tools are described once; the result is another one only where other tools are offered. */
 function createOffer(run: PromptRun): () => Promise<Offered> {
   const tools = [...run.tools.values()];
+  const allNames = tools.map(({ name }) => name);
   let offered: Offered | undefined;
   let names = "";
   return async () => {
-    const request = { model: run.last.model ?? "", sessionId: run.session.id };
+    const request = { model: run.last.model ?? "", sessionId: run.session.id, tools: allNames };
     const isOffered = (tool: Tool) => asksToBeOffered(tool, request);
     const wanted = tools.filter(isOffered);
     const now = wanted.map(({ name }) => name).join();

@@ -105,9 +105,10 @@ export interface Tool {
   optional?: boolean;
   /**
    * Asked before each request where neither the configuration nor `--tools` names the tool: false leaves it out of what the
-   * model is told, and a call of it is answered all the same. Each change of mind costs the provider's cache of the session.
+   * model is told, and a call of it is answered all the same. `tools` are the names of those that the run may use. Each
+   * change of mind costs the provider's cache of the session.
    */
-  offer?(request: { model: string; sessionId: string }): boolean;
+  offer?(request: { model: string; sessionId: string; tools: readonly string[] }): boolean;
   /** Its result is complete: the general cut at 2,000 lines and 50 KB is left out because the tool limits itself. */
   selfLimiting?: boolean;
   /** Throws to fail: the message of the error is what the model reads. */

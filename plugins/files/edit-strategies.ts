@@ -17,6 +17,8 @@ export interface Strategy {
 export const MATCH_LIMIT = 100_000;
 /** Share of equal characters from which the middle of a block counts as the same (from opencode's edit). */
 const BLOCK_SIMILARITY = 0.65;
+/** Share of equal lines from which the middle of a block of the same length counts as the same (from opencode's edit). */
+const EQUAL_LINES = 0.5;
 /** How much longer or shorter a block may be than the wanted one (from opencode's edit). */
 const BLOCK_SIZE_TOLERANCE = 0.25;
 const BLOCK_CANDIDATES = 100;
@@ -32,31 +34,51 @@ export const FALLBACK_STRATEGIES: Strategy[] = [
   {
     name: "escape-normalized",
     overlooks: "escaping with backslashes",
-    find: (content, wanted) => findExact(content, removeBackslashes(wanted), removeBackslashes(wanted) !== wanted),
+    find: (content, wanted) => findOther(content, removeBackslashes(wanted), wanted),
   },
   {
     name: "trimmed-boundary",
     overlooks: "white space before and after the text",
-    find: (content, wanted) => findExact(content, wanted.trim(), wanted.trim() !== wanted),
+    find: (content, wanted) => findOther(content, wanted.trim(), wanted),
   },
+  { name: "context-aware", overlooks: "up to half of the lines between the first and the last", find: findInContext, isApproximate: true },
 ];
 
-export function findExact(content: string, wanted: string, isUseful = true): Match[] {
+export interface ExactMatches {
+  matches: Match[];
+  /** What was looked for, with the line endings with which it was found. */
+  wanted: string;
+}
+
+/** An exact search in which the line endings of the content and of the wanted text may differ. */
+export function findExact(content: string, wanted: string): ExactMatches {
+  const variants = new Set([wanted, wanted.replace(/\r?\n/g, "\r\n"), wanted.replaceAll("\r\n", "\n")]);
+  for (const variant of variants) {
+    const matches = findAll(content, variant);
+    if (matches.length > 0) return { matches, wanted: variant };
+  }
+  return { matches: [], wanted };
+}
+
+const findOther = (content: string, other: string, wanted: string): Match[] => (other === wanted ? [] : findExact(content, other).matches);
+
+function findAll(content: string, wanted: string): Match[] {
   const matches: Match[] = [];
-  if (!isUseful || wanted === "") return matches;
+  if (wanted === "") return matches;
   for (let start = content.indexOf(wanted); start >= 0 && matches.length <= MATCH_LIMIT; start = content.indexOf(wanted, start + 1)) {
     matches.push({ start, end: start + wanted.length });
   }
   return matches;
 }
 
-interface Line extends Match {
+export interface Line extends Match {
+  /** Without its ending. */
   text: string;
   /** Behind the line's ending. */
   next: number;
 }
 
-function linesOf(content: string): Line[] {
+export function linesOf(content: string): Line[] {
   const lines: Line[] = [];
   let start = 0;
   while (start < content.length) {
@@ -199,6 +221,27 @@ function middleSimilarity(lines: Line[], wantedLines: string[], distance: (a: st
     else if (longest <= COMPARED_CHARACTERS) sum += 1 - distance(line, wanted) / longest;
   }
   return sum / count;
+}
+
+/** Blocks of as many lines whose first and last line are the same, and half of the others that are not blank. */
+function findInContext(content: string, wanted: string): Match[] {
+  const wantedLines = linesOf(wanted).map((line) => line.text.trim());
+  const count = wantedLines.length;
+  if (count < 3 || wantedLines[0] === "" || wantedLines.at(-1) === "") return [];
+  const lines = linesOf(content);
+  const candidates = lines.flatMap((line, first) =>
+    line.text.trim() === wantedLines[0] && lines[first + count - 1]?.text.trim() === wantedLines.at(-1) ? [first] : [],
+  );
+  if (candidates.length > BLOCK_CANDIDATES) return [];
+  return candidates
+    .filter((first) => isHalfEqual(lines.slice(first + 1, first + count - 1), wantedLines.slice(1, -1)))
+    .map((first) => blockOf(lines, first, count, wanted));
+}
+
+function isHalfEqual(lines: Line[], wantedLines: string[]): boolean {
+  const pairs = lines.map((line, index) => [line.text.trim(), wantedLines[index]!] as const).filter(([line, wanted]) => line !== "" || wanted !== "");
+  const equal = pairs.filter(([line, wanted]) => line === wanted).length;
+  return equal >= pairs.length * EQUAL_LINES;
 }
 
 const ESCAPES: Record<string, string> = { n: "\n", t: "\t", r: "\r" };

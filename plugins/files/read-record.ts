@@ -13,13 +13,28 @@ export interface ReadRecord {
   knowledge(sessionId: string, path: string, stats: BigIntStats): Knowledge;
   /** Runs `work` when no other change of `path` is under way, so that parallel edits of one file do not undo each other. */
   changing<T>(path: string, work: () => Promise<T>): Promise<T>;
+  /** The same for several paths, which must differ. */
+  changingAll<T>(paths: string[], work: () => Promise<T>): Promise<T>;
 }
 
 export function createReadRecord(): ReadRecord {
   const seen = new Map<string, Map<string, Version>>();
   const underWay = new Map<string, Promise<unknown>>();
 
+  const changing: ReadRecord["changing"] = async (path, work) => {
+    const turn = (underWay.get(path) ?? Promise.resolve()).then(work, work);
+    underWay.set(path, turn);
+    try {
+      return await turn;
+    } finally {
+      if (underWay.get(path) === turn) underWay.delete(path);
+    }
+  };
+
   return {
+    changing,
+    // Everybody waits in the same order, so that no two wait for each other.
+    changingAll: (paths, work) => paths.toSorted().reduceRight((inner, path) => () => changing(path, inner), work)(),
     remember(sessionId, path, stats) {
       const files = seen.get(sessionId) ?? new Map<string, Version>();
       seen.set(sessionId, files.set(path, versionOf(stats)));
@@ -28,15 +43,6 @@ export function createReadRecord(): ReadRecord {
       const version = seen.get(sessionId)?.get(path);
       if (version === undefined) return "unread";
       return version === versionOf(stats) ? "current" : "changed";
-    },
-    async changing(path, work) {
-      const turn = (underWay.get(path) ?? Promise.resolve()).then(work, work);
-      underWay.set(path, turn);
-      try {
-        return await turn;
-      } finally {
-        if (underWay.get(path) === turn) underWay.delete(path);
-      }
     },
   };
 }

@@ -1,8 +1,11 @@
-import { AgentError, type Tool, type ToolContext, tool, z } from "agent-runtime";
+import type { BigIntStats } from "node:fs";
+import { type Tool, type ToolContext, tool, z } from "agent-runtime";
+import { changeFiles } from "./change-files.ts";
 import { diffText, type TextDiff } from "./diff-text.ts";
 import { type Located, locate, permissionPattern, readWhole } from "./open-file.ts";
+import { patchReplaces } from "./patch-models.ts";
 import type { ReadRecord } from "./read-record.ts";
-import { writeFileAtomically } from "./write-file.ts";
+import { checkRegular, countLines, refused } from "./text-file.ts";
 
 /** Above it no diff is made of what was overwritten. */
 const COMPARED_BYTES = 1024 * 1024;
@@ -14,6 +17,7 @@ export const writeTool = (record: ReadRecord): Tool =>
     input: z.object({ filePath: z.string(), content: z.string() }),
     effect: "write",
     permission: "edit",
+    offer: (request) => !patchReplaces(request),
     patterns: ({ filePath }, { cwd }) => [permissionPattern(filePath, cwd)],
     run: async ({ filePath, content }, context) => {
       const path = await context.paths.resolve(filePath, "write");
@@ -40,32 +44,13 @@ function checkOverwrite(record: ReadRecord, context: ToolContext, { path, shown,
   const knowledge = record.knowledge(context.sessionId, path, stats);
   if (knowledge === "current") return;
   const reason = knowledge === "unread" ? "it exists and was not read in this session." : "it changed since it was read.";
-  throw new AgentError("EDIT_REFUSED", { path: shown, reason, advice: "Read it first, then write it, or change it with edit." });
+  throw refused(shown, reason, "Read it first, then write it, or change it with edit.");
 }
 
-/** Throws EDIT_REFUSED for what is no file. */
-export function checkRegular({ shown, stats }: Located): void {
-  if (stats === undefined || stats.isFile()) return;
-  const reason = stats.isDirectory() ? "it is a directory." : "it is not a regular file.";
-  throw new AgentError("EDIT_REFUSED", { path: shown, reason, advice: "Give the path of a file." });
-}
-
-/** Writes what the model may write; a refusal of the system becomes EDIT_REFUSED. */
-export async function writeLocated({ paths }: ToolContext, { path, shown, stats }: Located, content: Buffer): ReturnType<typeof writeFileAtomically> {
-  try {
-    return await writeFileAtomically({ paths, path, content, existing: stats });
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    const reason = {
-      EACCES: "permission denied.",
-      EROFS: "the file system is read-only.",
-      ENOSPC: "the disk is full.",
-      ENOTDIR: "a parent of it is a file.",
-      ENAMETOOLONG: "the name is too long.",
-    }[code];
-    throw new AgentError("EDIT_REFUSED", { path: shown, reason: reason ?? `${code}.` }, { cause: error });
-  }
+/** Writes one file and returns what is there then. Throws EDIT_REFUSED. */
+export async function writeLocated(context: ToolContext, { path, stats }: Located, content: Buffer): Promise<BigIntStats> {
+  const [written] = await changeFiles(context, [{ path, existing: stats, content }]);
+  return written!;
 }
 
 async function diffOf(context: ToolContext, located: Located, content: string): Promise<Partial<TextDiff>> {
@@ -73,5 +58,3 @@ async function diffOf(context: ToolContext, located: Located, content: string): 
   const { bytes } = await readWhole(context, located);
   return (await diffText(located.shown, bytes.toString(), content)) ?? {};
 }
-
-const countLines = (text: string): number => text.split("\n").length - (text.endsWith("\n") || text === "" ? 1 : 0);

@@ -3,7 +3,7 @@ import { chmod, readdir, readFile, stat, symlink, truncate, utimes, writeFile } 
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { applyEdit } from "../../../plugins/files/edit.ts";
+import { applyEdit } from "../../../plugins/files/apply-edit.ts";
 import { createWorld, type World } from "./context.ts";
 
 let world: World;

@@ -1,0 +1,194 @@
+import type { AgentError } from "agent-runtime";
+import { indentLike, lineEndingOf } from "./apply-edit.ts";
+import { linesOf } from "./edit-strategies.ts";
+import { type Hunk, refusedAt } from "./patch-text.ts";
+
+/** How lines are compared, in the order in which it is tried. */
+const LEVELS = [
+  { overlooks: undefined, of: (line: string) => line },
+  { overlooks: "white space at the ends of lines", of: (line: string) => line.trimEnd() },
+  { overlooks: "white space around lines", of: (line: string) => line.trim() },
+];
+
+/** Of lines, for all hunks of a file: about a second. */
+const COMPARISONS = 50_000_000;
+const BYTE_ORDER_MARK = "\uFEFF";
+
+export interface PatchedText {
+  text: string;
+  additions: number;
+  deletions: number;
+  /** Of each hunk that was not there exactly: its line in the patch and what was overlooked. */
+  notes: { line: number; overlooks: string }[];
+}
+
+interface Place {
+  hunk: Hunk;
+  /** Index of a line of the file, from 0. */
+  start: number;
+  /** Lines of the file that the hunk covers. */
+  count: number;
+  overlooks: string | undefined;
+}
+
+/** Puts the hunks into a text. Each stands behind the one before. Throws PATCH_REFUSED; `shown` names the file in it. */
+export function applyHunks(shown: string, text: string, hunks: Hunk[]): PatchedText {
+  const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : "";
+  const body = text.slice(mark.length);
+  const lines = linesOf(body).map(({ text, end, next }): FileLine => ({ text, ending: body.slice(end, next) }));
+  const search = createSearch(
+    shown,
+    lines.map((line) => line.text),
+  );
+  const places: Place[] = [];
+  for (const hunk of hunks) {
+    const last = places.at(-1);
+    places.push(search(hunk, last === undefined ? 0 : last.start + last.count));
+  }
+  const ending = lineEndingOf(body) ?? "\n";
+  const patched = places.flatMap((place, index) => {
+    const before = places[index - 1];
+    const untouched = lines.slice(before === undefined ? 0 : before.start + before.count, place.start);
+    return [...untouched, ...replacementAt(place, lines, ending)];
+  });
+  const last = places.at(-1);
+  const whole = [...patched, ...lines.slice(last === undefined ? 0 : last.start + last.count)];
+  const count = (mark: string) => hunks.reduce((sum, hunk) => sum + hunk.lines.filter((line) => line.mark === mark).length, 0);
+  return {
+    text: mark + joinLines(whole, ending, lines.at(-1)?.ending !== ""),
+    additions: count("+"),
+    deletions: count("-"),
+    notes: places.flatMap(({ hunk, overlooks }) => (overlooks === undefined ? [] : [{ line: hunk.line, overlooks }])),
+  };
+}
+
+interface FileLine {
+  text: string;
+  /** "" for a last line without newline. */
+  ending: string;
+}
+
+/** What stands there afterwards. Lines that stay are those of the file, not those of the patch. */
+function replacementAt({ hunk, start, count }: Place, lines: FileLine[], ending: string): FileLine[] {
+  const found = lines.slice(start, start + count);
+  const old = hunk.lines.filter(({ mark }) => mark !== "+").map(({ text }) => text);
+  const added = hunk.lines.filter(({ mark }) => mark === "+").map(({ text }) => text);
+  const shifted = indentLike(added.join("\n"), old.join("\n"), found.map(({ text }) => text).join("\n")).split("\n");
+  const near = (found[0] ?? lines[start - 1])?.ending || ending;
+  const kept = found.values();
+  const fresh = shifted.values();
+  return hunk.lines.flatMap(({ mark }) => {
+    if (mark === "+") return [{ text: fresh.next().value ?? "", ending: near }];
+    const line = kept.next().value;
+    return mark === " " && line !== undefined ? [line] : [];
+  });
+}
+
+/** A file without a newline at its end stays one. */
+function joinLines(lines: FileLine[], ending: string, isTerminated: boolean): string {
+  const last = lines.length - 1;
+  return lines.map((line, index) => line.text + (index === last && !isTerminated ? "" : line.ending || ending)).join("");
+}
+
+type Search = (hunk: Hunk, from: number) => Place;
+
+function createSearch(shown: string, lines: string[]): Search {
+  const compared: (string[] | undefined)[] = [];
+  let comparisons = 0;
+  /** Where the wanted lines are, one below the other, at or behind `from`. */
+  const findAll = (wanted: string[], level: number, from: number, hunk: Hunk): number[] => {
+    const { of } = LEVELS[level]!;
+    compared[level] ??= lines.map(of);
+    const file = compared[level];
+    const wantedLines = wanted.map(of);
+    const starts: number[] = [];
+    comparisons += Math.max(0, lines.length - from);
+    for (let start = file.indexOf(wantedLines[0]!, from); start >= 0; start = file.indexOf(wantedLines[0]!, start + 1)) {
+      const different = wantedLines.findIndex((line, index) => file[start + index] !== line);
+      if (different < 0) starts.push(start);
+      comparisons += different < 0 ? wantedLines.length : different;
+      if (comparisons > COMPARISONS)
+        throw refusedAt(hunk.line, `finding this hunk in ${shown} takes too long.`, "Send fewer hunks at a time, each beginning with a line that is rare.");
+    }
+    return starts;
+  };
+  return (hunk, from) => {
+    const old = hunk.lines.filter(({ mark }) => mark !== "+").map(({ text }) => text);
+    const anchors = hunk.anchors.length === 0 ? undefined : findAnchors(shown, lines, hunk);
+    if (old.length === 0) return { hunk, start: insertionPlace(shown, { hunk, anchors, from, end: lines.length }), count: 0, overlooks: undefined };
+    for (const [level, { overlooks }] of LEVELS.entries()) {
+      const all = findAll(old, level, from, hunk).filter((start) => !hunk.isAtEnd || start + old.length === lines.length);
+      const starts = anchors === undefined ? all : firstBehind(anchors, all);
+      if (starts.length > 1) throw ambiguous(shown, hunk, starts.length);
+      if (starts.length === 1) return { hunk, start: starts[0]!, count: old.length, overlooks };
+    }
+    const isElsewhere = findAll(old, LEVELS.length - 1, 0, hunk).length > 0;
+    throw isElsewhere ? misplaced(shown, hunk) : missing(shown, hunk, lines);
+  };
+}
+
+/** For each place the first of the others at or behind it. Both are in order. */
+function firstBehind(places: number[], others: number[]): number[] {
+  const found = new Set<number>();
+  let next = 0;
+  for (const place of places) {
+    while (next < others.length && others[next]! < place) next += 1;
+    if (next < others.length) found.add(others[next]!);
+  }
+  return [...found];
+}
+
+/** Where the last anchor is, behind those before it. It may be only the beginning of its line. */
+function findAnchors(shown: string, lines: string[], { anchors, line }: Hunk): number[] {
+  const trimmed = lines.map((text) => text.trim());
+  let places: number[] | undefined;
+  for (const anchor of anchors) {
+    const equal = trimmed.flatMap((text, index) => (text === anchor ? [index] : []));
+    const all = equal.length > 0 ? equal : trimmed.flatMap((text, index) => (text.startsWith(anchor) ? [index] : []));
+    const behind = places?.map((place) => place + 1);
+    places = behind === undefined ? all : firstBehind(behind, all);
+    if (places.length === 0)
+      throw refusedAt(line, `${shown} has no line "${shorten(anchor)}", which "@@" names.`, "Read the file and write a line of it behind @@, or none.");
+  }
+  return places ?? [];
+}
+
+interface Insertion {
+  hunk: Hunk;
+  anchors: number[] | undefined;
+  from: number;
+  end: number;
+}
+
+/** Where lines come that have none around them: behind the line that `@@` points at, else at the end of the file. */
+function insertionPlace(shown: string, { hunk, anchors, from, end }: Insertion): number {
+  if (hunk.isAtEnd || anchors === undefined) return end;
+  const places = anchors.map((anchor) => anchor + 1).filter((place) => place >= from);
+  if (places.length > 1) throw ambiguous(shown, hunk, places.length);
+  if (places[0] === undefined) throw misplaced(shown, hunk);
+  return places[0];
+}
+
+const ambiguous = (shown: string, { line }: Hunk, count: number): AgentError =>
+  refusedAt(line, `this hunk fits ${shown} at ${count} places.`, 'Give it more lines around the change, or name a line above it behind "@@".');
+
+function missing(shown: string, { line, lines }: Hunk, file: string[]): AgentError {
+  const known = new Set(file.map((text) => text.trim()));
+  const unknown = lines.find(({ mark, text }) => mark !== "+" && !known.has(text.trim()));
+  const reason =
+    unknown === undefined
+      ? `the lines of this hunk do not stand together in ${shown}.`
+      : `${shown} has no line "${shorten(unknown.text.trim())}", which this hunk names.`;
+  return refusedAt(line, reason, "Read the file again and copy the lines that stay or go as they are, each behind its space or -.");
+}
+
+function misplaced(shown: string, { line, isAtEnd, anchors }: Hunk): AgentError {
+  const where = isAtEnd ? "at its end" : anchors.length > 0 ? 'behind the line that "@@" names and the hunk before' : "behind the hunk before";
+  return refusedAt(
+    line,
+    `the lines of this hunk are in ${shown}, but not ${where}.`,
+    "Give the hunks in the order of the file, without what does not hold there.",
+  );
+}
+
+const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);

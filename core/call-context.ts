@@ -77,7 +77,8 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     model: run.last.model ?? "",
     progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
-    accepts: (mediaType) => (run.last.model === undefined ? undefined : acceptsMedia(run.config, run.last.model, mediaType)),
+    accepts: (mediaType) =>
+      run.last.model === undefined ? undefined : acceptsMedia(run.last.model, mediaType, { config: run.config, refused: environment.refusedMedia }),
     snapshot: async () => {},
     runTask: (options) => runTask(options, run, place.callId),
     spill: (text) => environment.spill(session.id, text),

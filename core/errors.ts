@@ -142,6 +142,13 @@ export const ERRORS = {
     message: "The conversation is too long for {model}: {reason}",
     hint: "Start a new session, or choose a model with a larger context.",
   },
+  MEDIA_REFUSED: {
+    recovery: "fallback",
+    exit: 4,
+    name: "APIError",
+    message: "{model} takes no {media}: {reason}",
+    hint: "Choose a model that does, name one with --fallback, or leave the file out.",
+  },
   QUOTA_EXCEEDED: {
     recovery: "fallback",
     exit: 4,

@@ -80,6 +80,14 @@ export const userMessage = (content: UserContent, files: UserMessage["content"] 
   content: [...(typeof content === "string" ? [{ type: "text" as const, text: content }] : content), ...files],
 });
 
+const TOOL_FILES = "Files that the tools above have read:";
+
+/** Files cannot stand in a tool result of every provider; in a user's message they can. */
+export const toolFilesMessage = (files: FilePart[]): UserMessage => userMessage(TOOL_FILES, files);
+
+/** Whether tools have brought the files of a message, and not the user. */
+export const isToolFiles = ({ role, content }: Message): boolean => role === "user" && content[0]?.type === "text" && content[0].text === TOOL_FILES;
+
 /** Blank text, and no file. */
 export const saysNothing = (content: UserContent): boolean => userMessage(content).content.every((part) => part.type === "text" && part.text.trim() === "");
 

@@ -9,6 +9,7 @@ import type { Spending } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { LoopGuard } from "./loop-guard.ts";
 import type { UserContent } from "./message.ts";
+import type { RefusedMedia } from "./modalities.ts";
 import type { Notices } from "./notices.ts";
 import type { ModelOpener } from "./open-model.ts";
 import type { OpenedSession } from "./open-sessions.ts";
@@ -55,6 +56,8 @@ export interface PromptEnvironment {
   /** What a person allowed for good, and the models of which it was told that they are passed over: both live as long as the runtime. */
   grants: Set<string>;
   passedOver: Set<string>;
+  /** Kinds of files that models have refused; lives as long as the runtime. */
+  refusedMedia: RefusedMedia;
 }
 
 /** One prompt on its way. */

@@ -20,6 +20,7 @@ import { checkOutputSchema, readOutput } from "./output-schema.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, type Profile, profileConfig } from "./profile.ts";
 import { ancestorsOf, checkSpending, hookContext, type PromptEnvironment, type PromptRun, withinLimits } from "./prompt-run.ts";
+import { withoutRefusedMedia } from "./refused-media.ts";
 import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
@@ -199,7 +200,8 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   const { environment, config, guard } = run;
   const { maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth } = config.retry ?? {};
   const retry = { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth };
-  const toChain = (models: Route[]) => route(models, retry, { wait, now: Date.now, random: Math.random, rests: environment.rests });
+  const outside = { wait, now: Date.now, random: Math.random, rests: environment.rests };
+  const toChain = (models: Route[]) => route(withoutRefusedMedia(models, run), retry, outside);
   const chain = toChain(routes);
   const window = await createRunWindow(run, routes);
   const request = await prepareRequest(run, window);

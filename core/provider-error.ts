@@ -1,4 +1,5 @@
 import { AgentError, type ErrorCode, errorMessage } from "./errors.ts";
+import { nameOfKind } from "./modalities.ts";
 
 /** What was asked, for the texts of an error. */
 export interface AskedModel {
@@ -80,6 +81,24 @@ const AMBIGUOUS = new Set([400, 403, 422, 429]);
 const CONTEXT_WORDS = /context[_ ]length|context (window|size)|maximum context|too many tokens|prompt is too long|input is too long|input token count/i;
 const QUOTA_WORDS = /key limit exceeded|insufficient (credits|quota|balance)|insufficient_quota/i;
 const CONTENT_WORDS = /content[_ ]filter|content[_ ]policy|content management|\bmoderation\b|\bflagged\b/i;
+/**
+ * A model that takes no files of some kind, in the words of OpenRouter, OpenAI, Mistral, DeepSeek, llama.cpp, Ollama,
+ * vLLM and the AI SDK. What is wrong with a single file (its format, its size) is not meant.
+ */
+const MEDIA = "(?:image|vision|multi-?modal|pdf|document|file|audio|video)";
+const MEDIA_WORDS = new RegExp(
+  [
+    `no endpoints found that support ${MEDIA}`,
+    `(?:not|n't) (?:currently )?support (?:any )?${MEDIA}(?: (?:inputs?|content|attachments?|understanding)\\b|s\\b|[.,]|$)`,
+    `\\b${MEDIA}s?(?:_url)?(?: (?:inputs?|content|blocks?|modality|attachments?))* (?:is|are) (?:not|only) (?:supported|enabled)`,
+    "unknown variant [`'\"](?:image_url|input_audio|file)\\b",
+    "missing data required for image input|at most 0 (?:image|audio|video)|is not a (?:multi-?modal|vision) model",
+    "media type [^ ]+ functionality not supported",
+  ].join("|"),
+  "i",
+);
+/** llama.cpp and Ollama say it with a 500. */
+const MEDIA_STATUSES = new Set([400, 404, 415, 422, 500, 501]);
 const MODEL_WORDS = /is not a valid model id\W*$/i;
 
 /**
@@ -94,9 +113,10 @@ export function toProviderError(error: unknown, asked: AskedModel, now: number):
   const status = statusOf(error, said);
   const wait = retryAfter(error, now);
   const reason = reasonOf(error, said);
-  const code = status === undefined ? codeWithoutStatus(error) : codeOf(status, said, reason);
+  const code = status === undefined ? codeWithoutStatus(error, reason) : codeOf(status, said, reason);
+  const media = code === "MEDIA_REFUSED" ? mediaOf(reason) : {};
   const shown = status ?? (code === "REQUEST_INVALID" ? "not sent" : undefined);
-  return new AgentError(code, { ...asked, status: shown, reason: `${reason}${sayWait(wait)}`, ...wait, source: asked.keySource }, { cause: error });
+  return new AgentError(code, { ...asked, ...media, status: shown, reason: `${reason}${sayWait(wait)}`, ...wait, source: asked.keySource }, { cause: error });
 }
 
 /** An error that was thrown before the model's name was known gets it. */
@@ -155,8 +175,15 @@ function statusOf(error: unknown, said: SaidError): number | undefined {
 
 /** Where the status has several meanings a name in the body decides, and words of its message where there is none. */
 function codeOf(status: number, said: SaidError, reason: string): ErrorCode {
+  if (MEDIA_STATUSES.has(status) && MEDIA_WORDS.test(reason)) return "MEDIA_REFUSED";
   const named = AMBIGUOUS.has(status) ? statusNamed(status, said) : undefined;
   return named === undefined ? codeOfStatus(status, reason) : codeOfStatus(named, "");
+}
+
+/** The kind of files that a refusal names; none where it may mean several. */
+function mediaOf(reason: string): { kind?: string; media: string } {
+  const kind = /image/i.test(reason) ? "image" : /pdf|document|\bfile/i.test(reason) ? "pdf" : undefined;
+  return kind === undefined ? { media: "files of this kind" } : { kind, media: nameOfKind(kind) };
 }
 
 /** The status that the names in a body stand for; a bare "invalid request" says nothing. */
@@ -185,10 +212,11 @@ function codeOfStatus(status: number, words: string): ErrorCode {
 }
 
 /** No status: the answer was never one, or it broke off. */
-function codeWithoutStatus(error: unknown): ErrorCode {
+function codeWithoutStatus(error: unknown, reason: string): ErrorCode {
   const name = error instanceof Error ? error.name : "";
   if (/JSONParse|TypeValidation|InvalidResponseData|EmptyResponseBody/.test(name)) return "RESPONSE_INVALID";
   if (/LoadAPIKey/.test(name)) return "KEY_MISSING";
+  if (/UnsupportedFunctionality/.test(name) && MEDIA_WORDS.test(reason)) return "MEDIA_REFUSED";
   if (/InvalidPrompt|UnsupportedFunctionality|InvalidArgument/.test(name) || isRefusedByNode(error)) return "REQUEST_INVALID";
   // A redirect that leads nowhere, or a status that there is not.
   if (typeof (error as CallError | undefined)?.statusCode === "number") return "RESPONSE_INVALID";

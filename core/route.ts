@@ -144,9 +144,9 @@ interface Failure {
   dependencies: RouteDependencies;
 }
 
-/** An empty answer was one. What others have noted since this one was asked is the same failure, and counts once. */
+/** An empty answer was one, and a model that takes no files takes words. What others have noted since this one was asked is the same failure, and counts once. */
 async function letRest(route: Route, { error, startedAt, dependencies }: Failure): Promise<void> {
-  if (error.code === "ANSWER_EMPTY") return;
+  if (error.code === "ANSWER_EMPTY" || error.code === "MEDIA_REFUSED") return;
   const at = dependencies.now();
   await dependencies.rests.put(idOf(route), (last) => {
     const isSame = last !== undefined && last.at > startedAt;

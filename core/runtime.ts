@@ -223,7 +223,7 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
-  const known = { grants: new Set<string>(), passedOver: new Set<string>(), estimator: createTokenEstimator() };
+  const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
   const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
   return { shared, sessions, traffic, closeExec, closeSessions };

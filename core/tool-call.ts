@@ -2,7 +2,7 @@ import { orAborted } from "./abort.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { Emit, ToolState } from "./events.ts";
 import type { PermissionRequest, PermissionVerdict, ToolCall } from "./hooks.ts";
-import type { FilePart, Message, ToolResultPart } from "./message.ts";
+import { type FilePart, type Message, type ToolResultPart, toolFilesMessage } from "./message.ts";
 import type { Checked } from "./schema.ts";
 import { type Attachment, findResultFault, type Tool, type ToolContext, type ToolOutput, type ToolResult } from "./tool.ts";
 import { type AskedCall, parseInput } from "./turn.ts";
@@ -66,11 +66,10 @@ export async function answerCalls(calls: AskedCall[], messageId: string, depende
   return [{ role: "tool", content: results }, ...attachmentMessage(attachments.flat())];
 }
 
-/** Files cannot stand in a tool result of every provider; in a user's message they can. */
 function attachmentMessage(attachments: Attachment[]): Message[] {
   if (attachments.length === 0) return [];
   const files = attachments.map(({ mediaType, data, filename }): FilePart => ({ type: "file", mediaType, data, ...(filename !== undefined && { filename }) }));
-  return [{ role: "user", content: [{ type: "text", text: "Files that the tools above have read:" }, ...files] }];
+  return [toolFilesMessage(files)];
 }
 
 export interface AnsweredCall {

@@ -1,13 +1,17 @@
 import { stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
+import { createNewestFirst } from "./newest-first.ts";
 import { locate, missingFile, permissionPattern } from "./open-file.ts";
 import { listFiles, refusedPattern } from "./ripgrep.ts";
 
 const SHOWN_FILES = 100;
 const COUNTED_FILES = 100_000;
 const TIMEOUT_MS = 10_000;
+/** Files that are looked at before others have their turn. */
+const BATCH = 250;
 
 const startOf = (path: string | undefined, pattern: string): string => {
   const { directory } = planGlob(pattern);
@@ -52,10 +56,14 @@ async function findFiles(context: ToolContext, pattern: string, path: string | u
   if (!isDirectory) return { files: [], isPartial: false };
   const request = { cwd: start, pattern, limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS };
   const [matching, listed] = await Promise.all([
-    listFiles(context, { ...request, args: ["--sortr=modified", ...plan.args] }),
+    listFiles(context, { ...request, args: plan.args }),
     plan.includesIgnored ? listFiles(context, { ...request, args: [] }) : undefined,
   ]);
   const isListed = new Set(listed?.files);
-  const files = listed === undefined ? matching.files : matching.files.filter((file) => isListed.has(file));
-  return { files: files.map((file) => context.paths.show(join(start, file))), isPartial: matching.isPartial || listed?.isPartial === true };
+  const newest = createNewestFirst(start);
+  for (const [index, file] of matching.files.entries()) {
+    if (index % BATCH === 0) await setImmediate(undefined, context);
+    if (listed === undefined || isListed.has(file)) newest.add(file);
+  }
+  return { files: newest.files().map((file) => context.paths.show(join(start, file))), isPartial: matching.isPartial || listed?.isPartial === true };
 }

@@ -1,19 +1,20 @@
 import { basename, dirname, join } from "node:path";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
+import { createNewestFirst } from "./newest-first.ts";
 import { locate, missingFile, permissionPattern } from "./open-file.ts";
-import { refusedPattern, runRipgrep, type SearchEnd } from "./ripgrep.ts";
+import { refusedPattern, runRipgrep, type Search, type SearchEnd } from "./ripgrep.ts";
 
 const SHOWN_MATCHES = 100;
 /** Characters of a matching line that are shown; the match is in them. */
 const LINE_CHARACTERS = 500;
 const CHARACTERS_BEFORE_MATCH = 150;
 const TIMEOUT_MS = 10_000;
+/** Of the time; the rest is for reading the lines that are shown. */
+const COUNTING_SHARE = 0.8;
 
-interface Match {
-  file: string;
-  text: string;
-}
+/** Matching lines of files, as they are shown. */
+type Matches = Map<string, string[]>;
 
 export const grepTool = tool({
   name: "grep",
@@ -31,29 +32,88 @@ export const grepTool = tool({
     const { stats } = located;
     if (stats === undefined) throw await missingFile(context, located.path);
     if (!stats.isDirectory() && !stats.isFile()) throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is neither a file nor a directory." });
-    const start = stats.isFile() ? { cwd: dirname(located.path), target: `./${basename(located.path)}` } : { cwd: located.path, target: "./" };
-    const { matches, end } = await findMatches(context, { ...start, pattern, include });
+    const place = stats.isFile() ? { cwd: dirname(located.path), target: `./${basename(located.path)}` } : { cwd: located.path, target: "./" };
+    const args = ["--crlf", `--regexp=${pattern}`];
+    const endAt = performance.now() + TIMEOUT_MS;
+    const {
+      files: all,
+      lines,
+      end,
+    } = await findFiles(context, {
+      ...place,
+      args: [...args, ...includeArguments(include)],
+      pattern,
+      timeoutMs: TIMEOUT_MS * COUNTING_SHARE,
+    });
+    const files = takeEnough(all, lines);
+    const read = await readMatches(context, { cwd: place.cwd, files, args, pattern, timeoutMs: endAt - performance.now() });
+    const total = [...lines.values()].reduce((sum, count) => sum + count, 0);
+    const isCut = end === "cut" || read.end === "cut";
     return {
-      output: describeMatches(matches, end, (file) => context.paths.show(join(start.cwd, file))),
+      output: describeMatches({ files, matches: read.matches, total, found: lines.size, isCut }, (file) => context.paths.show(join(place.cwd, file))),
       title: pattern,
-      metadata: { matches: Math.min(matches.length, SHOWN_MATCHES), truncated: end !== "complete" },
+      metadata: { matches: total, files: lines.size, truncated: isCut || total > SHOWN_MATCHES },
     };
   },
 });
 
-async function findMatches(
-  context: ToolContext,
-  search: { cwd: string; target: string; pattern: string; include: string | undefined },
-): Promise<{ matches: Match[]; end: SearchEnd }> {
-  const matches: Match[] = [];
+type Question = Pick<Search, "cwd" | "args" | "pattern" | "timeoutMs">;
+
+/** `files`: the newest first. `lines`: how many of each match. */
+interface FoundFiles {
+  files: string[];
+  lines: Map<string, number>;
+  end: SearchEnd;
+}
+
+/**
+ * Which files match, and in how many lines. What the lines are is asked for afterwards, of the few files that are shown:
+ * those of a common word would fill the memory, and which of them came first would be chance.
+ */
+async function findFiles(context: ToolContext, { target, ...search }: Question & { target: string }): Promise<FoundFiles> {
+  const lines = new Map<string, number>();
+  const newest = createNewestFirst(search.cwd);
+  let begun = "";
   const end = await runRipgrep(context, {
     ...search,
-    args: ["--json", "--crlf", "--sortr=modified", ...includeArguments(search.include), `--regexp=${search.pattern}`],
+    args: ["--count", "--with-filename", "--null", ...search.args],
+    targets: [target],
+    separator: "\n",
+    resultStart: "./",
+    onRecord(line) {
+      // A name may hold a newline; it ends with NUL.
+      const record = begun + line;
+      const [file, count] = record.split("\0") as [string, string | undefined];
+      begun = count === undefined && file.startsWith("./") ? `${record}\n` : "";
+      if (count === undefined) return true;
+      lines.set(file, Number(count));
+      newest.add(file);
+      return true;
+    },
+  });
+  return { files: newest.files(), lines, end };
+}
+
+/** The first files, which together have as many matches as are shown. */
+function takeEnough(files: string[], lines: Map<string, number>): string[] {
+  let count = 0;
+  const end = files.findIndex((file) => (count += lines.get(file) ?? 0) >= SHOWN_MATCHES);
+  return end < 0 ? files : files.slice(0, end + 1);
+}
+
+async function readMatches(context: ToolContext, { files, ...search }: Question & { files: string[] }): Promise<{ matches: Matches; end: SearchEnd }> {
+  const matches: Matches = new Map();
+  if (files.length === 0) return { matches, end: "complete" };
+  const end = await runRipgrep(context, {
+    ...search,
+    args: ["--json", `--max-count=${SHOWN_MATCHES}`, ...search.args],
+    targets: files,
+    separator: "\n",
     resultStart: "{",
-    timeoutMs: TIMEOUT_MS,
-    onResult: (line, isCut) => {
-      matches.push(...(isCut ? [describeHugeLine(line)] : readMatch(line)));
-      return matches.length <= SHOWN_MATCHES;
+    onRecord(record, isCut) {
+      const match = isCut ? describeHugeLine(record) : readMatch(record);
+      if (match !== undefined) matches.set(match.file, [...(matches.get(match.file) ?? []), match.text]);
+      return true;
     },
   });
   return { matches, end };
@@ -70,15 +130,20 @@ type JsonRecord = { type: string; data: { path: JsonText; lines: JsonText; line_
 
 const decode = ({ text, bytes }: JsonText): string => text ?? Buffer.from(bytes ?? "", "base64").toString();
 
-/** One match, or none where the record says something else. */
-function readMatch(line: string): Match[] {
-  const { type, data } = JSON.parse(line) as JsonRecord;
-  if (type !== "match") return [];
+interface Match {
+  file: string;
+  text: string;
+}
+
+/** Undefined where the record is none of a match. */
+function readMatch(record: string): Match | undefined {
+  if (!record.startsWith('{"type":"match"')) return undefined;
+  const { data } = JSON.parse(record) as JsonRecord;
   const text = decode(data.lines).replace(/\r?\n$/, "");
   const column = Buffer.from(text)
     .subarray(0, data.submatches[0]?.start ?? 0)
     .toString().length;
-  return [{ file: decode(data.path), text: `  Line ${data.line_number}${windowAround(text, column)}` }];
+  return { file: decode(data.path), text: `  Line ${data.line_number}${windowAround(text, column)}` };
 }
 
 function windowAround(text: string, column: number): string {
@@ -98,19 +163,29 @@ function describeHugeLine(head: string): Match {
   };
 }
 
-function describeMatches(matches: Match[], end: SearchEnd, show: (file: string) => string): string {
-  const shown = matches.slice(0, SHOWN_MATCHES);
+interface Answer {
+  files: string[];
+  matches: Matches;
+  total: number;
+  /** Files in which something was found. */
+  found: number;
+  isCut: boolean;
+}
+
+function describeMatches({ files, matches, total, found, isCut }: Answer, show: (file: string) => string): string {
   const cut = "(The search was ended before it was through; there may be more. Use a narrower pattern, path or include.)";
-  if (shown.length === 0) return end === "cut" ? `No matches found yet\n${cut}` : "No matches found";
-  const lines = [`Found ${shown.length} ${shown.length === 1 ? "match" : "matches"}`];
-  shown.forEach((match, index) => {
-    const previous = shown[index - 1]?.file;
-    if (previous !== undefined && previous !== match.file) lines.push("");
-    if (previous !== match.file) lines.push(`${show(match.file)}:`);
-    lines.push(match.text);
-  });
-  if (matches.length > shown.length)
-    lines.push("", `(The first ${SHOWN_MATCHES} matches, newest files first; there are more. Use a narrower pattern, path or include.)`);
-  if (end === "cut") lines.push("", cut);
+  const lines: string[] = [];
+  let shown = 0;
+  for (const file of files) {
+    const texts = (matches.get(file) ?? []).slice(0, SHOWN_MATCHES - shown);
+    if (texts.length > 0) lines.push(...(shown === 0 ? [] : [""]), `${show(file)}:`, ...texts);
+    shown += texts.length;
+  }
+  if (shown === 0) return isCut ? `No matches found yet\n${cut}` : "No matches found";
+  const count = total > SHOWN_MATCHES ? `${shown} of ${isCut ? "at least " : ""}${total} matches` : `${shown} ${shown === 1 ? "match" : "matches"}`;
+  lines.unshift(`Found ${count}`);
+  if (total > shown)
+    lines.push("", `(They are in ${found === 1 ? "1 file" : `${found} files`}, newest first. To see others, use a narrower pattern, path or include.)`);
+  if (isCut) lines.push("", cut);
   return lines.join("\n");
 }

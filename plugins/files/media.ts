@@ -30,6 +30,28 @@ export function mediaKindOf(sample: Buffer): MediaKind | undefined {
   return undefined;
 }
 
+/** Images, audio and video that no model is given, told by their first bytes: how they are called, and what to do instead. */
+export function foreignMediaOf(sample: Buffer): { name: string; advice: string } | undefined {
+  const ascii = sample.subarray(0, 16).toString("latin1");
+  const image = FOREIGN_IMAGES.find(([start]) => start.test(ascii));
+  if (image !== undefined) return { name: image[1], advice: "Convert it to PNG first." };
+  const sound = FOREIGN_SOUNDS.find(([start]) => start.test(ascii));
+  return sound && { name: sound[1], advice: "Describe or transcribe it with a program, for example ffprobe." };
+}
+
+const FOREIGN_IMAGES: [RegExp, string][] = [
+  [/^BM[\s\S]{4}\0\0\0\0/, "a BMP image"],
+  [/^(II\*\0|MM\0\*)/, "a TIFF image"],
+  [/^\0\0\x01\0/, "an ICO image"],
+  [/^[\s\S]{4}ftypavi[fs]/, "an AVIF image"],
+  [/^[\s\S]{4}ftyp(hei[cfsmx]|mif1)/, "a HEIC image"],
+];
+
+const FOREIGN_SOUNDS: [RegExp, string][] = [
+  [/^(ID3|\xff[\xfb\xf3\xf2]|RIFF[\s\S]{4}WAVE|OggS|fLaC|[\s\S]{4}ftypM4A)/, "audio"],
+  [/^([\s\S]{4}ftyp|\x1aE\xdf\xa3|RIFF[\s\S]{4}AVI )/, "video"],
+];
+
 /** Why a file is not text, judged by its name and its first bytes; undefined when it is. */
 export function binaryReason(path: string, sample: Buffer): string | undefined {
   if (sample[0] === 0xff && sample[1] === 0xfe) return "is UTF-16 text, not UTF-8.";

@@ -1,6 +1,6 @@
 import { type FileHandle, readdir } from "node:fs/promises";
 import { AgentError, type Attachment, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
-import { binaryReason, hasImageExtension, type MediaKind, mediaKindOf } from "./media.ts";
+import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf } from "./media.ts";
 import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
 import { type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
 import type { ReadRecord } from "./read-record.ts";
@@ -61,7 +61,7 @@ async function readDirectory({ path, shown }: Located): Promise<ToolResult> {
 async function readFile(located: Located, handle: FileHandle, request: Input, context: ToolContext): Promise<ToolResult> {
   const sample = await readBytes(handle, SAMPLE_BYTES);
   const media = mediaKindOf(sample);
-  if (media !== undefined) return readMedia(located, handle, media);
+  if (media !== undefined) return readMedia(located, handle, { ...media, context });
   checkText(located, sample);
   return readText(located, handle, request, context);
 }
@@ -72,6 +72,9 @@ async function readBytes(handle: FileHandle, length: number): Promise<Buffer> {
 }
 
 function checkText({ path, shown }: Located, sample: Buffer): void {
+  const foreign = foreignMediaOf(sample);
+  if (foreign !== undefined)
+    throw new AgentError("FILE_UNSUITABLE", { path: shown, reason: `is ${foreign.name}, which models are not given.`, advice: foreign.advice });
   if (hasImageExtension(path) && sample.length > 0) {
     const start = sample
       .subarray(0, 8)
@@ -91,7 +94,12 @@ function checkText({ path, shown }: Located, sample: Buffer): void {
   throw new AgentError("FILE_UNSUITABLE", { path: shown, reason, advice });
 }
 
-async function readMedia({ shown, stats }: Located, handle: FileHandle, { mediaType, name }: MediaKind): Promise<ToolResult> {
+async function readMedia(
+  { shown, stats }: Located,
+  handle: FileHandle,
+  { mediaType, name, context }: MediaKind & { context: ToolContext },
+): Promise<ToolResult> {
+  if (context.accepts(mediaType) === false) throw notAccepted(shown, name, context);
   const size = Number(stats?.size ?? 0n);
   if (size > MEDIA_BYTES) {
     const megabytes = (size / 1024 / 1024).toFixed(1);
@@ -105,6 +113,16 @@ async function readMedia({ shown, stats }: Located, handle: FileHandle, { mediaT
   const attachment: Attachment = { mediaType, data: bytes.toString("base64"), filename: shown };
   return { output: `${name} read`, attachments: [attachment], metadata: { mediaType, bytes: bytes.length } };
 }
+
+const notAccepted = (path: string, name: MediaKind["name"], { model }: ToolContext): AgentError =>
+  new AgentError("FILE_UNSUITABLE", {
+    path,
+    reason: `is ${name === "PDF" ? "a PDF" : "an image"}, and ${model} takes none.`,
+    advice:
+      name === "PDF"
+        ? "Take its text out with a program (pdftotext), or give the task to a model that takes PDF."
+        : "Look at it with a program (file, identify, tesseract), or give the task to a model that takes images.",
+  });
 
 async function readText(located: Located, handle: FileHandle, request: Input, context: ToolContext): Promise<ToolResult> {
   const size = Number(located.stats?.size ?? 0n);

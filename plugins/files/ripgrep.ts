@@ -4,7 +4,7 @@ import { AgentError, type ToolContext } from "agent-runtime";
 const RECORD_CHARACTERS = 4 * 1024 * 1024;
 /** What is kept of a record that is too long. */
 const RECORD_HEAD_CHARACTERS = 8 * 1024;
-/** Everything is taken as it comes; the runner need not keep it. */
+/** Results are taken as they come; the runner keeps only what a message of ripgrep has room in. */
 const KEPT_BYTES = 1024;
 const ARGUMENT_CHARACTERS = 10_000;
 
@@ -15,48 +15,46 @@ const ARGUMENT_CHARACTERS = 10_000;
 const COMMON = ["--no-config", "--no-messages", "--no-follow", "--no-require-git", "--hidden", "--color=never"];
 
 export interface Search {
-  /** Directory, absolute; `target` is relative to it, and so are the results. */
+  /** Directory, absolute; `targets` are relative to it, and so are the results. */
   cwd: string;
-  target: string;
+  targets: string[];
   args: string[];
   /** What the model wrote; named in the error when ripgrep refuses it. */
   pattern: string;
-  /** How a line of results begins; other lines are messages of ripgrep. */
+  /** What ends a record of the output; names may hold newlines. */
+  separator: "\n" | "\0";
+  /** How the output begins; else it is a message of ripgrep. */
   resultStart: "./" | "{";
   timeoutMs: number;
-  /** Gets each line of results, without newline; `isCut` when only its beginning is there. `false` ends the search. */
-  onResult(line: string, isCut: boolean): boolean;
+  /** Gets each record of the output, messages too; `isCut` when only its beginning is there. `false` ends the search. */
+  onRecord(record: string, isCut: boolean): boolean;
 }
 
-/** `stopped` by `onResult`; `cut` by the time limit or by too much output. */
+/** `stopped` by `onRecord`; `cut` by the time limit or by too much output. */
 export type SearchEnd = "complete" | "stopped" | "cut";
 
 /** Runs ripgrep. Throws PATTERN_INVALID, TOOL_FAILED when it cannot be started, and the reason of the signal. */
 export async function runRipgrep(context: ToolContext, search: Search): Promise<SearchEnd> {
   checkArguments(search);
   const stop = new AbortController();
-  const messages: string[] = [];
-  let results = 0;
-  const lines = splitLines((line, isCut) => {
-    if (stop.signal.aborted) return;
-    if (!line.startsWith(search.resultStart)) messages.push(line);
-    else if (!search.onResult(line, isCut)) stop.abort();
-    results += 1;
+  const records = splitRecords(search.separator, (record, isCut) => {
+    if (!stop.signal.aborted && !search.onRecord(record, isCut)) stop.abort();
   });
-  const result = await execRipgrep(context, [...COMMON, ...search.args, "--glob=!.git", "--", search.target], {
+  const result = await execRipgrep(context, [...COMMON, ...search.args, "--glob=!.git", "--", ...search.targets], {
     cwd: search.cwd,
     signal: AbortSignal.any([context.signal, stop.signal]),
     timeoutMs: search.timeoutMs,
     keepBytes: KEPT_BYTES,
-    onOutput: lines.add,
+    onOutput: records.add,
   });
   context.signal.throwIfAborted();
   if (stop.signal.aborted) return "stopped";
   if (result.end !== "exit") return "cut";
-  lines.finish();
+  records.finish();
   // Status 2 also stands for a file that could not be read; then there is no message, or there are results.
-  if (result.exitCode === 2 && messages.length > 0 && results === messages.length)
-    throw refusedPattern(search.pattern, messages.join("\n").replace(/^rg: /, "").trim());
+  const { exitCode, head, tail } = result;
+  if (exitCode === 2 && head !== "" && !head.startsWith(search.resultStart))
+    throw refusedPattern(search.pattern, `${head}${tail === "" ? "" : ` … ${tail}`}`.replace(/^rg: /, "").trim());
   return "complete";
 }
 
@@ -86,12 +84,12 @@ async function execRipgrep(context: ToolContext, args: string[], options: ExecOp
   });
 }
 
-function splitLines(onLine: (line: string, isCut: boolean) => void) {
+function splitRecords(separator: string, onRecord: (record: string, isCut: boolean) => void) {
   let pending = "";
   let isSkipping = false;
 
-  const endLine = (rest: string): void => {
-    if (!isSkipping) onLine(pending + rest, false);
+  const endRecord = (rest: string): void => {
+    if (!isSkipping) onRecord(pending + rest, false);
     pending = "";
     isSkipping = false;
   };
@@ -99,19 +97,19 @@ function splitLines(onLine: (line: string, isCut: boolean) => void) {
   return {
     add(piece: string): void {
       let start = 0;
-      for (let end = piece.indexOf("\n"); end >= 0; end = piece.indexOf("\n", start)) {
-        endLine(piece.slice(start, end));
+      for (let end = piece.indexOf(separator); end >= 0; end = piece.indexOf(separator, start)) {
+        endRecord(piece.slice(start, end));
         start = end + 1;
       }
       if (isSkipping) return;
       pending += piece.slice(start);
       if (pending.length <= RECORD_CHARACTERS) return;
-      onLine(pending.slice(0, RECORD_HEAD_CHARACTERS), true);
+      onRecord(pending.slice(0, RECORD_HEAD_CHARACTERS), true);
       pending = "";
       isSkipping = true;
     },
     finish(): void {
-      if (pending !== "") endLine("");
+      if (pending !== "") endRecord("");
     },
   };
 }
@@ -124,10 +122,11 @@ export async function listFiles(
   const files: string[] = [];
   const end = await runRipgrep(context, {
     ...search,
-    args: ["--files", ...search.args],
-    target: "./",
+    args: ["--files", "--null", ...search.args],
+    targets: ["./"],
+    separator: "\0",
     resultStart: "./",
-    onResult: (line) => files.push(line.slice(2)) < search.limit,
+    onRecord: (record) => !record.startsWith("./") || files.push(record.slice(2)) < search.limit,
   });
   return { files, isPartial: end !== "complete" };
 }

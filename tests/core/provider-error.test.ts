@@ -10,6 +10,48 @@ const http = (statusCode: number, more: object = {}) =>
   Object.assign(new Error(`status ${statusCode}`), { statusCode, responseHeaders: {}, responseBody: "", ...more });
 const read = (error: unknown) => toProviderError(error, asked, NOW);
 
+describe("a model that takes no files of some kind", () => {
+  test.each([
+    [404, "No endpoints found that support image input", "images"],
+    [400, "Invalid content type. image_url is only supported by certain models.", "images"],
+    [400, "this model does not support image input (ref: b8bd630e)", "images"],
+    [
+      400,
+      "Failed to deserialize the JSON body into the target type: messages[11]: unknown variant `image_url`, expected `text` at line 1 column 53929",
+      "images",
+    ],
+    [422, "messages[1]: unknown variant `file`, expected `text`", "PDF"],
+    [500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", "images"],
+    [500, "this model is missing data required for image input", "images"],
+    [400, "Image input is not enabled for this model", "images"],
+    [400, "Image inputs are not supported by this model.", "images"],
+    [400, "Image input modality is not enabled for models/gemma-3-1b-it", "images"],
+    [400, "Model does not support images. Please use a model that does.", "images"],
+    [400, "At most 0 image(s) may be provided in one prompt.", "images"],
+    [400, "some-model is not a multimodal model", "files of this kind"],
+    [400, "This model does not support document content.", "PDF"],
+  ])("is told by %i with the words %j", (status, message, media) => {
+    const error = read(http(status, { responseBody: JSON.stringify({ error: { message, type: "invalid_request_error", code: null } }) }));
+    expect([error.code, error.message]).toEqual(["MEDIA_REFUSED", `openrouter/vendor/m takes no ${media}: ${message}`]);
+  });
+
+  test("is told by a package of the AI SDK that cannot say it in the words of its vendor", () => {
+    const error = Object.assign(new Error("'file part media type application/pdf' functionality not supported."), { name: "AI_UnsupportedFunctionalityError" });
+    expect(read(error).message).toBe("openrouter/vendor/m takes no PDF: 'file part media type application/pdf' functionality not supported.");
+  });
+
+  test.each([
+    [400, "Could not process image", "REQUEST_INVALID"],
+    [400, "You uploaded an unsupported image. Please make sure your image is valid.", "REQUEST_INVALID"],
+    [400, "unsupported image format: the model does not support image type image/bmp", "REQUEST_INVALID"],
+    [400, "messages.0: image exceeds 5 MB maximum", "REQUEST_INVALID"],
+    [404, "No endpoints found that support tool use.", "MODEL_UNAVAILABLE"],
+    [400, "This model does not support file_search.", "REQUEST_INVALID"],
+    [500, "the image service is down", "OVERLOADED"],
+    [429, "image input is not supported", "RATE_LIMITED"],
+  ])("is not meant by %i with the words %j", (status, responseBody, code) => expect(read(http(status, { responseBody })).code).toBe(code));
+});
+
 describe("an HTTP status decides", () => {
   test.each([
     [400, "REQUEST_INVALID"],

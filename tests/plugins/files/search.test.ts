@@ -150,9 +150,25 @@ describe("grep", () => {
   test("shows 100 matches and says that there are more", async () => {
     await world.put("a.txt", "needle\n".repeat(500));
     const lines = (await output("grep", { pattern: "needle" })).split("\n");
-    expect(lines[0]).toBe("Found 100 matches");
+    expect(lines[0]).toBe("Found 100 of 500 matches");
     expect(lines.filter((line) => line.startsWith("  Line "))).toHaveLength(100);
-    expect(lines.at(-1)).toBe("(The first 100 matches, newest files first; there are more. Use a narrower pattern, path or include.)");
+    expect(lines.at(-1)).toBe("(They are in 1 file, newest first. To see others, use a narrower pattern, path or include.)");
+  });
+
+  test("counts all matches, and takes those it shows from the newest files, equally new ones by their path", async () => {
+    const time = new Date(1_700_000_000_000);
+    for (const name of ["b", "a", "d", "c"]) {
+      const file = await world.put(`${name}.txt`, "needle\n".repeat(30));
+      await utimes(file, time, time);
+    }
+    await world.put("new\nline.txt", "needle\nneedle\n");
+    const found = await world.call("grep", { pattern: "needle" });
+    const lines = found.output.split("\n");
+    expect(lines[0]).toBe("Found 100 of 122 matches");
+    expect(lines.filter((line) => line.endsWith(".txt:"))).toEqual(["line.txt:", "a.txt:", "b.txt:", "c.txt:", "d.txt:"]);
+    expect(lines.at(-1)).toBe("(They are in 5 files, newest first. To see others, use a narrower pattern, path or include.)");
+    expect(found.metadata).toEqual({ matches: 122, files: 5, truncated: true });
+    expect((await output("glob", { pattern: "?.txt" })).split("\n")).toEqual(["a.txt", "b.txt", "c.txt", "d.txt"]);
   });
 
   test("says what is wrong with a pattern", async () => {

@@ -17,7 +17,7 @@ const input = z.object({
   description: z.string().optional().describe("Purpose in 5-10 words"),
   timeout: z.number().optional().describe("ms; default 120000, max 600000"),
   workdir: z.string().optional().describe("Default: the workspace"),
-  background: z.boolean().optional().describe("Return at once with an id; it runs until the agent ends, without timeout by default"),
+  background: z.boolean().optional().describe("Return an id at once; runs on until the agent ends"),
 });
 
 type Ending = Awaited<ReturnType<ToolContext["exec"]>>;

@@ -84,8 +84,13 @@ function createHeadAndTail(keepBytes: number) {
     },
     push(bytes: Buffer) {
       for (let from = 0; from < bytes.length; ) {
-        const at = totalBytes < keepBytes ? totalBytes : ringAt();
-        const end = totalBytes < keepBytes ? keepBytes : buffer.length;
+        const isHead = totalBytes < keepBytes;
+        // What the rest of the same piece would take the place of.
+        const passed = isHead ? 0 : Math.max(0, bytes.length - from - keepBytes);
+        from += passed;
+        totalBytes += passed;
+        const at = isHead ? totalBytes : ringAt();
+        const end = isHead ? keepBytes : buffer.length;
         const copied = bytes.copy(buffer, at, from, from + end - at);
         from += copied;
         totalBytes += copied;

@@ -33,6 +33,11 @@ export interface PluginContext<Options = Record<string, unknown>> {
   cwd: string;
   /** Directory for files of this plugin; made on first use. Calls return the same path. */
   dataDir(): Promise<string>;
+  /**
+   * What `make` gave when this plugin first asked: the same until the runtime closes, while a configuration that changes sets
+   * the plugin up anew. For what belongs to sessions, which go on. Nobody disposes it.
+   */
+  lasting<T>(make: () => T): T;
   /** The options of the configuration, checked by `options` where the plugin has it. */
   options: Options;
   /** The configuration in force; frozen. */

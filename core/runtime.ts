@@ -226,7 +226,7 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
   const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
-  return { shared, sessions, traffic, closeExec, closeSessions };
+  return { shared, sessions, traffic, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
 
 /** One configuration at work, with the plugins it names. */
@@ -239,14 +239,14 @@ interface Configured {
 }
 
 /** Plugins that were set up end with their configuration, and also when there will be none. */
-async function configure(ground: Ground, { shared, traffic }: Lasting, loaded: Loaded): Promise<Configured> {
+async function configure(ground: Ground, { shared, traffic, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
   const { notices, redactor } = shared;
   for (const secret of loaded.secrets) redactor.add(secret);
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, loaded, { fetch, report });
+  const registry = await setUpPlugins(ground, loaded, { fetch, ofPlugins, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
@@ -302,9 +302,9 @@ interface PluginFault {
   message: string;
 }
 
-type PluginNeeds = { fetch: PluginContext["fetch"]; report(fault: PluginFault): void };
+type PluginNeeds = { fetch: PluginContext["fetch"]; ofPlugins: Lasting["ofPlugins"]; report(fault: PluginFault): void };
 
-async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, report }: PluginNeeds): Promise<Registry> {
+async function setUpPlugins(ground: Ground, loaded: Loaded, { report, ...needs }: PluginNeeds): Promise<Registry> {
   const { options, env, cwd, dataDir } = ground;
   const entries = await collectPlugins({
     given: options.plugins ?? [],
@@ -313,7 +313,7 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, report }: P
     place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });
-  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, fetch), report });
+  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, needs), report });
 }
 
 /**
@@ -429,7 +429,7 @@ function warnOfRest(notices: Notices, log: Log): void {
 function pluginContexts(
   { cwd, dataDir, log }: Ground,
   config: Readonly<Config>,
-  fetch: PluginContext["fetch"],
+  { fetch, ofPlugins }: Omit<PluginNeeds, "report">,
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
@@ -441,6 +441,10 @@ function pluginContexts(
       const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));
       makeDirectories(nodeFs, directory);
       return directory;
+    },
+    lasting<T>(make: () => T) {
+      if (!ofPlugins.has(name)) ofPlugins.set(name, make());
+      return ofPlugins.get(name) as T;
     },
   });
 }

@@ -88,6 +88,7 @@ const testContext = (context: Partial<PluginContext>): PluginContext => ({
   dataDir: async () => {
     throw new Error("A setup must not write.");
   },
+  lasting: (make) => make(),
   ...context,
 });
 

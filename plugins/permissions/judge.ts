@@ -1,7 +1,7 @@
 import { relative, resolve } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
 import { isInside, outside, realPathOf } from "./reach.ts";
-import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
+import { describeRule, findRule, findStrictest, flattenRules, matchesWildcard, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
 import { packageCommandsOf, programOf } from "./unwrap.ts";
 
@@ -48,7 +48,7 @@ export async function judge(request: PermissionRequest, given: Policy): Promise<
 
 function commandOf({ permission, input, patterns }: PermissionRequest): string | undefined {
   if (permission !== "bash") return undefined;
-  return textOf(input, "command") ?? patterns.join("\n");
+  return textOf(input, "command") ?? (patterns.length > 0 ? patterns.join("\n") : undefined);
 }
 
 async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots }: Policy): Promise<ShellReading> {
@@ -109,9 +109,16 @@ async function judgeReadOnly({ request, command, reading, policy }: Case): Promi
 /** The strictest of what the rules say; undefined where one part has no rule and none is stricter. */
 function judgeByRules(found: Case): PermissionVerdict | undefined {
   if (found.rules.length === 0) return undefined;
+  if (found.request.permission === "bash" && found.reading === undefined) return judgeByName(found);
   const verdicts = found.reading === undefined ? judgeSubjects(found) : judgeShell(found, found.reading);
   const strictest = verdicts.reduce((a, b) => (strictness(b) > strictness(a) ? b : a));
   return strictest;
+}
+
+/** What is ruled as bash is and runs no command, as a look at one that runs: what was allowed to start may be looked at and ended, unless a rule names that. */
+function judgeByName({ rules, request: { tool } }: Case): PermissionVerdict | undefined {
+  const own = rules.filter(({ key }) => !matchesWildcard("bash", key));
+  return verdictOf(findRule(own, { keys: [tool], texts: ["*"] }), tool);
 }
 
 const strictness = (verdict: PermissionVerdict | undefined): number => (verdict === undefined ? 1 : STRICTNESS[verdict.decision]);

@@ -13,8 +13,10 @@ const folder = realpathSync(mkdtempSync(join(tmpdir(), "bash-")));
 const [workspace, spillDir] = [join(folder, "work"), join(folder, "spill")];
 const { PATH, HOME } = process.env;
 const { exec, close } = createExec({ env: { PATH, HOME, MY_TOKEN: "canary" } });
-const contribution = await plugin.setup({ options: {} } as never);
-const bash = contribution.tools?.[0] as Tool;
+let kept: unknown;
+const lasting = (make: () => unknown) => (kept ??= make());
+const { tools, hooks } = await plugin.setup({ options: {}, lasting } as never);
+const [bash, bashOutput, bashKill] = tools as [Tool, Tool, Tool];
 let paths: Paths;
 let spilled = 0;
 
@@ -27,10 +29,11 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function run(input: Record<string, unknown>, overrides: Partial<ToolContext> = {}): Promise<ToolResult> {
+function run(input: Record<string, unknown>, overrides: Partial<ToolContext> = {}, tool = bash): Promise<ToolResult> {
   const spillPath = async () => join(spillDir, `output-${++spilled}.txt`);
   const context = {
     cwd: workspace,
+    sessionId: "ses_1",
     exec,
     paths,
     signal: new AbortController().signal,
@@ -43,7 +46,7 @@ function run(input: Record<string, unknown>, overrides: Partial<ToolContext> = {
     },
     ...overrides,
   };
-  return Promise.resolve(bash.run(input, context as ToolContext)) as Promise<ToolResult>;
+  return Promise.resolve(tool.run(input, context as ToolContext)) as Promise<ToolResult>;
 }
 
 describe("the bash tool", () => {
@@ -175,6 +178,191 @@ describe("long output", () => {
   test("is cut between characters", async () => {
     const { output } = await run({ command: "printf x; for n in $(seq 20000); do printf 😀; done" });
     expect(output).not.toMatch(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]|\uFFFD/);
+  });
+});
+
+/** Seconds to sleep that no other process sleeps. */
+let sleeps = 80_000 + (process.pid % 10_000) * 2;
+const nextSleep = () => `sleep ${++sleeps}`;
+const runs = (command: string) => execFileSync("ps", ["-eo", "args"], { encoding: "utf8" }).split("\n").includes(command);
+
+describe("a command in the background", () => {
+  /** Each test is a session of its own. */
+  let sessions = 0;
+  const open = () => {
+    const own = { sessionId: `ses_bg_${++sessions}` };
+    const offered = () => [bashOutput, bashKill].map((tool) => tool.offer?.({ model: "m", ...own }));
+    return {
+      ...own,
+      offered,
+      start: (command: string, more: object = {}, context: Partial<ToolContext> = {}) => run({ command, background: true, ...more }, { ...own, ...context }),
+      look: (id: string, wait?: number, context: Partial<ToolContext> = {}) =>
+        run({ id, ...(wait !== undefined && { wait }) }, { ...own, ...context }, bashOutput),
+      kill: (id: string) => run({ id }, own, bashKill),
+    };
+  };
+  const lastLine = ({ output }: ToolResult) => output.split("\n").at(-1);
+
+  test("is told with its id and what it has written, and looked at while it runs, until its end was told", async () => {
+    const { start, look, offered } = open();
+    expect(offered()).toEqual([false, false]);
+    const started = await start("echo begun; until [ -e go ]; do sleep 0.05; done; echo over; exit 3", { description: "Wait" });
+    expect(started).toMatchObject({ title: "Wait", metadata: { id: "bg_1", status: "running", exit: null, description: "Wait", truncated: false } });
+    expect(started.output).toMatch(
+      /^begun\n\n\(bg_1 has been running for \d+ ms\)\n\(bash_output shows what comes, bash_kill ends bg_1; the whole output goes to \/.*output-\d+\.txt\)$/,
+    );
+    expect(offered()).toEqual([true, true]);
+    const nothing = [await look("bg_1"), await look("bg_1", 20)];
+    for (const { output } of nothing) expect(output).toMatch(/^\(no new output\)\n\(bg_1 has been running for \d+ ms\)$/);
+    expect(nothing[0]?.output).not.toBe(nothing[1]?.output);
+    writeFileSync(join(workspace, "go"), "");
+    const news = await look("bg_1", 20_000);
+    expect(news.output).toMatch(/^over\n\n/);
+    const last = news.metadata?.status === "running" ? await look("bg_1", 20_000) : news;
+    expect(lastLine(last)).toMatch(/^\(bg_1 exited with code 3 after \d+ ms\)$/);
+    expect(last.metadata).toMatchObject({ id: "bg_1", status: "exit", exit: 3 });
+    expect(readFileSync(started.metadata?.outputPath as string, "utf8")).toBe("begun\nover\n");
+    await expect(look("bg_1")).rejects.toThrow(
+      'bash_output failed: there is no background command "bg_1"; there is none. They end with the agent, and are forgotten once their end was told.',
+    );
+    // To take the tools back would cost the provider's cache once more.
+    expect(offered()).toEqual([true, true]);
+    rmSync(join(workspace, "go"));
+  });
+
+  test("that ends at once says so at once, and leaves nothing to look at", async () => {
+    const { start, look, offered } = open();
+    expect((await start("echo no >&2; exit 7")).output).toMatch(/^no\n\n\(bg_1 exited with code 7 after \d+ ms\)$/);
+    expect((await start("true")).output).toMatch(/^\(no output\)\n\(bg_2 exited with code 0 after \d+ ms\)$/);
+    await expect(start("true", { workdir: "none" })).rejects.toThrow(`there is no directory ${workspace}/none`);
+    await expect(look("bg_1")).rejects.toThrow('there is no background command "bg_1"');
+    expect(offered()).toEqual([false, false]);
+  });
+
+  test("ends when it is killed, with everything it started, and its last output is told", async () => {
+    const { start, look, kill } = open();
+    const sleep = nextSleep();
+    await start(`trap 'echo saved' TERM; setsid ${sleep} & nohup ${sleep} & (trap '' TERM; ${sleep})`);
+    const startedAt = performance.now();
+    const killed = await kill("bg_1");
+    expect(performance.now() - startedAt).toBeLessThan(2000);
+    expect(killed.output).toMatch(/\(bg_1 was ended by bash_kill after \d+ ms\)$/);
+    expect(killed.metadata).toMatchObject({ status: "kill", exit: null });
+    expect(runs(sleep)).toBe(false);
+    await expect(look("bg_1")).rejects.toThrow('there is no background command "bg_1"');
+    await expect(kill("bg_1")).rejects.toThrow('bash_kill failed: there is no background command "bg_1"');
+  });
+
+  test("has no timeout unless it is given one, which may be long", async () => {
+    const { start, look, kill } = open();
+    const sleep = nextSleep();
+    await start(`echo a; ${sleep}`, { timeout: 600 });
+    await start(sleep, { timeout: 900_000 });
+    const ended = await look("bg_1", 20_000);
+    expect(ended.output).toMatch(/^\(no new output\)\n\(bg_1 was ended at its timeout, after \d+ ms\)$/);
+    expect(ended.metadata).toMatchObject({ status: "timeout", exit: null });
+    expect((await kill("bg_2")).metadata?.status).toBe("kill");
+    for (const timeout of [0, -1]) await expect(start("true", { timeout })).rejects.toThrow(`timeout is ${timeout}; give milliseconds from 1 on.`);
+  });
+
+  test("is one of at most eight, and the refusal lists them", async () => {
+    const { start, kill } = open();
+    const sleep = nextSleep();
+    const started = await Promise.allSettled(Array.from({ length: 9 }, () => start(sleep)));
+    const refused = started.flatMap((one) => (one.status === "rejected" ? [one.reason.message] : []));
+    const list = Array.from({ length: 8 }, (_, n) => `bg_${n + 1} (${sleep})`).join(", ");
+    expect(refused).toEqual([`bash failed: 8 commands run in the background, and no more may. End one with bash_kill: ${list}`]);
+    await kill("bg_3");
+    expect((await start(sleep)).metadata).toMatchObject({ id: "bg_9", status: "running" });
+    // Another session has its own.
+    const other = open();
+    expect((await other.start(sleep)).metadata?.id).toBe("bg_1");
+    for (const id of ["bg_1", "bg_2", "bg_4", "bg_5", "bg_6", "bg_7", "bg_8", "bg_9"]) await kill(id);
+    await other.kill("bg_1");
+    expect(runs(sleep)).toBe(false);
+  });
+
+  test("is kept when it has ended, until sixteen later ones have ended too", async () => {
+    const { start, look } = open();
+    for (let n = 0; n < 3; n++) {
+      await Promise.all(Array.from({ length: 6 }, () => start("sleep 0.4; echo late")));
+      await look(`bg_${6 * n + 6}`, 20_000);
+      await start("sleep 0.5; true");
+    }
+    await expect(look("bg_1")).rejects.toThrow(/there are bg_\d+(, bg_\d+)*\.$/);
+    expect((await look("bg_8")).output).toMatch(/^late\n\n\(bg_8 exited with code 0/);
+  });
+
+  test("that floods is ended at 64 MiB: the end of what was not read is told, and the whole is in the file", async () => {
+    const { start, look } = open();
+    await start("sleep 0.3; seq 1 20000000");
+    const looks: ToolResult[] = [];
+    do looks.push(await look("bg_1", 20_000));
+    while (looks.at(-1)?.metadata?.status === "running");
+    expect(Math.max(...looks.map(({ output }) => output.length))).toBeLessThan(30_500);
+    expect(looks[0]?.output).toMatch(/^\.\.\. \(\d+ characters left out; the whole output is in \/.*\.txt\) \.\.\.\n/);
+    const { output, metadata } = looks.at(-1) as ToolResult;
+    expect(output).toMatch(/\(bg_1 was ended after \d+ ms: it wrote more than 64 MiB\. Write to a file, or filter with head or grep\.\)$/);
+    expect(metadata?.status).toBe("output-limit");
+    const whole = readFileSync(metadata?.outputPath as string);
+    expect(whole.length).toBe(64 * 1024 * 1024);
+    expect(whole.toString("latin1", 0, 6)).toBe("1\n2\n3\n");
+  });
+
+  test("is waited for until there is something new, no longer than asked, and not after an abort, which loses nothing", async () => {
+    const { start, look, kill } = open();
+    await start("until [ -e go2 ]; do sleep 0.05; done; echo news; sleep 60");
+    const abort = new AbortController();
+    const waiting = look("bg_1", 60_000, { signal: abort.signal });
+    abort.abort(new Error("stopped"));
+    await expect(waiting).rejects.toThrow("stopped");
+    writeFileSync(join(workspace, "go2"), "");
+    expect((await look("bg_1", 20_000)).output).toMatch(/^news\n/);
+    rmSync(join(workspace, "go2"));
+    await kill("bg_1");
+  });
+
+  test("does not end with the call or the prompt that started it, but with a call that was aborted before its id was told", async () => {
+    const { start, look, kill } = open();
+    const [first, second] = [nextSleep(), nextSleep()];
+    const prompt = new AbortController();
+    await start(first, {}, { signal: prompt.signal });
+    prompt.abort();
+    expect(lastLine(await look("bg_1"))).toMatch(/has been running/);
+    expect((await start(second, {}, { signal: prompt.signal })).output).toMatch(/\(bg_2 was ended from outside after \d+ ms\)$/);
+    expect([runs(first), runs(second)]).toEqual([true, false]);
+    await kill("bg_1");
+  });
+
+  test("of a task ends with the task", async () => {
+    const { start, look, sessionId, offered } = open();
+    const sleep = nextSleep();
+    await start(sleep);
+    const finish = (more: object) => hooks?.on?.["session.finish"]?.({ type: "session.finish", sessionId, at: 0, ...more } as never);
+    await finish({});
+    expect(runs(sleep)).toBe(true);
+    await finish({ parentId: "ses_parent" });
+    while (runs(sleep)) await new Promise((resolve) => setTimeout(resolve, 20));
+    await expect(look("bg_1")).rejects.toThrow("there is none");
+    expect(offered()).toEqual([false, false]);
+  });
+
+  test("is given what the plugin's options and the env hook give", async () => {
+    const { start } = open();
+    const withEnv: typeof exec = (file, args, options) => exec(file, args, { ...options, env: { FROM_HOOK: "yes" } });
+    expect((await start("echo $FROM_HOOK$MY_TOKEN", {}, { exec: withEnv })).output).toMatch(/^yes\n\n/);
+  });
+
+  test("falls back to sh where there is no bash, and says what is in its way otherwise", async () => {
+    const { start, look } = open();
+    const withoutBash: typeof exec = (file, args, options) => exec(file === "bash" ? "no-bash-here" : file, args, options);
+    expect((await start("echo still", {}, { exec: withoutBash })).output).toMatch(/^still\n/);
+    const late: typeof exec = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      throw new Error("the hook failed");
+    };
+    await start("true", {}, { exec: late });
+    expect((await look("bg_2", 20_000)).output).toBe("(no new output)\n(bg_2 could not run: the hook failed)");
   });
 });
 

@@ -6,6 +6,7 @@ import { joinSignals } from "./abort.ts";
 import { authPath, type ProviderKey } from "./auth.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
+import { isSecret, keysIn } from "./config-environment.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
 import { type ConfigStamp, stampConfig } from "./config-stamp.ts";
 import { AgentError, errorMessage } from "./errors.ts";
@@ -245,7 +246,7 @@ async function configure(ground: Ground, { shared, traffic }: Lasting, loaded: L
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, loaded, { fetch, report });
+  const registry = await setUpPlugins(ground, loaded, { fetch, redactor, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
@@ -301,9 +302,9 @@ interface PluginFault {
   message: string;
 }
 
-type PluginNeeds = { fetch: PluginContext["fetch"]; report(fault: PluginFault): void };
+type PluginNeeds = { fetch: PluginContext["fetch"]; redactor: Redactor; report(fault: PluginFault): void };
 
-async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, report }: PluginNeeds): Promise<Registry> {
+async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, redactor, report }: PluginNeeds): Promise<Registry> {
   const { options, env, cwd, dataDir } = ground;
   const entries = await collectPlugins({
     given: options.plugins ?? [],
@@ -312,6 +313,8 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { fetch, report }: P
     place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });
+  // Those of the host stand in no configuration.
+  for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
   return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, fetch), report });
 }
 

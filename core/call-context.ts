@@ -5,8 +5,8 @@ import { acceptsMedia } from "./modalities.ts";
 import { permit } from "./permission.ts";
 import { hookContext, type PromptRun, permissionCeilings } from "./prompt-run.ts";
 import { check } from "./schema.ts";
-import type { TaskOptions, TaskResult, ToolContext, ToolResult } from "./tool.ts";
-import { answerCall, type CallDependencies, type CallPlace } from "./tool-call.ts";
+import type { TaskOptions, TaskResult, Tool, ToolContext, ToolResult } from "./tool.ts";
+import { answerCall, authorise, type CallDependencies, type CallPlace } from "./tool-call.ts";
 import { truncateOutput } from "./truncate.ts";
 
 /** Calls inside calls, and tasks inside tasks, are refused beyond this depth. */
@@ -77,6 +77,7 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     model: run.last.model ?? "",
     progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
+    permit: (input) => authorise(dependencies.tools.get(call.tool) as Tool, { ...call, input }, dependencies),
     accepts: (mediaType) =>
       run.last.model === undefined ? undefined : acceptsMedia(run.last.model, mediaType, { config: run.config, refused: environment.refusedMedia }),
     snapshot: async () => {},

@@ -256,6 +256,7 @@ export const ERRORS = {
   PATTERN_INVALID: { ...toModel, message: "The pattern {pattern} is invalid: {reason}", hint: "" },
   URL_REFUSED: { ...toModel, message: "{url} is refused: {reason}", hint: "{advice}" },
   FETCH_FAILED: { ...toModel, message: "{url} could not be fetched: {reason}", hint: "" },
+  SEARCH_FAILED: { ...toModel, message: "The search by {provider} failed: {reason}", hint: "{advice}" },
   NESTING_TOO_DEEP: { ...toModel, message: "{tool} is nested deeper than {limit} levels.", hint: "Do the work in this step instead." },
 
   // storage

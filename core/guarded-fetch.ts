@@ -55,7 +55,10 @@ export function createGuardedFetch(options: GuardOptions = {}): GuardedFetch {
     const first = readRequest(input, init);
     first.headers["accept-encoding"] ??= "gzip, br";
     try {
-      const hop = (request: HttpRequest) => fetchHop(request, { options, init, allowed, deadline });
+      const hop = async (request: HttpRequest) => {
+        if (request !== first && init.onRedirect !== undefined) await orAborted(init.onRedirect(request.url.href), deadline.signal);
+        return fetchHop(request, { options, init, allowed, deadline });
+      };
       const refuse = (url: URL, reason: string) => new AgentError("FETCH_FAILED", { url: url.href, reason });
       return await followRedirects(first, hop, { max: init.maxRedirects ?? MAX_REDIRECTS, mode: init.redirect, refuse });
     } catch (error) {

@@ -16,6 +16,8 @@ export interface GuardedRequest extends RequestInit {
   maxBytes?: number;
   /** ms for the whole exchange, body included. 30,000 by default. */
   timeoutMs?: number;
+  /** Asked before a redirect is followed; what it throws ends the request. */
+  onRedirect?(url: string): Promise<void>;
   /** Redirects that are followed, each address checked anew. 5 by default. */
   maxRedirects?: number;
 }

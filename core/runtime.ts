@@ -6,6 +6,7 @@ import { joinSignals } from "./abort.ts";
 import { authPath, type ProviderKey } from "./auth.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
+import { isSecret, keysIn } from "./config-environment.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
 import { type ConfigStamp, stampConfig } from "./config-stamp.ts";
 import { AgentError, errorMessage } from "./errors.ts";
@@ -246,7 +247,7 @@ async function configure(ground: Ground, { shared, traffic, ofPlugins }: Lasting
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, loaded, { fetch, ofPlugins, report });
+  const registry = await setUpPlugins(ground, loaded, { fetch, ofPlugins, redactor, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
@@ -302,9 +303,9 @@ interface PluginFault {
   message: string;
 }
 
-type PluginNeeds = { fetch: PluginContext["fetch"]; ofPlugins: Lasting["ofPlugins"]; report(fault: PluginFault): void };
+type PluginNeeds = { fetch: PluginContext["fetch"]; ofPlugins: Lasting["ofPlugins"]; redactor: Redactor; report(fault: PluginFault): void };
 
-async function setUpPlugins(ground: Ground, loaded: Loaded, { report, ...needs }: PluginNeeds): Promise<Registry> {
+async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, ...needs }: PluginNeeds): Promise<Registry> {
   const { options, env, cwd, dataDir } = ground;
   const entries = await collectPlugins({
     given: options.plugins ?? [],
@@ -313,6 +314,8 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { report, ...needs }
     place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });
+  // Those of the host stand in no configuration.
+  for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
   return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, needs), report });
 }
 
@@ -429,7 +432,7 @@ function warnOfRest(notices: Notices, log: Log): void {
 function pluginContexts(
   { cwd, dataDir, log }: Ground,
   config: Readonly<Config>,
-  { fetch, ofPlugins }: Omit<PluginNeeds, "report">,
+  { fetch, ofPlugins }: Pick<PluginNeeds, "fetch" | "ofPlugins">,
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,

@@ -128,7 +128,8 @@ function readInput({ tool, input }: AskedCall): unknown {
   return value;
 }
 
-async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: CallDependencies): Promise<void> {
+/** Throws PERMISSION_DENIED where the call may not be made. */
+export async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: Pick<CallDependencies, "permit" | "cwd">): Promise<void> {
   const patterns: unknown = tool.patterns === undefined ? ["*"] : tool.patterns(call.input, { cwd });
   // Anything else matches no rule, and so would pass those that deny.
   if (!isTexts(patterns)) throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "its patterns are not a list of strings." });

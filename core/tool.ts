@@ -81,6 +81,8 @@ export interface ToolContext {
   call(tool: string, input: unknown): Promise<ToolResult>;
   /** Runs a prompt in a child session. Its events carry this session as parent. */
   runTask(options: TaskOptions): Promise<TaskResult>;
+  /** Has this call judged once more, as if it had been made with this input: before a redirect is followed, for example. Throws PERMISSION_DENIED. */
+  permit(input: unknown): Promise<void>;
   /** Whether the model takes files of this media type; undefined where nobody says. */
   accepts(mediaType: string): boolean | undefined;
   /** Keeps a file as it is, or that there is none, so that `session undo` brings it back. Call it before a tool of effect `write` changes, makes or deletes one. Never throws. */

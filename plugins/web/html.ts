@@ -1,35 +1,45 @@
-import { addTables } from "./tables.ts";
-
-/** Characters and tags of HTML that are converted; more would hold up the process, and the model sees 50 KB of it. */
-const CONVERTED_LENGTH = 1024 * 1024;
-const CONVERTED_TAGS = 30_000;
-/** Deeper nesting would overflow the stack of the parser; each indent makes every line within it longer. */
-const MOST_DEPTH = 200;
-const MOST_INDENTS = 30;
-const INDENTING = /^(?:ul|ol|blockquote)$/i;
+/** Characters and tags of HTML that are looked at; more would hold up the process, and the model sees 50 KB of it. */
+const MOST_LENGTH = 1024 * 1024;
+const MOST_TAGS = 30_000;
+/** A tag of so many words loses its attributes: what parsers do with them grows with their square. */
+const LONG_TAG = /<([a-z][a-z0-9]*)\b[^<>]{400,}>/gi;
+const MOST_WORDS_IN_TAG = 100;
 
 const DROPPED = /<(script|style|noscript|template|svg|iframe)\b[\s\S]*?(?:<\/\1\s*>|$)/gi;
-
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+/** Pictures that stand in the page itself. */
+const INLINE_DATA = /(["'])data:[^"'<>]{100,}\1/gi;
 
-/** Without what nobody reads: scripts, styles, comments, control characters. Each expression runs once over the text, whatever the text is. */
-const readable = (html: string): string =>
-  cut(
-    html
-      .replace(CONTROLS, "")
-      .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
-      .replace(DROPPED, ""),
-  );
+/**
+ * A page without what nobody reads: scripts, styles, comments, control characters, data in addresses. Each expression runs
+ * once over the text, whatever the text is. `isCut`: the page goes on behind what is left.
+ */
+export function cleanHtml(page: string): { html: string; isCut: boolean } {
+  const whole = page
+    .replace(CONTROLS, "")
+    .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
+    .replace(DROPPED, "")
+    .replace(INLINE_DATA, "$1data:$1")
+    .replace(LONG_TAG, (tag, name: string) => (tag.split(/[\s=]+/).length > MOST_WORDS_IN_TAG ? `<${name}>` : tag));
+  const html = cut(whole);
+  return { html, isCut: html.length < whole.length };
+}
 
 function cut(html: string): string {
   let [tags, end] = [0, 0];
-  while (tags++ < CONVERTED_TAGS && end >= 0) end = html.indexOf("<", end + 1);
-  return html.slice(0, Math.min(CONVERTED_LENGTH, end < 0 ? html.length : end));
+  while (tags++ < MOST_TAGS && end >= 0) end = html.indexOf("<", end + 1);
+  return html.slice(0, Math.min(MOST_LENGTH, end < 0 ? html.length : end));
 }
 
-/** The words of a page, one line a block. */
+export const countTags = (html: string): number => {
+  let tags = 0;
+  for (let at = html.indexOf("<"); at >= 0; at = html.indexOf("<", at + 1)) tags++;
+  return tags;
+};
+
+/** The words of clean HTML, one line a block. */
 export function htmlToText(html: string): string {
-  const text = readable(html)
+  const text = html
     .replace(/<head\b[\s\S]*?(?:<\/head\s*>|$)/i, "")
     // Many pages leave the end of these out.
     .replace(/<(?:p|li|ul|ol)\b[^<>]*>/gi, "\v")
@@ -41,51 +51,11 @@ export function htmlToText(html: string): string {
   return tidy(decodeEntities(text));
 }
 
-/** Markdown with tables and fenced code; the plain text where the page is nested too deeply for that. */
-export async function htmlToMarkdown(html: string): Promise<string> {
-  const source = readable(html);
-  if (depthOf(source, (tag) => !VOID.has(tag.toLowerCase())) > MOST_DEPTH) return htmlToText(source);
-  if (depthOf(source, (tag) => INDENTING.test(tag)) > MOST_INDENTS) return htmlToText(source);
-  const [{ default: Turndown }, { highlightedCodeBlock, strikethrough, taskListItems }] = await Promise.all([
-    import("turndown"),
-    import("@joplin/turndown-plugin-gfm"),
-  ]);
-  const turndown = new Turndown({ headingStyle: "atx", codeBlockStyle: "fenced", bulletListMarker: "-", hr: "---", emDelimiter: "*" });
-  turndown.use([highlightedCodeBlock, strikethrough, taskListItems]);
-  addTables(turndown);
-  turndown.remove(["title", "script", "style", "noscript"]);
-  // The page goes in as text: given a DOM of another parser, the plugin loses tables.
-  return turndown.turndown(source).trim();
-}
-
 /** Tags that close by themselves. */
-const VOID = new Set([
-  "area",
-  "base",
-  "br",
-  "col",
-  "embed",
-  "hr",
-  "img",
-  "input",
-  "link",
-  "meta",
-  "param",
-  "source",
-  "track",
-  "wbr",
-  "p",
-  "li",
-  "td",
-  "th",
-  "tr",
-  "dt",
-  "dd",
-  "option",
-]);
+const VOID = new Set("area base br col embed hr img input link meta param source track wbr p li td th tr dt dd option".split(" "));
 
 /** About how deep the tags of a page that count are nested. */
-function depthOf(html: string, counts: (tag: string) => boolean): number {
+export function depthOf(html: string, counts: (tag: string) => boolean = (tag) => !VOID.has(tag.toLowerCase())): number {
   let [depth, most] = [0, 0];
   for (const [, close, name] of html.matchAll(/<(\/?)([a-z][a-z0-9]*)\b/gi)) {
     if (!counts(name!)) continue;
@@ -110,7 +80,7 @@ const ENTITIES: Record<string, string> = {
   raquo: "»",
 };
 
-function decodeEntities(text: string): string {
+export function decodeEntities(text: string): string {
   return text.replace(/&(?:#(\d{1,7})|#x([\da-f]{1,6})|([a-z]{2,8}));/gi, (whole, decimal?: string, hex?: string, name?: string) => {
     if (name !== undefined) return ENTITIES[name.toLowerCase()] ?? whole;
     const code = decimal === undefined ? Number.parseInt(hex ?? "", 16) : Number(decimal);

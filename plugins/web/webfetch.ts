@@ -1,7 +1,6 @@
 import { AgentError, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
-import { htmlToMarkdown, htmlToText } from "./html.ts";
+import { USER_AGENT } from "./user-agent.ts";
 
-const USER_AGENT = "agent-runtime/0.1.0 (+https://github.com/agent-runtime/agent-runtime)";
 const MAX_BYTES = 5 * 1024 * 1024;
 const [DEFAULT_SECONDS, MOST_SECONDS] = [30, 120];
 const ACCEPT = {
@@ -20,36 +19,57 @@ export const webfetch = (allowPrivateHosts: string[]): Tool =>
     input,
     effect: "net",
     patterns: ({ url }) => [normalise(url)],
-    run: ({ url, format = "markdown", timeout = DEFAULT_SECONDS }, context) => fetchPage(url.trim(), { format, timeout, allowPrivateHosts }, context),
+    run: (request, context) => fetchPage(request, allowPrivateHosts, context),
   });
 
 /** The URL that is fetched, however it is spelt. */
 const normalise = (url: string): string => (URL.canParse(url.trim()) ? new URL(url.trim()).href : url);
 
-interface PageOptions {
-  format: keyof typeof ACCEPT;
-  timeout: number;
-  allowPrivateHosts: string[];
-}
+type Format = keyof typeof ACCEPT;
 
-async function fetchPage(url: string, { format, timeout, allowPrivateHosts }: PageOptions, context: ToolContext): Promise<ToolResult> {
-  const timeoutMs = Math.min(Math.max(timeout, 1), MOST_SECONDS) * 1000;
-  const headers = { "user-agent": USER_AGENT, accept: ACCEPT[format] };
-  const response = await context.fetch(url, { headers, signal: context.signal, timeoutMs, maxBytes: MAX_BYTES, allowPrivateHosts });
+async function fetchPage(request: z.infer<typeof input>, allowPrivateHosts: string[], context: ToolContext): Promise<ToolResult> {
+  const { format = "markdown", timeout = DEFAULT_SECONDS } = request;
+  const url = request.url.trim();
+  const response = await context.fetch(url, {
+    headers: { "user-agent": USER_AGENT, accept: ACCEPT[format] },
+    signal: context.signal,
+    timeoutMs: Math.min(Math.max(timeout, 1), MOST_SECONDS) * 1000,
+    maxBytes: MAX_BYTES,
+    allowPrivateHosts,
+    onRedirect: (next) => context.permit({ ...request, url: next }),
+  });
   const type = response.headers.get("content-type") ?? "";
   const title = `${response.url || url} (${type || "no content type"})`;
   if (!response.ok) throw await refusal(response, `the server answered ${`${response.status} ${response.statusText}`.trim()}.`);
   const encoding = findUnknownEncoding(response);
   if (encoding !== undefined) throw await refusal(response, `it is compressed as "${encoding}", which is not read.`);
-  if (isBinaryType(type)) {
-    await response.body?.cancel();
-    return { title, output: notice(response, type, Number(response.headers.get("content-length")) || undefined) };
-  }
+  if (isBinaryType(type)) return { title, ...(await readBinary(response, type, context)) };
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (type === "" && bytes.subarray(0, 1024).includes(0)) return { title, output: notice(response, "binary", bytes.length) };
-  const text = decode(bytes, type);
-  return { title, output: (await toFormat(text, type, format)) || `${response.url || url} is empty.`, metadata: { bytes: bytes.length, contentType: type } };
+  const text = await toFormat(decode(bytes, type), { type, format, url: response.url || url, signal: context.signal });
+  return { title, output: text || `${response.url || url} is empty.`, metadata: { bytes: bytes.length, contentType: type } };
 }
+
+/** A picture goes along for a model that takes it; of anything else it is said what it is. */
+async function readBinary(response: Response, type: string, context: ToolContext): Promise<ToolResult> {
+  const mediaType = type.split(";")[0]!.trim().toLowerCase();
+  if (!(mediaType in PICTURES) || context.accepts(mediaType) === false) {
+    await response.body?.cancel();
+    return { output: notice(response, type, Number(response.headers.get("content-length")) || undefined) };
+  }
+  const bytes = Buffer.from(await response.arrayBuffer());
+  if (!PICTURES[mediaType]!.test(bytes.toString("latin1", 0, 16))) return { output: notice(response, type, bytes.length) };
+  const attachment = { mediaType, data: bytes.toString("base64"), filename: new URL(response.url).pathname.split("/").at(-1) || "picture" };
+  return { output: `${response.url} is ${mediaType} (${bytes.length} bytes). It is attached.`, attachments: [attachment] };
+}
+
+/** How pictures that models take begin. */
+const PICTURES: Record<string, RegExp> = {
+  "image/png": /^\x89PNG\r\n/,
+  "image/jpeg": /^\xff\xd8\xff/,
+  "image/gif": /^GIF8/,
+  "image/webp": /^RIFF[\s\S]{4}WEBP/,
+};
 
 async function refusal(response: Response, reason: string): Promise<AgentError> {
   await response.body?.cancel();
@@ -82,7 +102,8 @@ const isHtml = (text: string, type: string): boolean => /html/i.test(type) || (t
 function decode(bytes: Uint8Array, type: string): string {
   const declared =
     /charset=["']?([\w.:-]+)/i.exec(type)?.[1] ??
-    /<meta\b[^>]{0,200}?charset=["']?([\w.:-]+)/i.exec(Buffer.from(bytes.subarray(0, 1024)).toString("latin1"))?.[1];
+    // What can be read there byte by byte is not UTF-16, whatever it says.
+    /<(?:meta\b[^>]{0,200}?charset=|\?xml\b[^>]{0,100}?encoding=)["']?(?!utf-16)([\w.:-]+)/i.exec(Buffer.from(bytes.subarray(0, 1024)).toString("latin1"))?.[1];
   const mark = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : undefined;
   try {
     const decoder = new TextDecoder(mark ?? declared ?? "utf-8");
@@ -96,7 +117,15 @@ function decode(bytes: Uint8Array, type: string): string {
 /** 0x80 to 0x9f, which Node.js 20 decodes as if they were ISO 8859-1 (https://encoding.spec.whatwg.org/#legacy-single-byte-encodings). */
 const WINDOWS_1252 = [..."€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ"];
 
-async function toFormat(text: string, type: string, format: PageOptions["format"]): Promise<string> {
+interface PageText {
+  type: string;
+  format: Format;
+  url: string;
+  signal: AbortSignal;
+}
+
+async function toFormat(text: string, { type, format, url, signal }: PageText): Promise<string> {
   if (format === "html" || !isHtml(text, type)) return text;
-  return format === "text" ? htmlToText(text) : htmlToMarkdown(text);
+  const { readPage } = await import("./read-page.ts");
+  return readPage(text, { format, url, signal });
 }

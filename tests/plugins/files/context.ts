@@ -49,6 +49,7 @@ export async function createWorld(): Promise<World> {
     progress: () => {},
     call: refuse,
     accepts: () => undefined,
+    permit: async () => {},
     snapshot: async () => {},
     runTask: refuse,
     spill: refuse,

@@ -1,0 +1,93 @@
+import type TurndownService from "turndown";
+import { countTags, depthOf, htmlToText } from "./html.ts";
+import { addTables } from "./tables.ts";
+
+/** Deeper nesting would overflow the stack of the parser; each indent makes every line within it longer. */
+const MOST_DEPTH = 200;
+const MOST_INDENTS = 30;
+const INDENTING = /^(?:ul|ol|blockquote)$/i;
+/** Tags that are converted without a pause: the converter is synchronous and takes up to 60 µs for each. */
+const TAGS_AT_ONCE = 2_500;
+/** What a page too long for one piece is taken apart at. */
+const CONTAINERS = /^(?:html|body|main|article|section|div|header|footer|aside|nav|form|center|font|span)$/i;
+
+/** Clean HTML as Markdown with tables and fenced code; the plain text where it is nested too deeply for that. Addresses are completed by `base`. */
+export async function htmlToMarkdown(html: string, base: string, signal: AbortSignal): Promise<string> {
+  if (depthOf(html) > MOST_DEPTH || depthOf(html, (tag) => INDENTING.test(tag)) > MOST_INDENTS) return htmlToText(html);
+  const turndown = await createConverter(base);
+  const texts: string[] = [];
+  for (const piece of await splitPage(html)) {
+    await new Promise(setImmediate);
+    signal.throwIfAborted();
+    // The page goes in as text: given a DOM of another parser, the converter loses tables.
+    texts.push(countTags(piece) > TAGS_AT_ONCE * 2 ? htmlToText(piece) : turndown.turndown(piece).trim());
+  }
+  return texts.filter((text) => text !== "").join("\n\n");
+}
+
+async function createConverter(base: string): Promise<TurndownService> {
+  const [{ default: Turndown }, { highlightedCodeBlock, strikethrough, taskListItems }] = await Promise.all([
+    import("turndown"),
+    import("@joplin/turndown-plugin-gfm"),
+  ]);
+  const turndown = new Turndown({ headingStyle: "atx", codeBlockStyle: "fenced", bulletListMarker: "-", hr: "---", emDelimiter: "*" });
+  turndown.use([highlightedCodeBlock, strikethrough, taskListItems]);
+  addTables(turndown);
+  addLinks(turndown, base);
+  turndown.remove(["title", "script", "style", "noscript"]);
+  return turndown;
+}
+
+/** Links and pictures with whole addresses; what a link within the page, a script or inline data leads to is left as words. */
+function addLinks(turndown: TurndownService, base: string): void {
+  const linkTo = (text: string, address: string | null): string => {
+    const url = address === null ? undefined : toWebAddress(address, base);
+    return url === undefined || text.trim() === "" ? text : `[${text}](${url})`;
+  };
+  turndown.addRule("link", { filter: "a", replacement: (content, node) => linkTo(content, (node as Element).getAttribute("href")) });
+  turndown.addRule("picture", {
+    filter: "img",
+    replacement(_, node) {
+      const picture = node as Element;
+      const words = (picture.getAttribute("alt") ?? "").replace(/\s+/g, " ").replace(/[[\]]/g, "\\$&").trim();
+      const url = toWebAddress(picture.getAttribute("src") ?? "", base);
+      return url === undefined ? words : `![${words}](${url})`;
+    },
+  });
+}
+
+function toWebAddress(address: string, base: string): string | undefined {
+  if (/^\s*(?:#|$)/.test(address) || !URL.canParse(address, base)) return undefined;
+  const { protocol, href } = new URL(address, base);
+  return /^(?:https?|mailto|tel|ftp):$/.test(protocol) ? href.replace(/[()]/g, "\\$&") : undefined;
+}
+
+/** The page in pieces of a bounded number of tags, as far as its blocks allow that. */
+async function splitPage(html: string): Promise<string[]> {
+  if (countTags(html) <= TAGS_AT_ONCE) return [html];
+  const { parseHTML } = await import("linkedom");
+  const { document } = parseHTML(`<!doctype html><html><body>${html}</body></html>`);
+  const sizes = new Map<Node, number>();
+  measure(document.body, sizes);
+  const pieces: { html: string; tags: number }[] = [];
+  const add = (node: Node): void => {
+    const tags = sizes.get(node) ?? 0;
+    const last = pieces.at(-1);
+    if (tags > TAGS_AT_ONCE && CONTAINERS.test(node.nodeName)) node.childNodes.forEach(add);
+    else if (last === undefined || last.tags + tags > TAGS_AT_ONCE) pieces.push({ html: String(node), tags });
+    else {
+      last.html += String(node);
+      last.tags += tags;
+    }
+  };
+  add(document.body);
+  return pieces.map((piece) => piece.html);
+}
+
+/** Notes how many tags each node has, its own included. */
+function measure(node: Node, sizes: Map<Node, number>): number {
+  let tags = node.nodeType === 1 ? 2 : 0;
+  for (const child of node.childNodes) tags += measure(child, sizes);
+  sizes.set(node, tags);
+  return tags;
+}

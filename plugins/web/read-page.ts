@@ -1,0 +1,31 @@
+import { findArticle } from "./article.ts";
+import { cleanHtml, decodeEntities, htmlToText } from "./html.ts";
+import { htmlToMarkdown } from "./markdown.ts";
+
+const ARTICLE_ALONE = '(This is the article of the page; navigation and what else surrounds it is left out. format "html" gives the whole page.)';
+const PAGE_IS_CUT = '(The page is longer: only its first part is read. format "html" gives all of it.)';
+
+export interface PageOptions {
+  format: "markdown" | "text";
+  /** Where the page was found, redirects followed. */
+  url: string;
+  signal: AbortSignal;
+}
+
+/** What a page of HTML says: its title and its article, or the whole page where there is no article that would hold most of it. */
+export async function readPage(page: string, { format, url, signal }: PageOptions): Promise<string> {
+  const { html, isCut } = cleanHtml(page);
+  const article = isCut ? undefined : await findArticle(html);
+  signal.throwIfAborted();
+  const content = article?.content ?? html;
+  const text = format === "text" ? htmlToText(content) : await htmlToMarkdown(content, baseOf(html, url), signal);
+  const title = article?.title.replace(/\s+/g, " ") ?? "";
+  const parts = [title && format === "markdown" ? `# ${title}` : title, text, article && ARTICLE_ALONE, isCut && PAGE_IS_CUT];
+  return parts.filter(Boolean).join("\n\n");
+}
+
+/** What relative addresses start from. */
+function baseOf(html: string, url: string): string {
+  const href = decodeEntities(/<base\b[^<>]*?\shref\s*=\s*["']?([^"'\s<>]+)/i.exec(html)?.[1] ?? "");
+  return URL.canParse(href, url) ? new URL(href, url).href : url;
+}

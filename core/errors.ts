@@ -248,6 +248,17 @@ export const ERRORS = {
   PATTERN_INVALID: { ...toModel, message: "The pattern {pattern} is invalid: {reason}", hint: "" },
   URL_REFUSED: { ...toModel, message: "{url} is refused: {reason}", hint: "{advice}" },
   FETCH_FAILED: { ...toModel, message: "{url} could not be fetched: {reason}", hint: "" },
+  QUESTION_UNANSWERED: {
+    recovery: "tell-model",
+    exit: 6,
+    message: "Nobody is there to answer: {question}",
+    hint: "Decide without the answer, or say in the final answer what has to be known. A person answers with --input-format stream-json; permission question: deny keeps a model from asking.",
+  },
+  TASKS_CROWDED: {
+    ...toModel,
+    message: "{limit} tasks run in the background already.",
+    hint: "Go on with other work until you are told that one has ended, or start this one without background.",
+  },
   NESTING_TOO_DEEP: { ...toModel, message: "{tool} is nested deeper than {limit} levels.", hint: "Do the work in this step instead." },
 
   // storage

@@ -62,7 +62,11 @@ export const ERRORS = {
     hint: "Correct it; the one before stays in force until then.",
   },
   CONFIG_NOT_FOUND: { ...usage, message: "There is no configuration file {file}.", hint: "Check --config or AGENT_CONFIG." },
-  AGENT_NOT_FOUND: { ...usage, message: 'There is no agent profile "{name}".', hint: "Known profiles: {known}." },
+  AGENT_NOT_FOUND: {
+    ...usage,
+    message: 'There is no agent profile "{name}"; there are: {known}.',
+    hint: "Name one of them, or add it under agent in the configuration.",
+  },
   MODEL_INVALID: { ...usage, message: '"{id}" is not a model id: {reason}', hint: "Write provider/model, for example openrouter/anthropic/claude-sonnet-4." },
   MODEL_UNSET: {
     ...usage,

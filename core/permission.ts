@@ -74,7 +74,7 @@ async function askPerson(
   const asked = (async () => ask({ ...request, id }, signal))();
   return orAborted(asked, signal).catch((error: unknown) => {
     signal.throwIfAborted();
-    throw new Error(`A person could not be asked: ${errorMessage(error)}`);
+    throw new Error(`${question === undefined ? "Permission" : "The question"} could not be asked: ${errorMessage(error)}`);
   });
 }
 

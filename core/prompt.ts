@@ -25,7 +25,7 @@ import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
-import type { TaskOptions, TaskResult } from "./tool.ts";
+import type { TaskOptions, TaskResult, Tool } from "./tool.ts";
 import { answerCalls } from "./tool-call.ts";
 import type { AskedCall } from "./turn.ts";
 
@@ -118,15 +118,14 @@ async function beginPrompt(
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
-  const chosen = selectTools(environment.registry.tools, {
-    options: environment.options,
-    config: run.config,
-    profile,
-    withheld: parent?.task.disableTools ?? [],
-    above: ancestorsOf(run).map((above) => above.profile),
-  });
-  const toolStages = await environment.hooks.trace("tools", [...chosen.values()], hookContext(run));
+  const toolStages = await environment.hooks.trace("tools", chooseTools(run, parent?.task.disableTools), hookContext(run));
   return Object.assign(run, { toolStages, tools: new Map(resultOf(toolStages).map((tool) => [tool.name, tool])) });
+}
+
+function chooseTools(run: PromptRun, withheld: string[] = []): Tool[] {
+  const { environment, config, profile } = run;
+  const above = ancestorsOf(run).map((each) => each.profile);
+  return [...selectTools(environment.registry.tools, { options: environment.options, config, profile, withheld, above }).values()];
 }
 
 /** The configuration of a run as it is now: its mode may change while it runs, and a profile may narrow it. */
@@ -314,7 +313,7 @@ const toTaskResult = ({ sessionId, text, status, error, costUsd, steps }: RunRes
   sessionId,
   text,
   status,
-  ...(error !== undefined && { error: error.text }),
+  ...(error !== undefined && { error: error.message }),
   ...(costUsd !== undefined && { costUsd }),
   steps,
 });

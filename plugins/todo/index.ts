@@ -7,7 +7,7 @@ const MAX_TODOS = 100;
 const MAX_CHARACTERS = 1000;
 
 const todo = z.object({
-  content: z.string().max(MAX_CHARACTERS, `give at most ${MAX_CHARACTERS} characters.`),
+  content: z.string().refine((text) => text.length <= MAX_CHARACTERS, `give at most ${MAX_CHARACTERS} characters.`),
   status: z.enum(["pending", "in_progress", "completed", "cancelled"]),
   priority: z.enum(["high", "medium", "low"]),
   id: z.string().optional(),
@@ -18,7 +18,7 @@ type Todo = z.infer<typeof todo>;
 const writeTodos = tool({
   name: "todowrite",
   description: "Replace the todo list of this session.",
-  input: z.object({ todos: z.array(todo).max(MAX_TODOS, `give at most ${MAX_TODOS} todos.`) }),
+  input: z.object({ todos: z.array(todo).refine((todos) => todos.length <= MAX_TODOS, `give at most ${MAX_TODOS} todos.`) }),
   effect: "read",
   run({ todos }, context) {
     context.state.set(STATE_KEY, todos);

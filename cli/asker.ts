@@ -1,4 +1,5 @@
 import type { PermissionRequest, RuntimeOptions } from "agent-runtime";
+import { isFields } from "./content.ts";
 import type { FrameAnswer } from "./frames.ts";
 
 export type Ask = NonNullable<RuntimeOptions["ask"]>;
@@ -27,7 +28,7 @@ export class Asker {
   }
 
   readonly ask: Ask = (request, signal) => {
-    if (this.#isOver) return Promise.resolve(NOBODY);
+    if (this.#isOver) return Promise.resolve("nobody");
     return new Promise((resolve) => {
       const cancel = () => {
         if (this.#waiting.delete(request.id)) this.#options.cancel(request.id);
@@ -57,17 +58,28 @@ export class Asker {
   /** Nobody is there any more. */
   end(): void {
     this.#isOver = true;
-    for (const { settle } of this.#waiting.values()) settle(NOBODY);
+    for (const { settle } of this.#waiting.values()) settle("nobody");
   }
 }
 
-const NOBODY: PermissionAnswer = { reject: "it needs the permission of a person, and nobody can be asked." };
-
-function toAnswer(answer: FrameAnswer, { tool, input }: PermissionRequest, redact: AskerOptions["redact"]): PermissionAnswer {
+function toAnswer(answer: FrameAnswer, { tool, input, question }: PermissionRequest, redact: AskerOptions["redact"]): PermissionAnswer {
   if (answer.decision === "reject") return answer.reason === undefined ? "reject" : { reject: answer.reason };
+  if (answer.decision === "answer") return { answer: answer.answer };
+  if (question !== undefined) {
+    const words = answer.answer ?? wordsIn(answer.input);
+    return words === undefined ? answer.decision : { answer: words };
+  }
   if (isUnchanged(answer.input, toSortedJson(input), redact)) return answer.decision;
   // What is judged is what runs: another input goes the whole way again, as a call of its own.
   return { reject: `a person would allow this call of ${tool} with another input. Make it again with: ${JSON.stringify(answer.input)}` };
+}
+
+/** `{ answer }`, or the first of `answers`, a list or a map of questions; several choices are joined. */
+function wordsIn(input: unknown): string | undefined {
+  if (!isFields(input)) return undefined;
+  const given = input.answer ?? (typeof input.answers === "object" ? Object.values(input.answers ?? {})[0] : input.answers);
+  if (Array.isArray(given) && given.every((choice) => typeof choice === "string")) return given.join(", ");
+  return typeof given === "string" ? given : undefined;
 }
 
 /** An answer without an input, or with an empty one, changes nothing; nor does one that gives back what was shown. */

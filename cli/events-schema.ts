@@ -67,7 +67,15 @@ export const eventSchema = z.discriminatedUnion("type", [
   event("retry", "The request failed and is made again after a pause.", { attempt: z.number(), delayMs: z.number(), error: shortError, model: text }),
   event("text_void", "What was shown of this message does not count.", { messageID: text, reason: text }),
   event("fallback", "The next model of the chain takes over.", { from: text, to: text, error: shortError }),
-  event("permission_request", "Somebody is asked.", { id: text, callID: text, tool: text, patterns: z.array(text), title: text }),
+  event("permission_request", "Somebody is asked: for a permission or, where there is a question, for words.", {
+    id: text,
+    callID: text,
+    tool: text,
+    patterns: z.array(text),
+    title: text,
+    question: text.optional(),
+    options: z.array(text).optional(),
+  }),
   event(
     "compaction",
     "The conversation was shortened: messages, and estimated tokens, before and after. `model`: who was asked for a summary, and what it used.",

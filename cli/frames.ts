@@ -2,8 +2,11 @@ import { AgentError, type PromptRequest } from "agent-runtime";
 import { saysNothing } from "agent-runtime/host";
 import { type Fields, isFields, readContent } from "./content.ts";
 
-/** How somebody answered a permission request. `input`: what the call should run with, where the answer names it. */
-export type FrameAnswer = { decision: "once" | "always"; input?: unknown } | { decision: "reject"; reason?: string; interrupt?: boolean };
+/** How somebody answered a permission request or, in words, a question. `input`: what the call should run with, where the answer names it. */
+export type FrameAnswer =
+  | { decision: "once" | "always"; input?: unknown; answer?: string }
+  | { decision: "answer"; answer: string }
+  | { decision: "reject"; reason?: string; interrupt?: boolean };
 
 /** One line of `--input-format stream-json`. */
 export type Frame =
@@ -50,11 +53,13 @@ function readPrompt(value: Fields, content: unknown): Frame | string {
 
 const DECISIONS: readonly unknown[] = ["once", "always", "reject"];
 
-function readPermission({ id, permissionID, permission_id, response, message }: Fields): Frame | string {
+function readPermission({ id, permissionID, permission_id, response, message, answer }: Fields): Frame | string {
   const name = id ?? permissionID ?? permission_id;
   if (typeof name !== "string") return "it needs id: that of the permission_request.";
+  if (answer !== undefined && typeof answer !== "string") return "answer must be a string.";
+  if (response === undefined && answer !== undefined) return { kind: "answer", id: name, answer: { decision: "answer", answer } };
   if (!DECISIONS.includes(response)) return "response must be once, always or reject.";
-  if (response !== "reject") return { kind: "answer", id: name, answer: { decision: response as "once" | "always" } };
+  if (response !== "reject") return { kind: "answer", id: name, answer: { decision: response as "once" | "always", ...(answer !== undefined && { answer }) } };
   return { kind: "answer", id: name, answer: { decision: "reject", ...(typeof message === "string" && { reason: message }) } };
 }
 

@@ -227,9 +227,11 @@ export class ClaudeProjection {
     });
   }
 
-  #ask({ id, callId, tool, title }: EventOf<"permission.request">): ClaudeLine {
+  #ask(event: EventOf<"permission.request">): ClaudeLine {
+    const { id, callId, tool, title } = event;
     const request = { subtype: "can_use_tool", tool_name: tool, input: this.#options.askedInput(id), tool_use_id: callId, decision_reason: title, title };
-    return { type: "control_request", request_id: id, request };
+    const parent = this.#parentOf(event);
+    return { type: "control_request", request_id: id, request, ...(parent !== null && { parent_tool_use_id: parent }) };
   }
 
   #inform(event: Parameters<typeof this.project>[0]): ClaudeLine[] {

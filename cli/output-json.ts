@@ -79,7 +79,7 @@ type Notice = EventOf<
 function projectNotice(event: Notice): Fields {
   switch (event.type) {
     case "permission.request":
-      return { type: "permission_request", id: event.id, callID: event.callId, tool: event.tool, patterns: event.patterns, title: event.title };
+      return projectAsked(event);
     case "compaction":
       return projectCompaction(event);
     case "cache.broken":
@@ -107,6 +107,17 @@ function projectNotice(event: Notice): Fields {
       return { type: "unknown" };
   }
 }
+
+const projectAsked = ({ id, callId, tool, patterns, title, question, options }: EventOf<"permission.request">): Fields => ({
+  type: "permission_request",
+  id,
+  callID: callId,
+  tool,
+  patterns,
+  title,
+  ...(question !== undefined && { question }),
+  ...(options !== undefined && { options }),
+});
 
 const projectCompaction = ({ reason, before, after, tokensBefore, tokensAfter, model, tokens, costUsd }: EventOf<"compaction">): Fields => ({
   type: "compaction",

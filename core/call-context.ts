@@ -2,8 +2,9 @@ import { AgentError } from "./errors.ts";
 import type { ToolCall } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { acceptsMedia } from "./modalities.ts";
-import { permit } from "./permission.ts";
-import { hookContext, type PromptRun, permissionCeilings } from "./prompt-run.ts";
+import { type AskDependencies, permit, putQuestion } from "./permission.ts";
+import { createPlaces, type TakePlace } from "./places.ts";
+import { hookContext, type PromptRun, permissionCeilings, rootOf } from "./prompt-run.ts";
 import { check } from "./schema.ts";
 import type { TaskOptions, TaskResult, Tool, ToolContext, ToolResult } from "./tool.ts";
 import { answerCall, authorise, type CallDependencies, type CallPlace } from "./tool-call.ts";
@@ -12,34 +13,29 @@ import { truncateOutput } from "./truncate.ts";
 /** Calls inside calls, and tasks inside tasks, are refused beyond this depth. */
 export const DEEPEST_NESTING = 3;
 
+/** Calls of one level that run at the same time: those of the model, those that they make, and so on. */
+const PARALLEL_CALLS = 16;
+
 /** What the calls of one run may use. A call made by a tool goes the same way as one of the model. */
 export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDependencies {
   const { environment, tools, emit, signal } = run;
   const { hooks, redactor } = environment;
   const ratio = run.config.toolOutput?.ratio;
-  const spill = (text: string) => environment.spill(run.session.id, text);
+  // A call waits only for deeper ones, so no level waits for itself.
+  const levels = Array.from({ length: DEEPEST_NESTING + 1 }, () => createPlaces(PARALLEL_CALLS));
   const dependencies: CallDependencies = {
     tools,
     before: (call) => hooks.transform("toolBefore", call, hookContext(run)),
     after: (result, call) => hooks.transform("toolAfter", result, call, hookContext(run)),
-    permit: (request) =>
-      permit(request, {
-        hooks,
-        ask: environment.options.ask,
-        grants: environment.grants,
-        emit,
-        newId,
-        context: hookContext(run),
-        ceilings: permissionCeilings(run),
-      }),
+    permit: (request) => permit(request, { ...askOf(run), hooks, grants: environment.grants, context: hookContext(run), ceilings: permissionCeilings(run) }),
     check: (tool, input) => check(tool.input, input),
     contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
-    compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spill)),
-    truncate: (text) =>
-      truncateOutput(text, spill, {
-        lines: run.config.tool_output?.max_lines,
-        bytes: run.config.tool_output?.max_bytes,
-      }),
+    compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spillOf(run))),
+    truncate: truncateIn(run),
+    takePlace: (depth) => (levels[depth] as TakePlace)(signal),
+    failed(error) {
+      if (error.code === "QUESTION_UNANSWERED") rootOf(run).unanswered ??= error;
+    },
     redact: redactor.redact,
     emit,
     newId,
@@ -49,6 +45,19 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
   };
   return dependencies;
 }
+
+const spillOf =
+  ({ environment, session }: PromptRun) =>
+  (text: string) =>
+    environment.spill(session.id, text);
+
+/** Cuts what is too long for the conversation of this run. */
+export const truncateIn =
+  (run: PromptRun) =>
+  (text: string): Promise<string> =>
+    truncateOutput(text, spillOf(run), { lines: run.config.tool_output?.max_lines, bytes: run.config.tool_output?.max_bytes });
+
+const askOf = ({ environment, emit, signal }: PromptRun): AskDependencies => ({ ask: environment.options.ask, emit, newId, signal });
 
 /** `callId`: the call of the model that the task belongs to. */
 export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Promise<TaskResult>;
@@ -75,8 +84,12 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     log,
     depth: place.depth,
     model: run.last.model ?? "",
-    progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
+    progress(update) {
+      if (update.title !== undefined) place.hear?.(update.title);
+      emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update });
+    },
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
+    ask: (question) => putQuestion(question, call, askOf(run)),
     permit: (input) => authorise(dependencies.tools.get(call.tool) as Tool, { ...call, input }, dependencies),
     accepts: (mediaType) =>
       run.last.model === undefined ? undefined : acceptsMedia(run.last.model, mediaType, { config: run.config, refused: environment.refusedMedia }),

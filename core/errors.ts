@@ -62,7 +62,11 @@ export const ERRORS = {
     hint: "Correct it; the one before stays in force until then.",
   },
   CONFIG_NOT_FOUND: { ...usage, message: "There is no configuration file {file}.", hint: "Check --config or AGENT_CONFIG." },
-  AGENT_NOT_FOUND: { ...usage, message: 'There is no agent profile "{name}".', hint: "Known profiles: {known}." },
+  AGENT_NOT_FOUND: {
+    ...usage,
+    message: 'There is no agent profile "{name}"; there are: {known}.',
+    hint: "Name one of them, or add it under agent in the configuration.",
+  },
   MODEL_INVALID: { ...usage, message: '"{id}" is not a model id: {reason}', hint: "Write provider/model, for example openrouter/anthropic/claude-sonnet-4." },
   MODEL_UNSET: {
     ...usage,
@@ -257,6 +261,17 @@ export const ERRORS = {
   URL_REFUSED: { ...toModel, message: "{url} is refused: {reason}", hint: "{advice}" },
   FETCH_FAILED: { ...toModel, message: "{url} could not be fetched: {reason}", hint: "" },
   SEARCH_FAILED: { ...toModel, message: "The search by {provider} failed: {reason}", hint: "{advice}" },
+  QUESTION_UNANSWERED: {
+    recovery: "tell-model",
+    exit: 6,
+    message: "Nobody is there to answer: {question}",
+    hint: "Decide without the answer, or say in the final answer what has to be known. A person answers with --input-format stream-json; permission question: deny keeps a model from asking.",
+  },
+  TASKS_CROWDED: {
+    ...toModel,
+    message: "{limit} tasks run in the background already.",
+    hint: "Go on with other work until you are told that one has ended, or start this one without background.",
+  },
   NESTING_TOO_DEEP: { ...toModel, message: "{tool} is nested deeper than {limit} levels.", hint: "Do the work in this step instead." },
 
   // storage

@@ -44,6 +44,9 @@ export interface PermissionRequest {
   input: unknown;
   patterns: string[];
   callId: string;
+  /** A question rather than a permission: what a person is asked, and answers to choose from. */
+  question?: string;
+  options?: string[];
 }
 
 export interface PermissionVerdict {

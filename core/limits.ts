@@ -1,8 +1,8 @@
-import { orAborted } from "./abort.ts";
 import type { AgentProfile, Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
 import type { CostSource } from "./events.ts";
 import { addTokens, NO_TOKENS, type TokenCount, totalTokens } from "./message.ts";
+import { createPlaces, type TakePlace } from "./places.ts";
 import type { RunLimits } from "./runtime.ts";
 
 /** What a prompt has used so far, the children of its tasks included. */
@@ -16,7 +16,7 @@ export interface Spending {
    * Resolves when no other request is under way that could pass a limit of cost or tokens; what it gives ends this one's
    * turn. Tasks run side by side: of requests that do not know of each other each may be the one too many.
    */
-  takeTurn(signal: AbortSignal): Promise<() => void>;
+  takeTurn: TakePlace;
   add(step: { tokens: TokenCount; costUsd?: number; costSource?: CostSource }): void;
   /** Throws LIMIT_STEPS, LIMIT_COST, COST_UNKNOWN or LIMIT_TOKENS when the request of `step` (from 1) may not be sent. */
   check(step: number): void;
@@ -51,7 +51,7 @@ interface Used {
 /** Counts and limits one prompt. What went over a limit is one request at most: the next one is not sent. */
 export function createSpending(limits: RunLimits): Spending {
   const used: Used = { tokens: NO_TOKENS, known: 0, steps: 0, unknown: 0, isPriced: false };
-  const takeTurn = createTurns();
+  const takeTurn = createPlaces(1);
   const isLimited = limits.costUsd !== undefined || limits.tokens !== undefined;
   return {
     get tokens() {
@@ -73,22 +73,6 @@ export function createSpending(limits: RunLimits): Spending {
       if (step.costSource === "catalogue") used.isPriced = true;
     },
     check: (step) => checkLimits(limits, used, step),
-  };
-}
-
-/** Lets one through at a time, in the order in which they came. */
-function createTurns(): Spending["takeTurn"] {
-  let last: Promise<void> = Promise.resolve();
-  return async (signal) => {
-    const before = last;
-    let end = () => {};
-    const ended = new Promise<void>((resolve) => (end = resolve));
-    last = before.then(() => ended);
-    await orAborted(before, signal).catch((error: unknown) => {
-      end();
-      throw error;
-    });
-    return end;
   };
 }
 

@@ -1,16 +1,21 @@
 import { orAborted } from "./abort.ts";
-import { errorMessage } from "./errors.ts";
+import { AgentError, errorMessage } from "./errors.ts";
 import type { Emit } from "./events.ts";
-import { type HookContext, type HookRunner, type PermissionRequest, type PermissionVerdict, strictest } from "./hooks.ts";
+import { type HookContext, type HookRunner, type PermissionRequest, type PermissionVerdict, strictest, type ToolCall } from "./hooks.ts";
 import type { PermissionAnswer, RuntimeOptions } from "./runtime.ts";
+import type { Question } from "./tool.ts";
 
-export interface PermitDependencies {
-  hooks: HookRunner;
+export interface AskDependencies {
   ask: RuntimeOptions["ask"];
-  /** What a person allowed for good; lives as long as the runtime. */
-  grants: Set<string>;
   emit: Emit;
   newId(prefix: "per"): string;
+  signal: AbortSignal;
+}
+
+export interface PermitDependencies extends AskDependencies {
+  hooks: HookRunner;
+  /** What a person allowed for good; lives as long as the runtime. */
+  grants: Set<string>;
   context: HookContext;
   /** The same call as others would judge it, who set bounds to this run. */
   ceilings: HookContext[];
@@ -18,31 +23,59 @@ export interface PermitDependencies {
 
 /** The hooks' strictest verdict; where it is *ask*, the answer of a person, and deny when nobody can answer. */
 export async function permit(request: PermissionRequest, dependencies: PermitDependencies): Promise<PermissionVerdict> {
-  const { hooks, context, ceilings } = dependencies;
+  const { hooks, context, ceilings, grants } = dependencies;
   const verdicts = await Promise.all([context, ...ceilings].map((at) => hooks.permission(request, at)));
   const verdict = strictest(verdicts) ?? { decision: "allow" };
-  if (verdict.decision !== "ask" || isGranted(request, dependencies.grants)) return verdict.decision === "deny" ? verdict : { decision: "allow" };
-  if (dependencies.ask === undefined)
-    return { decision: "deny", reason: `${verdict.reason ?? `${request.tool} needs the permission of a person`} and nobody can be asked.` };
-  return askPerson(request, verdict, dependencies);
+  if (verdict.decision === "deny") return verdict;
+  // Whoever is asked a question need not be asked whether they may be.
+  if (verdict.decision === "allow" || request.effect === "ask" || isGranted(request, grants)) return { decision: "allow" };
+  const answer = await askPerson({ request, title: verdict.reason ?? request.tool }, dependencies);
+  if (answer === "always") for (const pattern of request.patterns) grants.add(grantOf(request, pattern));
+  return toVerdict(answer, request, verdict);
+}
+
+function toVerdict(answer: PermissionAnswer, { tool }: PermissionRequest, { reason }: PermissionVerdict): PermissionVerdict {
+  if (answer === "once" || answer === "always") return { decision: "allow" };
+  if (answer === "nobody") return { decision: "deny", reason: `${reason ?? `${tool} needs the permission of a person`} and nobody can be asked.` };
+  if (answer === "reject") return { decision: "deny", reason: `a person rejected this call of ${tool}. Try another way, or stop and say what is needed.` };
+  return { decision: "deny", reason: "reject" in answer ? answer.reject : `a person says: ${answer.answer}` };
+}
+
+/** What a call asks a person: their words, "yes" where they only agree, undefined where nobody can answer. Throws PERMISSION_DENIED where they do not want to. */
+export async function putQuestion({ question, options }: Question, { id: callId, tool }: ToolCall, dependencies: AskDependencies): Promise<string | undefined> {
+  const asked = { question, ...(options !== undefined && { options }) };
+  const request: PermissionRequest = { tool, permission: tool, effect: "ask", input: asked, patterns: ["*"], callId, ...asked };
+  const answer = await askPerson({ request, title: question }, dependencies);
+  if (answer === "nobody") return undefined;
+  if (answer === "once" || answer === "always") return "yes";
+  if (typeof answer === "object" && "answer" in answer) return answer.answer;
+  const reason =
+    answer === "reject" ? "a person does not want to answer this. Decide without it, or say in the final answer what has to be known." : answer.reject;
+  throw new AgentError("PERMISSION_DENIED", { reason });
 }
 
 async function askPerson(
-  request: PermissionRequest,
-  verdict: PermissionVerdict,
-  { ask, grants, emit, newId, context }: PermitDependencies,
-): Promise<PermissionVerdict> {
+  { request, title }: { request: PermissionRequest; title: string },
+  { ask, emit, newId, signal }: AskDependencies,
+): Promise<PermissionAnswer> {
+  if (ask === undefined) return "nobody";
   const id = newId("per");
-  emit({ type: "permission.request", id, callId: request.callId, tool: request.tool, patterns: request.patterns, title: verdict.reason ?? request.tool });
-  const asked = (async () => (ask as NonNullable<RuntimeOptions["ask"]>)({ ...request, id }, context.signal))();
-  const answer: PermissionAnswer = await orAborted(asked, context.signal).catch((error: unknown) => {
-    context.signal.throwIfAborted();
-    throw new Error(`Permission could not be asked: ${errorMessage(error)}`);
+  const { callId, tool, patterns, question, options } = request;
+  emit({
+    type: "permission.request",
+    id,
+    callId,
+    tool,
+    patterns,
+    title,
+    ...(question !== undefined && { question }),
+    ...(options !== undefined && { options }),
   });
-  if (answer === "always") for (const pattern of request.patterns) grants.add(grantOf(request, pattern));
-  if (answer === "once" || answer === "always") return { decision: "allow" };
-  if (typeof answer === "object") return { decision: "deny", reason: answer.reject };
-  return { decision: "deny", reason: `a person rejected this call of ${request.tool}. Try another way, or stop and say what is needed.` };
+  const asked = (async () => ask({ ...request, id }, signal))();
+  return orAborted(asked, signal).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw new Error(`${question === undefined ? "Permission" : "The question"} could not be asked: ${errorMessage(error)}`);
+  });
 }
 
 const grantOf = ({ permission }: PermissionRequest, pattern: string): string => `${permission} ${pattern}`;

@@ -1,5 +1,7 @@
+import type { BackgroundTasks } from "./background.ts";
 import type { Channel } from "./channel.ts";
 import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
+import type { AgentError } from "./errors.ts";
 import type { EventSender } from "./event-sender.ts";
 import type { AgentEvent, Emit, ModelSource } from "./events.ts";
 import type { Exec } from "./exec.ts";
@@ -85,6 +87,9 @@ export interface PromptRun {
   steer(): UserContent[];
   /** The run whose task this is. */
   parent: PromptRun | undefined;
+  background: BackgroundTasks;
+  /** Of the run that no other has started: a question, its own or one of its tasks, that nobody could answer. */
+  unanswered?: AgentError;
   /** Id of the entry with the prompt, "" before it is written. */
   promptId: string;
   /** The models that are asked, the first one first; tasks inherit them. */
@@ -114,7 +119,7 @@ export function checkSpending(run: PromptRun, step: number): void {
  */
 export function withinLimits(route: Route, run: PromptRun, steps: number): Route {
   const all = [run, ...ancestorsOf(run)];
-  const [root] = all.slice(-1) as [PromptRun];
+  const root = rootOf(run);
   return {
     get model() {
       return route.model;
@@ -136,6 +141,9 @@ export function withinLimits(route: Route, run: PromptRun, steps: number): Route
     },
   };
 }
+
+/** The run that is no task. */
+export const rootOf = (run: PromptRun): PromptRun => (run.parent === undefined ? run : rootOf(run.parent));
 
 /** The runs whose task this is, from the nearest up. */
 export const ancestorsOf = ({ parent }: PromptRun): PromptRun[] => (parent === undefined ? [] : [parent, ...ancestorsOf(parent)]);

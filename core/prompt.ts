@@ -1,7 +1,8 @@
 import { abortError, wait } from "./abort.ts";
 import { createAsk } from "./ask.ts";
 import { readAttachments } from "./attach.ts";
-import { createCallDependencies, DEEPEST_NESTING } from "./call-context.ts";
+import { createBackgroundTasks } from "./background.ts";
+import { createCallDependencies, DEEPEST_NESTING, truncateIn } from "./call-context.ts";
 import type { Channel } from "./channel.ts";
 import { Compaction } from "./compaction.ts";
 import type { Config } from "./config.ts";
@@ -25,7 +26,7 @@ import { type Route, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
-import type { TaskOptions, TaskResult } from "./tool.ts";
+import type { TaskOptions, TaskResult, Tool } from "./tool.ts";
 import { answerCalls } from "./tool-call.ts";
 import type { AskedCall } from "./turn.ts";
 
@@ -35,7 +36,8 @@ export interface PromptStart {
   options: PromptOptions;
   signal: AbortSignal;
   channel: Channel<AgentEvent>;
-  parent?: { run: PromptRun; task: TaskOptions; callId: string };
+  /** `begun` is told the id of the session once the prompt stands in it. */
+  parent?: { run: PromptRun; task: TaskOptions; callId: string; begun?: ((sessionId: string) => void) | undefined };
 }
 
 /** Runs one prompt from the request to the result. Never rejects: a failure is a result. */
@@ -57,11 +59,13 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
     sender.sessionId = opened.session.id;
     if (parent === undefined) detach = environment.notices.attach((facts) => sender.send(facts));
     run = await beginPrompt(start, { environment, sender, deltas, ...opened });
-    output = await answerPrompt(run);
+    output = await answerPrompt(run, parent?.begun);
+    if (run.unanswered !== undefined) throw run.unanswered;
   } catch (error) {
     failure = signal.aborted ? abortError(signal) : await environment.opener.advise(toAgentError(error), signal);
     sender.send({ type: "error", error: failure });
   }
+  if (run !== undefined) await endBackground(run);
   await run?.durable;
   await opened?.session.settle().catch(() => {});
   opened?.release();
@@ -110,19 +114,19 @@ async function beginPrompt(
     steer: options.steer ?? (() => []),
     durable: Promise.resolve(),
     parent: parent?.run,
+    background: createBackgroundTasks(signal, parent?.run.background.count),
     promptId: "",
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
-  const chosen = selectTools(environment.registry.tools, {
-    options: environment.options,
-    config: run.config,
-    profile,
-    withheld: parent?.task.disableTools ?? [],
-    above: ancestorsOf(run).map((above) => above.profile),
-  });
-  const toolStages = await environment.hooks.trace("tools", [...chosen.values()], hookContext(run));
+  const toolStages = await environment.hooks.trace("tools", chooseTools(run, parent?.task.disableTools), hookContext(run));
   return Object.assign(run, { toolStages, tools: new Map(resultOf(toolStages).map((tool) => [tool.name, tool])) });
+}
+
+function chooseTools(run: PromptRun, withheld: string[] = []): Tool[] {
+  const { environment, config, profile } = run;
+  const above = ancestorsOf(run).map((each) => each.profile);
+  return [...selectTools(environment.registry.tools, { options: environment.options, config, profile, withheld, above }).values()];
 }
 
 /** The configuration of a run as it is now: its mode may change while it runs, and a profile may narrow it. */
@@ -148,7 +152,7 @@ async function append(run: PromptRun, message: Message, { id, model }: { id: str
 }
 
 /** The user's message, the calls that came with it, then the loop. Nothing is written before the model is known to be there. */
-async function answerPrompt(run: PromptRun): Promise<unknown> {
+async function answerPrompt(run: PromptRun, begun?: (sessionId: string) => void): Promise<unknown> {
   const { request, environment } = run;
   if (saysNothing(request.message) && !request.tools?.length) throw new AgentError("INPUT_EMPTY");
   if (request.outputSchema !== undefined) await checkOutputSchema(request.outputSchema);
@@ -156,9 +160,11 @@ async function answerPrompt(run: PromptRun): Promise<unknown> {
   const files = await readAttachments(request.files ?? [], environment.cwd, run.signal);
   run.promptId = newId("msg");
   await append(run, userMessage(request.message, files), { id: run.promptId });
+  begun?.(run.session.id);
   if (request.tools?.length) await runGivenCalls(request.tools, run);
-  if (routes === undefined) return undefined;
-  return askUntilValid(routes, run);
+  if (routes !== undefined) return askUntilValid(routes, run);
+  await run.background.allEnded();
+  return undefined;
 }
 
 /** `tools` of a request: told to the model as if it had called them, and run one after the other. */
@@ -184,7 +190,7 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
   const { outputSchema } = run.request;
   const ask = await prepareLoop(routes, run);
   for (let attempt = 0; ; attempt++) {
-    const { text, model } = await ask();
+    const { text, model } = await askToTheEnd(ask, run);
     if (outputSchema === undefined) return undefined;
     const output = await readOutput(text, outputSchema);
     if (output.reason === undefined) return output.value;
@@ -193,6 +199,25 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
       id: newId("msg"),
     });
   }
+}
+
+/** The model has the last word when it knows how all of its background tasks have ended. */
+async function askToTheEnd(ask: () => Promise<LoopEnd>, run: PromptRun): Promise<LoopEnd> {
+  for (;;) {
+    const end = await ask();
+    if (!(await run.background.allEnded())) return end;
+  }
+}
+
+/** How background tasks have ended joins the conversation as a user's words do. */
+async function tellEnded(run: PromptRun): Promise<void> {
+  for (const ended of run.background.takeEnded()) await append(run, textMessage(await truncateIn(run)(ended)), { id: newId("msg") });
+}
+
+/** Nothing goes on after the run, and the next prompt of its session knows how each task has ended. */
+async function endBackground(run: PromptRun): Promise<void> {
+  await run.background.stop();
+  await tellEnded(run);
 }
 
 /** Everything the loop asks for, bound to this run. */
@@ -211,6 +236,7 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
     route: withCompaction(withinLimits(chain, run, 1), async () => ((await compaction.afterOverflow()) ? request() : undefined)),
     async request() {
       for (const said of run.steer()) await append(run, userMessage(said), { id: newId("msg") });
+      await tellEnded(run);
       const first = await request();
       return (await compaction.beforeRequest(first)) ? request() : first;
     },
@@ -280,16 +306,19 @@ async function runTask(task: TaskOptions, run: PromptRun, callId: string): Promi
   const inherited = run.chain === undefined ? {} : { model: run.chain, fallback: [] };
   const models = own === undefined ? inherited : { model: own };
   const request = { message: task.prompt, ...models, ...(agent !== undefined && { agent }) };
-  const result = await runPrompt({ request, options: {}, signal: run.signal, channel: run.channel, parent: { run, task, callId } }, run.environment);
-  return {
-    sessionId: result.sessionId,
-    text: result.text,
-    status: result.status,
-    ...(result.error !== undefined && { error: result.error.message }),
-    ...(result.costUsd !== undefined && { costUsd: result.costUsd }),
-    steps: result.steps,
-  };
+  const runToEnd = async (signal: AbortSignal, begun?: (sessionId: string) => void) =>
+    toTaskResult(await runPrompt({ request, options: {}, signal, channel: run.channel, parent: { run, task, callId, begun } }, run.environment));
+  return task.background ? run.background.start(task, runToEnd) : runToEnd(run.signal);
 }
+
+const toTaskResult = ({ sessionId, text, status, error, costUsd, steps }: RunResult): TaskResult => ({
+  sessionId,
+  text,
+  status,
+  ...(error !== undefined && { error: error.message }),
+  ...(costUsd !== undefined && { costUsd }),
+  steps,
+});
 
 interface Ending {
   failure: AgentError | undefined;

@@ -66,8 +66,8 @@ export interface PromptRequest {
   noReply?: boolean;
 }
 
-/** With `reject` as a text the model is told why. */
-export type PermissionAnswer = "once" | "always" | "reject" | { reject: string };
+/** With `reject` as a text the model is told why. `answer` is for a question; "nobody": there is no one to answer any more. */
+export type PermissionAnswer = "once" | "always" | "reject" | "nobody" | { reject: string } | { answer: string };
 
 export interface RuntimeOptions {
   /** The workspace; the process's directory by default. */
@@ -96,7 +96,7 @@ export interface RuntimeOptions {
   env?: Record<string, string | undefined>;
   /** False: keep no session on disk. */
   persist?: boolean;
-  /** Asks a person; without it *ask* means deny. */
+  /** Asks a person for a permission, or the `question` of the request; without it *ask* means deny, and nobody answers. */
   ask?(request: PermissionRequest & { id: string }, signal: AbortSignal): Promise<PermissionAnswer>;
   log?: Log;
   /** Exact tool set: only these (`tools`), without these (`disableTools`), or only those that read (`readOnly`). */
@@ -379,7 +379,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
     async tools() {
       const { registry, options, config } = current();
       const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
-      const first = { model: splitModelList(config.model)[0] ?? "", sessionId: "" };
+      const first = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
       return [...chosen.values()].filter(({ offer }) => offer?.(first) ?? true).map(({ name }) => name);
     },
     command: (name) => current().registry.command(name),

@@ -1,7 +1,7 @@
 import type { AgentProfile, Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
 import type { RuntimeOptions } from "./runtime.ts";
-import type { Tool } from "./tool.ts";
+import type { Effect, Tool } from "./tool.ts";
 
 export interface ToolChoice {
   options: Pick<RuntimeOptions, "tools" | "disableTools" | "readOnly">;
@@ -23,10 +23,12 @@ export function selectTools(all: ReadonlyMap<string, Tool>, { options, config, p
     options.tools === undefined ? (switchOf(tool.name, profile?.tools) ?? switchOf(tool.name, config.tools)) : options.tools.includes(tool.name);
   const isWithheld = (tool: Tool): boolean => withheld.includes(tool.name) || above.some((parent) => switchOf(tool.name, parent?.tools) === false);
   const isKept = (tool: Tool): boolean =>
-    !options.disableTools?.includes(tool.name) && !isWithheld(tool) && !(options.readOnly && tool.effect !== "read" && tool.effect !== "net");
+    !options.disableTools?.includes(tool.name) && !isWithheld(tool) && !(options.readOnly && CHANGES.includes(tool.effect));
   const chosen = [...all.values()].filter((tool) => (named(tool) ?? !tool.optional) && isKept(tool));
   return new Map(chosen.map((tool) => [tool.name, named(tool) ? withoutOffer(tool) : tool]));
 }
+
+const CHANGES: readonly Effect[] = ["write", "run"];
 
 /** What is named is there in every request. */
 function withoutOffer(tool: Tool): Tool {

@@ -21,6 +21,10 @@ export interface CallDependencies {
   /** Shortens a long output where the configuration wants it. */
   compress(text: string): Promise<string>;
   truncate(text: string): Promise<string>;
+  /** Waits until a call of this depth may run; what it gives ends its turn. Rejects when the run is aborted. */
+  takePlace(depth: number): Promise<() => void>;
+  /** Is told of each error of the table that a call ends with. */
+  failed(error: AgentError): void;
   redact(text: string): string;
   emit: Emit;
   newId(prefix: "prt" | "call"): string;
@@ -35,35 +39,22 @@ export interface CallPlace {
   callId: string;
   partId: string;
   depth: number;
+  /** Is told how far the call is. */
+  hear?(title: string): void;
 }
 
-/** Calls of one message that run at the same time. */
-const PARALLEL_CALLS = 16;
-
 /**
- * Answers the calls of one message, at most 16 at a time. The results stand in the order of the calls; a failed call
- * is a result like any other, and so is one that an abort has ended.
+ * Answers the calls of one message, as many at a time as there are places. The results stand in the order of the calls; a
+ * failed call is a result like any other, and so is one that an abort has ended.
  */
 export async function answerCalls(calls: AskedCall[], messageId: string, dependencies: CallDependencies): Promise<Message[]> {
-  const results: ToolResultPart[] = [];
-  const attachments: Attachment[][] = [];
-  const waiting = [...calls.entries()];
-  const work = async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const [index, asked] = next;
-      const { output, state } = await answerCall(asked, { messageId, callId: asked.id, partId: dependencies.newId("prt"), depth: 0 }, dependencies);
-      const value = output.output;
-      results[index] = {
-        type: "tool-result",
-        toolCallId: asked.id,
-        toolName: asked.tool,
-        output: { type: state.status === "error" ? "error-text" : "text", value },
-      };
-      attachments[index] = output.attachments ?? [];
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(PARALLEL_CALLS, calls.length) }, work));
-  return [{ role: "tool", content: results }, ...attachmentMessage(attachments.flat())];
+  const { newId } = dependencies;
+  const answers = await Promise.all(calls.map((asked) => answerCall(asked, { messageId, callId: asked.id, partId: newId("prt"), depth: 0 }, dependencies)));
+  const results = answers.map(({ output, state }, index): ToolResultPart => {
+    const { id, tool } = calls[index] as AskedCall;
+    return { type: "tool-result", toolCallId: id, toolName: tool, output: { type: state.status === "error" ? "error-text" : "text", value: output.output } };
+  });
+  return [{ role: "tool", content: results }, ...attachmentMessage(answers.flatMap(({ output }) => output.attachments ?? []))];
 }
 
 function attachmentMessage(attachments: Attachment[]): Message[] {
@@ -79,21 +70,28 @@ export interface AnsweredCall {
 
 /** before → validate → permission → run → after → truncate. What is judged is what runs: the input as the schema gives it. */
 export async function answerCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<AnsweredCall> {
-  const startedAt = dependencies.now();
+  const { emit, now, signal } = dependencies;
+  // Who has got none has been aborted, and is answered all the same.
+  const leave = await dependencies.takePlace(place.depth).catch(() => () => {});
+  const startedAt = now();
   const shown = { messageId: place.messageId, partId: place.partId, callId: asked.id, tool: asked.tool, input: parseInput(asked.input) ?? asked.input };
-  dependencies.emit({ type: "tool.start", ...shown });
-  const answered = await orAborted(runCall(asked, place, dependencies), dependencies.signal).then(
+  emit({ type: "tool.start", ...shown });
+  let heard = "";
+  const running = runCall(asked, { ...place, hear: (title) => (heard = title) }, dependencies);
+  const answered = await orAborted(running, signal).then(
     (result): AnsweredCall => ({
       output: result,
-      state: { status: "completed", output: result.output, title: result.title ?? "", metadata: result.metadata ?? {}, startedAt, endedAt: dependencies.now() },
+      state: { status: "completed", output: result.output, title: result.title ?? "", metadata: result.metadata ?? {}, startedAt, endedAt: now() },
     }),
     (error: unknown): AnsweredCall => {
-      const text = dependencies.redact(describeFailure(error));
+      const text = dependencies.redact(signal.aborted && heard !== "" ? `${describeFailure(error)}\nIt was at: ${heard}` : describeFailure(error));
+      if (error instanceof AgentError) dependencies.failed(error);
       const code = error instanceof AgentError ? { code: error.code } : {};
-      return { output: { output: text }, state: { status: "error", error: text, ...code, startedAt, endedAt: dependencies.now() } };
+      return { output: { output: text }, state: { status: "error", error: text, ...code, startedAt, endedAt: now() } };
     },
   );
-  dependencies.emit({ type: "tool.finish", ...shown, state: answered.state });
+  leave();
+  emit({ type: "tool.finish", ...shown, state: answered.state });
   return answered;
 }
 

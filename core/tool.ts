@@ -5,7 +5,7 @@ import type { Paths } from "./paths.ts";
 import { findSchemaFault, type StandardSchema } from "./schema.ts";
 
 /** What a tool can do to the world; permissions and `--read-only` judge by it. */
-export type Effect = "read" | "write" | "run" | "net";
+export type Effect = "read" | "write" | "run" | "net" | "ask";
 
 export type JsonSchema = { type?: unknown; properties?: unknown; [key: string]: unknown };
 
@@ -40,15 +40,27 @@ export interface TaskOptions {
   sessionId?: string;
   /** Names of tools that the child does not get. */
   disableTools?: string[];
+  /**
+   * Resolves once the child has begun, with the status `running`; how it ended is told to the model at its next request. The
+   * run waits for it before it ends. At most 8 at the same time: throws TASKS_CROWDED.
+   */
+  background?: boolean;
 }
 
 export interface TaskResult {
   sessionId: string;
   text: string;
-  status: "success" | "error" | "limit" | "interrupted";
+  status: "running" | "success" | "error" | "limit" | "interrupted";
   error?: string;
   costUsd?: number;
   steps: number;
+}
+
+/** What a person is asked. */
+export interface Question {
+  question: string;
+  /** Answers to choose from; another one may be given all the same. */
+  options?: string[];
 }
 
 /** Values that live and persist with the session; `undefined` where nothing was set. */
@@ -75,7 +87,7 @@ export interface ToolContext {
   depth: number;
   /** `provider/model` that made the call. */
   model: string;
-  /** Shows how far the call is; never blocks, may be thinned out. */
+  /** Shows how far the call is; never blocks, may be thinned out. Where the call is interrupted the model is told the last title. */
   progress(update: { title?: string; output?: string; metadata?: Record<string, unknown> }): void;
   /** Runs another tool by the same path: permissions, hooks, limits, events. Throws where that call fails; the message is what a model would read. */
   call(tool: string, input: unknown): Promise<ToolResult>;
@@ -83,6 +95,8 @@ export interface ToolContext {
   runTask(options: TaskOptions): Promise<TaskResult>;
   /** Has this call judged once more, as if it had been made with this input: before a redirect is followed, for example. Throws PERMISSION_DENIED. */
   permit(input: unknown): Promise<void>;
+  /** Asks a person, on the way of the permissions: their words, "yes" where they only agree, undefined where nobody can answer. Throws PERMISSION_DENIED where they do not want to. */
+  ask(question: Question): Promise<string | undefined>;
   /** Whether the model takes files of this media type; undefined where nobody says. */
   accepts(mediaType: string): boolean | undefined;
   /** Keeps a file as it is, or that there is none, so that `session undo` brings it back. Call it before a tool of effect `write` changes, makes or deletes one. Never throws. */
@@ -139,7 +153,7 @@ export function findResultFault(result: unknown): string | undefined {
 }
 
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
-const EFFECTS: readonly string[] = ["read", "write", "run", "net"] satisfies Effect[];
+const EFFECTS: readonly string[] = ["read", "write", "run", "net", "ask"] satisfies Effect[];
 
 /** Why this is no tool, or undefined. */
 export function findToolFault(tool: unknown): string | undefined {
@@ -147,7 +161,7 @@ export function findToolFault(tool: unknown): string | undefined {
   if (typeof name !== "string" || !NAME.test(name)) return `"${String(name)}" is not a tool name: use 1 to 64 letters, digits, _ and -.`;
   if (typeof description !== "string") return `the tool "${name}" has no description.`;
   if (typeof input !== "object" || input === null) return `the tool "${name}" has no schema of its input.`;
-  if (effect === undefined || !EFFECTS.includes(effect)) return `the tool "${name}" has no effect: read, write, run or net.`;
+  if (effect === undefined || !EFFECTS.includes(effect)) return `the tool "${name}" has no effect: read, write, run, net or ask.`;
   if (typeof run !== "function") return `the tool "${name}" has no run function.`;
   if (offer !== undefined && typeof offer !== "function") return `the offer of the tool "${name}" is not a function.`;
   const fault = findSchemaFault(input);

@@ -11,6 +11,7 @@ export const builtins: LazyPlugin[] = [
   { name: "web", load: () => import("./web/index.ts") },
   { name: "batch", load: () => import("./batch/index.ts") },
   { name: "task", load: () => import("./task/index.ts") },
+  { name: "question", load: () => import("./question/index.ts") },
   { name: "todo", load: () => import("./todo/index.ts") },
   { name: "permissions", load: () => import("./permissions/index.ts") },
   { name: "compaction", load: () => import("./compaction/index.ts") },

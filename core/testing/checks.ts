@@ -25,7 +25,7 @@ export function toolChecks(tool: Tool): Check[] {
       assert.ok(tool.description.trim().length > 0, "the description is empty");
       assert.ok(tool.description.length <= LONGEST_DESCRIPTION, `the description has ${tool.description.length} characters`);
     }),
-    named("declares its effect", async () => assert.ok(["read", "write", "run", "net"].includes(tool.effect))),
+    named("declares its effect", async () => assert.ok(["read", "write", "run", "net", "ask"].includes(tool.effect))),
     named("takes an object that JSON Schema can describe", async () => assert.equal((await toJsonSchema(tool.input)).type, "object")),
     named("refuses input that is no object", async () => {
       for (const input of [null, "text", 7, ["list"]])

@@ -22,15 +22,16 @@ const batch = tool({
   selfLimiting: true,
   async run({ tool_calls: calls }, context) {
     checkBatch(calls, context);
-    let ended = 0;
+    const ended: string[] = [];
     const parts = await Promise.all(
-      calls.map(async (call) => {
+      calls.map(async (call, index) => {
         const part = await runCall(call, context);
-        context.progress({ title: `${++ended} of ${calls.length} calls` });
+        context.signal.throwIfAborted();
+        ended.push(`[${index + 1}] ${labelOf(part)}`);
+        context.progress({ title: `${ended.length} of ${calls.length} calls have ended: ${ended.join(", ")}` });
         return part;
       }),
     );
-    context.signal.throwIfAborted();
     return describeParts(parts);
   },
 });
@@ -50,11 +51,12 @@ async function runCall({ tool: name, parameters }: Call, context: ToolContext): 
   }
 }
 
+const labelOf = ({ tool: name, status }: Part): string => (status === "error" ? `${name} failed` : name);
+
 function describeParts(parts: Part[]): ToolResult {
   const failed = parts.filter(({ status }) => status === "error").length;
   const sections = parts.map((part, index) => {
-    const label = `[${index + 1}] ${part.tool}${part.status === "error" ? " failed" : ""}`;
-    return `${label}\n${part.status === "error" ? part.error : part.result.output}`;
+    return `[${index + 1}] ${labelOf(part)}\n${part.status === "error" ? part.error : part.result.output}`;
   });
   return {
     title: `${parts.length} ${parts.length === 1 ? "call" : "calls"}${failed > 0 ? `, ${failed} failed` : ""}`,

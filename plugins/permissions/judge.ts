@@ -69,7 +69,7 @@ async function judgeByMode(found: Case): Promise<PermissionVerdict> {
     case "yolo":
       return ALLOW;
     case "ask":
-      return request.effect === "read" ? ALLOW : { decision: "ask", reason: `${request.tool} needs the permission of a person` };
+      return request.effect === "read" || request.effect === "ask" ? ALLOW : { decision: "ask", reason: `${request.tool} needs the permission of a person` };
     case "auto":
       return judgeReach(reading, policy);
     case "plan":
@@ -92,7 +92,7 @@ async function judgeReadOnly({ request, command, reading, policy }: Case): Promi
   const mode = `permission mode "${policy.mode}"`;
   const wayOut = "Read what is needed and describe the change in the answer; a person can choose another --permission-mode.";
   if (command === undefined) {
-    return request.effect === "read" || request.effect === "net"
+    return request.effect !== "write" && request.effect !== "run"
       ? ALLOW
       : deny(`${mode} allows nothing that changes or runs something, and ${request.tool} does. ${wayOut}`);
   }

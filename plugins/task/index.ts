@@ -1,4 +1,4 @@
-import { definePlugin, tool, z } from "agent-runtime";
+import { definePlugin, type ToolResult, tool, z } from "agent-runtime";
 
 const task = tool({
   name: "task",
@@ -11,23 +11,26 @@ const task = tool({
     subagent_type: z.string().optional().describe("agent profile"),
     model: z.string().optional(),
     task_id: z.string().optional(),
+    background: z.boolean().optional().describe("go on meanwhile; you are told its answer"),
   }),
   patterns: ({ subagent_type }) => [subagent_type ?? "*"],
-  async run({ description, prompt, subagent_type, model, task_id }, context) {
+  async run({ description, prompt, subagent_type, model, task_id, background = false }, context): Promise<ToolResult> {
     const result = await context.runTask({
       prompt,
       description,
+      background,
       ...(subagent_type !== undefined && { agent: subagent_type }),
       ...(model !== undefined && { model }),
       ...(task_id !== undefined && { sessionId: task_id }),
       disableTools: ["todowrite", "todoread"],
     });
     const { sessionId, status, steps, costUsd, text, error } = result;
+    const metadata = { sessionId, status, steps, ...(costUsd !== undefined && { costUsd }) };
     // A task that could not start has none.
     const goOn = sessionId === "" ? "" : `\n(task_id: ${sessionId})`;
-    if (status !== "success")
-      throw new Error(`The task ended as ${status}: ${error ?? "no reason given."}${text === "" ? "" : `\nIts last words: ${text}`}${goOn}`);
-    return { output: `${text}\n${goOn}`, title: description, metadata: { sessionId, steps, ...(costUsd !== undefined && { costUsd }) } };
+    if (status === "running") return { output: `The task runs in the background. You will be told its answer.${goOn}`, title: description, metadata };
+    if (status === "success") return { output: `${text}\n${goOn}`, title: description, metadata };
+    throw new Error(`The task ended as ${status}: ${error ?? "no reason given."}${text === "" ? "" : `\nIts last words: ${text}`}${goOn}`);
   },
 });
 

@@ -3,8 +3,11 @@ import { definePlugin, type ToolContext, tool, z } from "agent-runtime";
 /** Where the list stands in the state of the session. */
 const STATE_KEY = "todo";
 
+const MAX_TODOS = 100;
+const MAX_CHARACTERS = 1000;
+
 const todo = z.object({
-  content: z.string(),
+  content: z.string().refine((text) => text.length <= MAX_CHARACTERS, `give at most ${MAX_CHARACTERS} characters.`),
   status: z.enum(["pending", "in_progress", "completed", "cancelled"]),
   priority: z.enum(["high", "medium", "low"]),
   id: z.string().optional(),
@@ -15,7 +18,7 @@ type Todo = z.infer<typeof todo>;
 const writeTodos = tool({
   name: "todowrite",
   description: "Replace the todo list of this session.",
-  input: z.object({ todos: z.array(todo) }),
+  input: z.object({ todos: z.array(todo).refine((todos) => todos.length <= MAX_TODOS, `give at most ${MAX_TODOS} todos.`) }),
   effect: "read",
   run({ todos }, context) {
     context.state.set(STATE_KEY, todos);
@@ -38,7 +41,7 @@ function storedTodos({ state }: ToolContext): Todo[] {
 }
 
 function describeTodos(todos: Todo[]) {
-  const open = todos.filter(({ status }) => status !== "completed").length;
+  const open = todos.filter(({ status }) => status === "pending" || status === "in_progress").length;
   return { title: `${open} ${open === 1 ? "todo" : "todos"}`, output: JSON.stringify(todos, undefined, 2), metadata: { todos } };
 }
 

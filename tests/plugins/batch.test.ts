@@ -1,5 +1,5 @@
 import { definePlugin, tool, z } from "agent-runtime";
-import { boot, call, say } from "agent-runtime/testing";
+import { boot, call, calls, say } from "agent-runtime/testing";
 import { expect, test } from "vitest";
 import { toJsonSchema } from "../../core/schema.ts";
 import batch from "../../plugins/batch/index.ts";
@@ -76,6 +76,67 @@ test("a batch in a batch is refused beyond three levels", async () => {
   const deep = await run({ tool_calls: [nest(3)] });
   expect(deep.output.value).not.toContain("I am inside.");
   expect(deep.output.value).toContain("nested deeper than 3 levels");
+});
+
+test("its calls run at most 16 at a time, whatever the number of batches", async () => {
+  most = 0;
+  const batches = Array.from(
+    { length: 4 },
+    (_, index) => ["batch", { tool_calls: Array.from({ length: 10 }, (_, at) => one(`${index}-${at}`, 20)) }] as [string, unknown],
+  );
+  const agent = await boot({ plugins: [batch, helpers], script: [calls(...batches), say("ok")] });
+  const { events } = await agent.prompt("go");
+  await agent.close();
+  expect(most).toBe(16);
+  expect(events.filter((event) => event.type === "tool.finish" && event.tool === "slow")).toHaveLength(40);
+});
+
+test("an abort ends all of its calls, and the model is told which had ended", async () => {
+  const abort = new AbortController();
+  const stuck = tool({
+    name: "stuck",
+    description: "d",
+    effect: "read",
+    input: z.object({}),
+    run: () => new Promise<string>(() => {}),
+  });
+  const more = definePlugin({ name: "more", setup: () => ({ tools: [stuck] }) });
+  const parts = [{ tool: "stuck", parameters: {} }, one("a"), { tool: "broken", parameters: {} }];
+  const agent = await boot({ plugins: [batch, helpers, more], script: [call("batch", { tool_calls: parts }), say("ok")] });
+  const run = agent.runtime.prompt("go", { deltas: true, signal: abort.signal });
+  const finishes: any[] = [];
+  for await (const event of run) {
+    if (event.type === "tool.progress" && event.title?.startsWith("2 of 3")) abort.abort();
+    if (event.type === "tool.finish") finishes.push(event);
+  }
+  expect((await run.result).exitCode).toBe(130);
+  expect(finishes.map(({ tool, state }) => `${tool}:${state.status}`).sort()).toEqual(["batch:error", "broken:error", "slow:completed", "stuck:error"]);
+  const own = finishes.find((event) => event.tool === "batch");
+  expect(own.state.error).toMatch(
+    /^The run was interrupted\.\nGo on with --continue\.\nIt was at: 2 of 3 calls have ended: (\[2\] slow, \[3\] broken failed|\[3\] broken failed, \[2\] slow)$/,
+  );
+  await agent.close();
+});
+
+test("files that its calls read go to the model", async () => {
+  const picture = tool({
+    name: "picture",
+    description: "d",
+    effect: "read",
+    input: z.object({}),
+    run: () => ({ output: "a picture", attachments: [{ mediaType: "image/png", data: "AAAA" }] }),
+  });
+  const more = definePlugin({ name: "more", setup: () => ({ tools: [picture] }) });
+  const agent = await boot({ plugins: [batch, more], script: [call("batch", { tool_calls: Array(2).fill({ tool: "picture", parameters: {} }) }), say("ok")] });
+  await agent.prompt("go");
+  expect(agent.requests[1]!.prompt.at(-1)).toMatchObject({ role: "user", content: [{ type: "text" }, { type: "file" }, { type: "file" }] });
+  await agent.close();
+});
+
+test("a tool that is switched off stays so", async () => {
+  const agent = await boot({ plugins: [batch, helpers], script: [call("batch", { tool_calls: [one("a")] }), say("ok")], disableTools: ["slow"] });
+  expect((await agent.prompt("go")).toolOutputs.at(-1)).toBe('[1] slow failed\nThere is no tool "slow".\nUse one of: batch, broken.');
+  await agent.close();
 });
 
 test("the description of the tool is short", async () => {

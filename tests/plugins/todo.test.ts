@@ -15,9 +15,40 @@ test("the list is written, read again, and lives with the session", async () => 
     const first = await agent.prompt("go");
     expect(first.toolOutputs.map((text) => JSON.parse(text))).toEqual([todos, todos]);
     const finish = first.events.find((event) => event.type === "tool.finish");
-    expect(finish).toMatchObject({ state: { status: "completed", title: "2 todos", metadata: { todos } } });
+    expect(finish).toMatchObject({ state: { status: "completed", title: "1 todo", metadata: { todos } } });
     const second = await agent.prompt({ message: "again", session: first.result.sessionId });
     expect(JSON.parse(second.toolOutputs[0]!)).toEqual(todos);
+  } finally {
+    await agent.close();
+  }
+});
+
+test("the list lives on in a session that is gone on with, and in a copy of it", async () => {
+  const agent = await boot({ plugins: [todo], script: [call("todowrite", { todos }), say("ok"), call("todoread"), say("ok"), call("todoread"), say("ok")] });
+  try {
+    const { result } = await agent.prompt("go");
+    const again = await agent.prompt("again", { continueNewest: true });
+    const copy = await agent.prompt("in a copy", { continueNewest: true, fork: true });
+    expect([again.result.sessionId === result.sessionId, copy.result.sessionId === result.sessionId]).toEqual([true, false]);
+    expect([again, copy].map(({ toolOutputs }) => JSON.parse(toolOutputs[0]!))).toEqual([todos, todos]);
+  } finally {
+    await agent.close();
+  }
+});
+
+const one = (more: object) => ({ content: "x", status: "pending", priority: "low", ...more });
+
+test.each([
+  [[one({ status: "done" })], 'todos.0.status: Invalid option: expected one of "pending"|"in_progress"|"completed"|"cancelled"'],
+  [[one({ priority: "urgent" })], 'todos.0.priority: Invalid option: expected one of "high"|"medium"|"low"'],
+  [[one({ content: "x".repeat(1001) })], "todos.0.content: give at most 1000 characters."],
+  [Array(101).fill(one({})), "todos: give at most 100 todos."],
+  ["all of it", "todos: Invalid input: expected array, received string"],
+])("bad todos are refused with what is allowed", async (bad, reason) => {
+  const agent = await boot({ plugins: [todo], script: [call("todowrite", { todos: bad }), say("ok")] });
+  try {
+    const { toolOutputs } = await agent.prompt("go");
+    expect(toolOutputs).toEqual([`The input of todowrite is invalid: ${reason}\nCall it again with input that fits its schema.`]);
   } finally {
     await agent.close();
   }

@@ -48,6 +48,7 @@ export async function createWorld(): Promise<World> {
     model: "test/model",
     progress: () => {},
     call: refuse,
+    ask: refuse,
     accepts: () => undefined,
     permit: async () => {},
     snapshot: async () => {},

@@ -3,9 +3,10 @@ import type { ToolCall } from "./hooks.ts";
 import { newId } from "./id.ts";
 import { acceptsMedia } from "./modalities.ts";
 import { permit } from "./permission.ts";
-import { hookContext, type PromptRun, permissionCeilings } from "./prompt-run.ts";
+import { ancestorsOf, hookContext, type PromptRun, permissionCeilings } from "./prompt-run.ts";
 import { check } from "./schema.ts";
-import type { TaskOptions, TaskResult, ToolContext, ToolResult } from "./tool.ts";
+import type { CallWatch } from "./snapshot.ts";
+import type { TaskOptions, TaskResult, Tool, ToolContext, ToolResult } from "./tool.ts";
 import { answerCall, type CallDependencies, type CallPlace } from "./tool-call.ts";
 import { truncateOutput } from "./truncate.ts";
 
@@ -33,7 +34,8 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
         ceilings: permissionCeilings(run),
       }),
     check: (tool, input) => check(tool.input, input),
-    contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
+    contextOf: (call, place, watch) => createToolContext(run, { call, place, watch, dependencies, runTask }),
+    watch: (tool, call, place) => watchCall(run, { tool, call, place }),
     compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spill)),
     truncate: (text) =>
       truncateOutput(text, spill, {
@@ -53,14 +55,25 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
 /** `callId`: the call of the model that the task belongs to. */
 export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Promise<TaskResult>;
 
+/** What a task changes is kept with the session that the task was given in, at its step: undoing that one takes it back. */
+function watchCall(run: PromptRun, { tool, call, place }: { tool: Tool; call: ToolCall; place: CallPlace }): CallWatch | undefined {
+  if (run.config.snapshot === false || (tool.effect !== "write" && tool.effect !== "run")) return undefined;
+  const { session } = ancestorsOf(run).at(-1) ?? run;
+  const task = session === run.session ? {} : { sessionId: run.session.id };
+  const mark = { step: session.meta.steps, messageId: place.messageId, callId: call.id, tool: tool.name, ...task };
+  const { paths, log } = run.environment;
+  return session.snapshots?.watch({ mark, isCommand: tool.effect === "run", paths, log });
+}
+
 interface RunningCall {
   runTask: RunTask;
   call: ToolCall;
   place: CallPlace;
+  watch: CallWatch | undefined;
   dependencies: CallDependencies;
 }
 
-function createToolContext(run: PromptRun, { call, place, dependencies, runTask }: RunningCall): ToolContext {
+function createToolContext(run: PromptRun, { call, place, watch, dependencies, runTask }: RunningCall): ToolContext {
   const { environment, session, emit, signal } = run;
   const { cwd, fetch, exec, paths, log, hooks } = environment;
   return {
@@ -78,7 +91,7 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     progress: (update) => emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update }),
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
     accepts: (mediaType) => (run.last.model === undefined ? undefined : acceptsMedia(run.config, run.last.model, mediaType)),
-    snapshot: async () => {},
+    snapshot: async (path) => watch?.keep(path),
     runTask: (options) => runTask(options, run, place.callId),
     spill: (text) => environment.spill(session.id, text),
     spillPath: () => environment.spillPath(session.id),

@@ -51,8 +51,9 @@ export function checkRegular({ shown, stats }: Located): void {
 }
 
 /** Writes what the model may write; a refusal of the system becomes EDIT_REFUSED. */
-export async function writeLocated({ paths }: ToolContext, { path, shown, stats }: Located, content: Buffer): ReturnType<typeof writeFileAtomically> {
+export async function writeLocated({ paths, snapshot }: ToolContext, { path, shown, stats }: Located, content: Buffer): ReturnType<typeof writeFileAtomically> {
   try {
+    await snapshot(path);
     return await writeFileAtomically({ paths, path, content, existing: stats });
   } catch (error) {
     if (error instanceof AgentError) throw error;

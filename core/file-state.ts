@@ -1,6 +1,19 @@
 import { createHash, randomBytes } from "node:crypto";
 import * as nodeFs from "node:fs";
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readlinkSync, renameSync, rmSync, type Stats, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { errorMessage } from "./errors.ts";
 import { makeDirectories } from "./generation.ts";
@@ -48,12 +61,13 @@ export interface Contents {
 
 /** `used` is what they hold already, in bytes; `grow` is told of what is added. Without a limit everything is kept. */
 export function openContents(dir: string, { used, grow, limit = MAX_KEPT_BYTES }: { used(): number; grow(bytes: number): void; limit?: number }): Contents {
-  const known = new Set<string>();
+  let known: Set<string> | undefined;
   const hasRoom = (bytes: number) => used() + bytes <= limit;
   return {
     hasRoom,
     keep(hash, bytes) {
-      if (known.has(hash) || isKept(join(dir, hash), bytes.length)) return void known.add(hash);
+      known ??= openDirectory(dir);
+      if (known.has(hash)) return undefined;
       if (!hasRoom(bytes.length)) return NO_ROOM;
       try {
         writeContent(dir, hash, bytes);
@@ -138,14 +152,18 @@ const isAbsent = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes((er
 
 const hashOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
-function isKept(path: string, size: number): boolean {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
-  return stats?.isFile() === true && stats.size === size;
+function openDirectory(dir: string): Set<string> {
+  try {
+    makeDirectories(nodeFs, dir);
+    return new Set(readdirSync(dir));
+  } catch {
+    // Writing says what is wrong.
+    return new Set();
+  }
 }
 
 /** Whole or not at all. Not synced: that would cost more than the command that is watched, and a lost one is noticed by its hash. */
 function writeContent(dir: string, hash: string, bytes: Uint8Array): void {
-  makeDirectories(nodeFs, dir);
   const draft = join(dir, `${hash}.${randomBytes(8).toString("hex")}.tmp`);
   const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {

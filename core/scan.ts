@@ -1,5 +1,5 @@
 import { lstatSync, readdirSync, type Stats } from "node:fs";
-import { dirname, join, relative, sep } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Ignore } from "ignore";
 import { readRegular } from "./file-state.ts";
@@ -53,7 +53,7 @@ export async function scanFolders(options: ScanOptions): Promise<Map<string, Sta
     if (options.fresh) await options.rules.read(directory, names);
     for (const name of names) {
       if (LEFT_OUT.has(name)) continue;
-      const path = join(directory, name);
+      const path = directory + sep + name;
       const stats = statOf(path);
       if (stats === undefined || options.skip.has(path) || options.rules.covers(path, stats.isDirectory())) continue;
       found.set(path, stats);
@@ -104,7 +104,7 @@ export class IgnoreRules {
   covers(path: string, isDirectory: boolean): boolean {
     if (this.#folders.size === 0) return false;
     for (let folder = dirname(path); ; folder = dirname(folder)) {
-      const verdict = this.#folders.get(folder)?.rules.test(relative(folder, path) + (isDirectory ? "/" : ""));
+      const verdict = this.#folders.get(folder)?.rules.test(path.slice(folder.length + 1) + (isDirectory ? "/" : ""));
       if (verdict?.ignored || verdict?.unignored) return verdict.ignored;
       if (folder === dirname(folder)) return false;
     }

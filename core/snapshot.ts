@@ -216,7 +216,7 @@ export class Snapshots {
     this.#store.put("unseen", String(step), { step, reason });
     if (this.#told.has(reason)) return;
     this.#told.add(reason);
-    log?.warn(`What commands change in the workspace is not recorded, so \`session undo\` cannot take it back: ${reason}.`);
+    log?.warn(`Not everything that commands change in the workspace is recorded for \`session undo\`: ${reason}.`);
   }
 
   /** Looks once for all that ask before it begins. Returns why it could not. */
@@ -253,7 +253,9 @@ export class Snapshots {
 
   #isSeen(path: string, stats: Stats): boolean {
     const seen = this.#store.get("seen", path);
-    return seen !== undefined && !seen.fresh && markOf(stats).every((value, index) => value === seen.mark[index]);
+    if (seen === undefined || seen.fresh) return false;
+    const [size, mtimeMs, ctimeMs, ino] = seen.mark;
+    return stats.ctimeMs === ctimeMs && stats.mtimeMs === mtimeMs && stats.size === size && stats.ino === ino;
   }
 
   /** It is gone, or it is in a folder that cannot be read or is left out by now. */

@@ -142,9 +142,10 @@ export function isSame(a: FileState, b: FileState): boolean {
 /** Nothing is there, as far as can be seen. */
 export function isMissing(path: string): boolean {
   try {
-    return lstatSync(path, { throwIfNoEntry: false }) === undefined;
-  } catch {
+    lstatSync(path);
     return false;
+  } catch (error) {
+    return isAbsent(error);
   }
 }
 

@@ -96,7 +96,7 @@ function readUndo(words: string[]): UndoChoice {
 }
 
 async function undoSession(choice: UndoChoice, { sessions, cwd, write, redact }: SessionCommandContext): Promise<number> {
-  const id = choice.id ?? (await sessions.newest(await realpath(cwd)));
+  const id = choice.id ?? (await sessions.newest(await realpath(cwd).catch(() => cwd)));
   if (id === undefined) throw new AgentError("SESSION_NOT_FOUND", { id: "of this workspace to undo" });
   const say = (line: string) => write(`${redact(plain(line))}\n`);
   const session = await sessions.open(id);

@@ -6,6 +6,7 @@ import { type AskDependencies, permit, putQuestion } from "./permission.ts";
 import { createPlaces, type TakePlace } from "./places.ts";
 import { hookContext, type PromptRun, permissionCeilings, rootOf } from "./prompt-run.ts";
 import { check } from "./schema.ts";
+import type { CallWatch } from "./snapshot.ts";
 import type { TaskOptions, TaskResult, Tool, ToolContext, ToolResult } from "./tool.ts";
 import { answerCall, authorise, type CallDependencies, type CallPlace } from "./tool-call.ts";
 import { truncateOutput } from "./truncate.ts";
@@ -29,7 +30,8 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
     after: (result, call) => hooks.transform("toolAfter", result, call, hookContext(run)),
     permit: (request) => permit(request, { ...askOf(run), hooks, grants: environment.grants, context: hookContext(run), ceilings: permissionCeilings(run) }),
     check: (tool, input) => check(tool.input, input),
-    contextOf: (call, place) => createToolContext(run, { call, place, dependencies, runTask }),
+    contextOf: (call, place, watch) => createToolContext(run, { call, place, watch, dependencies, runTask }),
+    watch: (tool, call, place) => watchCall(run, { tool, call, place }),
     compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spillOf(run))),
     truncate: truncateIn(run),
     takePlace: (depth) => (levels[depth] as TakePlace)(signal),
@@ -62,14 +64,25 @@ const askOf = ({ environment, emit, signal }: PromptRun): AskDependencies => ({ 
 /** `callId`: the call of the model that the task belongs to. */
 export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Promise<TaskResult>;
 
+/** What a task changes is kept with the session that the task was given in, at its step: undoing that one takes it back. */
+function watchCall(run: PromptRun, { tool, call, place }: { tool: Tool; call: ToolCall; place: CallPlace }): CallWatch | undefined {
+  if (run.config.snapshot === false || (tool.effect !== "write" && tool.effect !== "run")) return undefined;
+  const { session } = rootOf(run);
+  const task = session === run.session ? {} : { sessionId: run.session.id };
+  const mark = { step: session.meta.steps, messageId: place.messageId, callId: call.id, tool: tool.name, ...task };
+  const { paths, log } = run.environment;
+  return session.snapshots?.watch({ mark, isCommand: tool.effect === "run", paths, log });
+}
+
 interface RunningCall {
   runTask: RunTask;
   call: ToolCall;
   place: CallPlace;
+  watch: CallWatch | undefined;
   dependencies: CallDependencies;
 }
 
-function createToolContext(run: PromptRun, { call, place, dependencies, runTask }: RunningCall): ToolContext {
+function createToolContext(run: PromptRun, { call, place, watch, dependencies, runTask }: RunningCall): ToolContext {
   const { environment, session, emit, signal } = run;
   const { cwd, fetch, exec, paths, log, hooks } = environment;
   return {
@@ -93,7 +106,7 @@ function createToolContext(run: PromptRun, { call, place, dependencies, runTask 
     permit: (input) => authorise(dependencies.tools.get(call.tool) as Tool, { ...call, input }, dependencies),
     accepts: (mediaType) =>
       run.last.model === undefined ? undefined : acceptsMedia(run.last.model, mediaType, { config: run.config, refused: environment.refusedMedia }),
-    snapshot: async () => {},
+    snapshot: async (path) => watch?.keep(path),
     runTask: (options) => runTask(options, run, place.callId),
     spill: (text) => environment.spill(session.id, text),
     spillPath: () => environment.spillPath(session.id),

@@ -94,6 +94,7 @@ export const ERRORS = {
     message: "{directory} holds no answer to this request of {model}.",
     hint: "{suggestion}Record it with --record {directory}.",
   },
+  STEP_NOT_FOUND: { ...usage, message: "There is no step or message {name} in the session {id}.", hint: "See agent session show {id}." },
   SESSION_NOT_FOUND: { ...usage, message: "There is no session {id}.", hint: "See agent session list." },
 
   // permission and trust
@@ -280,6 +281,17 @@ export const ERRORS = {
   STORE_UNWRITABLE: { ...storage, message: "{path} cannot be written: {reason}", hint: "Make it writable, or name another directory with AGENT_DATA_DIR." },
   STORE_REFUSED: { ...storage, message: "{collection}/{id} cannot be kept: {reason}.", hint: "Keep less of it, or split it." },
   SESSION_BUSY: { ...storage, message: "The session {id} is in use by process {pid}.", hint: "Wait for it, or work on a copy with --fork." },
+
+  UNDO_CONFLICT: {
+    ...failed,
+    message: "Nothing was undone: {count} of the files are not as the session left them.",
+    hint: "Look at them; --force undoes their changes, too.",
+  },
+  SNAPSHOT_DAMAGED: {
+    ...storage,
+    message: "Nothing was undone: {path} cannot be restored: {reason}.",
+    hint: "--force undoes what can be, and leaves such files as they are.",
+  },
 
   // endings from outside, and our own faults
   INTERRUPTED: { recovery: "stop", exit: 130, name: "MessageAbortedError", message: "The run was interrupted.", hint: "Go on with --continue." },

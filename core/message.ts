@@ -26,6 +26,8 @@ export interface Entry {
   id: string;
   at: number;
   model?: string;
+  /** The step of the session that it is the answer of. */
+  step?: number;
   message: Message;
 }
 

@@ -148,7 +148,7 @@ function followMode({ options, parent }: Pick<PromptStart, "options" | "parent">
 /** Appends to the session; what is kept holds no known secret. */
 async function append(run: PromptRun, message: Message, { id, model }: { id: string; model?: string }): Promise<void> {
   const kept = run.environment.redactor.redactValue(message);
-  await run.session.append({ id, at: Date.now(), ...(model !== undefined && { model }), message: kept });
+  await run.session.append({ id, at: Date.now(), ...(model !== undefined && { model, step: run.session.meta.steps }), message: kept });
 }
 
 /** The user's message, the calls that came with it, then the loop. Nothing is written before the model is known to be there. */

@@ -2,11 +2,12 @@ import { AgentError } from "./errors.ts";
 import { newId } from "./id.ts";
 import { addTokens, type Entry, type Message, messageText, type TokenCount, type ToolMessage, toolCallsOf } from "./message.ts";
 import type { Session, SessionMeta } from "./session.ts";
+import { emptySnapshots, type SnapshotData, Snapshots } from "./snapshot.ts";
 import type { Store } from "./store.ts";
 import type { SessionState } from "./tool.ts";
 
 /** What the store of one session holds. */
-export interface SessionData {
+export interface SessionData extends SnapshotData {
   /** One, under "meta". */
   session: SessionMeta;
   state: unknown;
@@ -40,10 +41,19 @@ export interface SessionParts {
   begin?(): void;
   /** Called after each commit. */
   touch(meta: SessionMeta, entries: number): Promise<void>;
+  /** Where contents of files are kept, and what is no part of a workspace; undefined where nothing is kept on disk. */
+  files?: { dir: string; skip: string[] };
   release(): void;
 }
 
-export const emptySession = (): { [C in keyof SessionData]: Record<string, SessionData[C]> } => ({ session: {}, state: {}, log: {}, piece: {}, view: {} });
+export const emptySession = (): { [C in keyof SessionData]: Record<string, SessionData[C]> } => ({
+  session: {},
+  state: {},
+  log: {},
+  piece: {},
+  view: {},
+  ...emptySnapshots(),
+});
 
 const INTERRUPTED = "Interrupted: the run ended before this call did. It may have taken effect; check before you repeat it.";
 const PIECE_LENGTH = 1024 * 1024;
@@ -55,6 +65,7 @@ const LIST_EVERY_MS = 1_000;
 /** A session over a store: appending costs the same however long the conversation is. */
 export class SessionLog implements Session {
   readonly state: SessionState;
+  readonly snapshots: Snapshots | undefined;
   readonly #parts: SessionParts;
   #meta: SessionMeta;
   #entries: Entry[] = [];
@@ -71,7 +82,8 @@ export class SessionLog implements Session {
     this.#parts = parts;
     this.#meta = parts.meta;
     this.#begun = parts.begin === undefined;
-    const { store } = parts;
+    const { store, files } = parts;
+    this.snapshots = files && new Snapshots({ store, ...files });
     this.state = {
       get: <T>(key: string) => store.get("state", key) as T | undefined,
       set: (key, value) => (value === undefined ? store.remove("state", key) : store.put("state", key, value)),
@@ -156,6 +168,7 @@ export class SessionLog implements Session {
 
   async #close(): Promise<void> {
     if (this.#begun) {
+      await this.snapshots?.close();
       await this.settle();
       await this.#parts.store.close();
     }

@@ -1,6 +1,6 @@
 import * as nodeFs from "node:fs";
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { AgentError } from "./errors.ts";
 import type { EventFacts } from "./events.ts";
 import { listFiles, makeDirectories } from "./generation.ts";
@@ -8,6 +8,7 @@ import { newId } from "./id.ts";
 import { acquireLock, type Lock, tryLock } from "./lock.ts";
 import { type Entry, NO_TOKENS, type TokenCount } from "./message.ts";
 import { closeToolCalls, emptySession, loadConversation, loadLog, type SessionData, SessionLog } from "./session-log.ts";
+import type { Snapshots } from "./snapshot.ts";
 import { createMemoryStore, openStore, type Store, type StoreFs, type StoreRecovery } from "./store.ts";
 import type { SessionState } from "./tool.ts";
 
@@ -33,6 +34,8 @@ export interface Session {
   readonly meta: Readonly<SessionMeta>;
   /** Values that live with the session; written with the next append or commit. */
   readonly state: SessionState;
+  /** What tools changed; undefined where nothing is kept on disk. */
+  readonly snapshots: Snapshots | undefined;
   /** The conversation in force: always the same array, grown in place, until `replace` puts another in its place. */
   entries(): readonly Entry[];
   /** Written to the operating system when it returns. A disk that fails shows in `persisted`, never here. */
@@ -138,6 +141,7 @@ class DiskSessions implements Sessions {
       const store = await this.#openStore(id, "exclusive");
       const session = this.#keep({ store, meta: await this.#metaOf(id, store), lock, isNew: false });
       session.closeInterruptedCalls();
+      await session.snapshots?.settle();
       return session;
     } catch (error) {
       lock?.release();
@@ -220,6 +224,7 @@ class DiskSessions implements Sessions {
       meta,
       now: this.#now,
       touch: (latest, entries) => this.#touch(latest, entries),
+      files: { dir: join(this.#path(meta.id), "files"), skip: [this.#options.dir, dirname(this.#options.dir)] },
       release: () => {
         held?.release();
         this.#opened.delete(session);
@@ -477,8 +482,10 @@ const takenId = (id: string): AgentError =>
 
 /** Fills a fork. Calls that the original still waits for get a result, so that a provider accepts the copy. */
 function adoptCopy(session: SessionLog, { entries, state, now }: { entries: readonly Entry[]; state: Record<string, unknown>; now: number }): SessionLog {
+  // Steps are counted anew, and what was changed stays with the original.
+  const copied = entries.map(({ step: _, ...entry }): Entry => entry);
   session.adopt(
-    closeToolCalls(entries, (message) => ({ id: newId("msg"), at: now, message })),
+    closeToolCalls(copied, (message) => ({ id: newId("msg"), at: now, message })),
     state,
   );
   return session;

@@ -4,6 +4,7 @@ import type { Emit, ToolState } from "./events.ts";
 import type { PermissionRequest, PermissionVerdict, ToolCall } from "./hooks.ts";
 import { type FilePart, type Message, type ToolResultPart, toolFilesMessage } from "./message.ts";
 import type { Checked } from "./schema.ts";
+import type { CallWatch } from "./snapshot.ts";
 import { type Attachment, findResultFault, type Tool, type ToolContext, type ToolOutput, type ToolResult } from "./tool.ts";
 import { type AskedCall, parseInput } from "./turn.ts";
 
@@ -17,7 +18,9 @@ export interface CallDependencies {
   permit(request: PermissionRequest): Promise<PermissionVerdict>;
   check(tool: Tool, input: unknown): Promise<Checked>;
   /** Everything the tool may touch. */
-  contextOf(call: ToolCall, place: CallPlace): ToolContext;
+  contextOf(call: ToolCall, place: CallPlace, watch: CallWatch | undefined): ToolContext;
+  /** Keeps what the call changes; undefined where nothing is kept. */
+  watch(tool: Tool, call: ToolCall, place: CallPlace): CallWatch | undefined;
   /** Shortens a long output where the configuration wants it. */
   compress(text: string): Promise<string>;
   truncate(text: string): Promise<string>;
@@ -103,13 +106,24 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };
   await authorise(tool, judged, dependencies);
-  dependencies.signal.throwIfAborted();
-  const result = await dependencies.after(toResult(await tool.run(judged.input, dependencies.contextOf(judged, place)), tool), judged);
+  const result = await dependencies.after(toResult(await runWatched(tool, judged, place, dependencies), tool), judged);
   // Redacted first: a cut through the middle of a secret would hide it.
   const whole = dependencies.redact(result.output);
   // What a tool reads stands there word by word: edits depend on it.
   const output = tool.effect === "read" ? whole : await dependencies.compress(whole);
   return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
+}
+
+/** Whatever becomes of the call, what it changed is known at its end. */
+async function runWatched(tool: Tool, call: ToolCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolOutput> {
+  const watch = dependencies.watch(tool, call, place);
+  await watch?.begin();
+  dependencies.signal.throwIfAborted();
+  try {
+    return await tool.run(call.input, dependencies.contextOf(call, place, watch));
+  } finally {
+    await watch?.end();
+  }
 }
 
 function findTool(name: string, tools: ReadonlyMap<string, Tool>): Tool {

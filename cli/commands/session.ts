@@ -1,7 +1,9 @@
+import { realpath } from "node:fs/promises";
 import { AgentError, type Message } from "agent-runtime";
-import type { Entry, SessionMeta, Sessions } from "agent-runtime/host";
+import { type Entry, type SessionMeta, type Sessions, stepOf, type UndoReport, undoChanges } from "agent-runtime/host";
 
 export interface SessionCommandContext {
+  cwd: string;
   sessions: Sessions;
   write(text: string): void;
   redact(text: string): string;
@@ -12,18 +14,30 @@ type ToolCall = Extract<Content, { type: "tool-call" }>;
 type ToolResult = Extract<Content, { type: "tool-result" }>;
 type Output = ToolResult["output"];
 
-/** `agent session list [--json] | show ID | delete ID | export ID`. Resolves to the exit code; throws AgentErrors. */
+/** `agent session list [--json] | show ID | undo [ID] | delete ID | export ID`. Resolves to the exit code; throws AgentErrors. */
 export const sessionCommand = {
   name: "session",
-  description: "List, show, delete or export sessions.",
-  usage: ["session list [--json]", "session show ID", "session delete ID", "session export ID"],
+  description: `List, show, undo, delete or export sessions.
+
+undo puts the files that the tools of a session changed back: of the newest
+session of this workspace, or of the one with this ID. With --to they are as
+they were after that step (session show numbers them) or message. --dry-run only
+says what would be done; --force also takes back what others changed since.`,
+  usage: [
+    "session list [--json]",
+    "session show ID",
+    "session undo [ID] [--to STEP|MESSAGE_ID] [--dry-run] [--force]",
+    "session delete ID",
+    "session export ID",
+  ],
   async run(words: string[], context: SessionCommandContext): Promise<number> {
     const [action = "list", ...rest] = words;
     if (action === "list") return listSessions(rest, context);
     if (action === "show") return showSession(readId(action, rest), context);
+    if (action === "undo") return undoSession(readUndo(rest), context);
     if (action === "delete") return deleteSession(readId(action, rest), context);
     if (action === "export") return exportSession(readId(action, rest), context);
-    throw new AgentError("OPTION_UNKNOWN", { what: "session command", name: action, suggestion: "Use list, show, delete or export. " });
+    throw new AgentError("OPTION_UNKNOWN", { what: "session command", name: action, suggestion: "Use list, show, undo, delete or export. " });
   },
 };
 
@@ -56,6 +70,61 @@ async function showSession(id: string, { sessions, write, redact }: SessionComma
   return 0;
 }
 
+interface UndoChoice {
+  id?: string;
+  to?: string;
+  dryRun: boolean;
+  force: boolean;
+}
+
+function readUndo(words: string[]): UndoChoice {
+  const choice: UndoChoice = { dryRun: false, force: false };
+  const waiting = [...words];
+  for (let word = waiting.shift(); word !== undefined; word = waiting.shift()) {
+    if (word === "--dry-run") choice.dryRun = true;
+    else if (word === "--force") choice.force = true;
+    else if (word === "--to" || word.startsWith("--to=")) choice.to = word === "--to" ? (waiting.shift() ?? "") : word.slice("--to=".length);
+    else if (word.startsWith("-") || choice.id !== undefined)
+      throw new AgentError("OPTION_UNKNOWN", {
+        what: "option",
+        name: word,
+        suggestion: "Use session undo [ID] [--to STEP|MESSAGE_ID] [--dry-run] [--force]. ",
+      });
+    else choice.id = word;
+  }
+  return choice;
+}
+
+async function undoSession(choice: UndoChoice, { sessions, cwd, write, redact }: SessionCommandContext): Promise<number> {
+  const id = choice.id ?? (await sessions.newest(await realpath(cwd).catch(() => cwd)));
+  if (id === undefined) throw new AgentError("SESSION_NOT_FOUND", { id: "of this workspace to undo" });
+  const say = (line: string) => write(`${redact(plain(line))}\n`);
+  const session = await sessions.open(id);
+  try {
+    const { parentId } = session.meta;
+    if (parentId !== undefined && session.snapshots?.changes().length === 0)
+      throw new AgentError("OPTION_INVALID", { option: "session undo", reason: `${id} is a task of ${parentId}, which keeps what it changed; undo that one.` });
+    const afterStep = choice.to === undefined ? -1 : stepOf(choice.to, session.meta, (await sessions.read(id)).log());
+    return tellUndo(await undoChanges(session, { ...choice, afterStep }), choice, say);
+  } catch (error) {
+    if (error instanceof AgentError && error.code === "UNDO_CONFLICT") for (const path of error.data.paths as string[]) say(`changed since  ${path}`);
+    throw error;
+  } finally {
+    await session.close();
+  }
+}
+
+/** Exit code 1 where something stays as it is. */
+function tellUndo({ files, left, unseen }: UndoReport, { dryRun }: UndoChoice, say: (line: string) => void): number {
+  if (files.length + left.length + unseen.length === 0) say("Nothing to undo.");
+  for (const { path, action } of files) say(`${dryRun ? "would be " : ""}${action}  ${path}`);
+  for (const { path, reason } of left) say(`left as it is  ${path}: ${reason}`);
+  for (const { step, reason } of unseen) say(`not recorded  what commands of step ${step} changed: ${reason}`);
+  const count = (action: string) => files.filter((file) => file.action === action).length;
+  if (files.length > 0) say(`${dryRun ? "Would restore" : "Restored"} ${count("restored")} and ${dryRun ? "remove" : "removed"} ${count("removed")}.`);
+  return left.length + unseen.length > 0 ? 1 : 0;
+}
+
 async function deleteSession(id: string, { sessions, write }: SessionCommandContext): Promise<number> {
   await sessions.delete(id);
   write(`Deleted ${id}.\n`);
@@ -82,9 +151,10 @@ const formatTime = (at: number): string => new Date(at).toISOString().slice(0, 1
 /** Without what steers a terminal: a title or an answer is text, whoever wrote it. */
 const plain = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
 
-function showEntry({ message, model }: Entry): string {
+function showEntry({ message, model, step }: Entry): string {
   if (message.role === "system") return `system\n${message.content}`;
-  const title = message.role === "assistant" && model !== undefined ? `assistant (${model})` : message.role;
+  const author = message.role === "assistant" && model !== undefined ? `assistant (${model})` : message.role;
+  const title = step === undefined ? author : `${author}, step ${step}`;
   return [title, ...message.content.map(showPart)].join("\n");
 }
 

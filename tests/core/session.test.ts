@@ -400,7 +400,7 @@ test("sessions in memory behave the same and leave nothing", async () => {
 
 async function run(sessions: Sessions, ...words: string[]): Promise<string> {
   let text = "";
-  const code = await sessionCommand.run(words, { sessions, write: (part) => (text += part), redact: (part) => part.replaceAll("SECRET", "***") });
+  const code = await sessionCommand.run(words, { cwd: "/", sessions, write: (part) => (text += part), redact: (part) => part.replaceAll("SECRET", "***") });
   expect(code).toBe(0);
   return text;
 }

@@ -191,7 +191,7 @@ describe("a command in the background", () => {
   let sessions = 0;
   const open = () => {
     const own = { sessionId: `ses_bg_${++sessions}` };
-    const offered = () => [bashOutput, bashKill].map((tool) => tool.offer?.({ model: "m", ...own }));
+    const offered = () => [bashOutput, bashKill].map((tool) => tool.offer?.({ model: "m", tools: [], ...own }));
     return {
       ...own,
       offered,

@@ -1,0 +1,120 @@
+import { lstatSync, readdirSync, type Stats } from "node:fs";
+import { dirname, join, sep } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Ignore } from "ignore";
+import { readRegular } from "./file-state.ts";
+
+/** More than these are not looked through. */
+const MAX_FILES = 10_000;
+const MAX_ENTRIES = 20_000;
+/** How long other work waits at a time. */
+const TURN_MS = 10;
+
+const LEFT_OUT = new Set([".git", "node_modules"]);
+export const IGNORE_FILES = [".gitignore", ".ignore"];
+
+export interface ScanOptions {
+  roots: readonly string[];
+  /** Directories that are left out, whatever they are called. */
+  skip: ReadonlySet<string>;
+  rules: IgnoreRules;
+  /** Reads the ignore files anew. Otherwise those that are known decide, so that a change of them hides nothing and uncovers nothing. */
+  fresh: boolean;
+  pace: Pace;
+}
+
+/** Thrown where a folder cannot be looked through; the message says why. */
+export class ScanLimit extends Error {}
+
+/** Lets others work now and then, and ends what takes too long. */
+export function createPace(limitMs: number): Pace {
+  const end = performance.now() + limitMs;
+  let turn = performance.now() + TURN_MS;
+  return async () => {
+    const now = performance.now();
+    if (now > end) throw new ScanLimit("it takes too long to look through");
+    if (now < turn) return;
+    await nextTurn();
+    turn = performance.now() + TURN_MS;
+  };
+}
+
+export type Pace = () => Promise<void>;
+
+/** Files, links and directories below the roots, links not followed. Throws ScanLimit. */
+export async function scanFolders(options: ScanOptions): Promise<Map<string, Stats>> {
+  const found = new Map<string, Stats>();
+  const waiting = outermost(options.roots);
+  let [files, entries] = [0, 0];
+  for (let directory = waiting.pop(); directory !== undefined; directory = waiting.pop()) {
+    const names = readNames(directory);
+    entries += names.length;
+    if (entries > MAX_ENTRIES) throw new ScanLimit(`it has more than ${MAX_ENTRIES.toLocaleString("en")} entries`);
+    if (options.fresh) await options.rules.read(directory, names);
+    for (const name of names) {
+      if (LEFT_OUT.has(name)) continue;
+      const path = directory + sep + name;
+      const stats = statOf(path);
+      if (stats === undefined || options.skip.has(path) || options.rules.covers(path, stats.isDirectory())) continue;
+      found.set(path, stats);
+      if (stats.isDirectory()) waiting.push(path);
+      else if (++files > MAX_FILES) throw new ScanLimit(`it has more than ${MAX_FILES.toLocaleString("en")} files`);
+    }
+    await options.pace();
+  }
+  return found;
+}
+
+const outermost = (roots: readonly string[]): string[] => roots.filter((root) => !roots.some((other) => root !== other && root.startsWith(other + sep)));
+
+/** A directory that cannot be read has nothing that could be kept. */
+function readNames(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+/** What `.gitignore` and `.ignore` of the folders say; the nearest folder that says something decides. */
+export class IgnoreRules {
+  readonly #folders = new Map<string, { text: string; rules: Ignore }>();
+
+  /** Takes those of a folder that has these names. */
+  async read(directory: string, names: readonly string[]): Promise<void> {
+    const present = IGNORE_FILES.filter((name) => names.includes(name));
+    if (present.length > 0) await this.set(directory, present.map((name) => readText(join(directory, name))).join("\n"));
+    else this.#folders.delete(directory);
+  }
+
+  async set(directory: string, text: string): Promise<void> {
+    if (this.#folders.get(directory)?.text === text) return;
+    const { default: ignore } = await import("ignore");
+    this.#folders.set(directory, { text, rules: ignore().add(text) });
+  }
+
+  covers(path: string, isDirectory: boolean): boolean {
+    if (this.#folders.size === 0) return false;
+    for (let folder = dirname(path); ; folder = dirname(folder)) {
+      const verdict = this.#folders.get(folder)?.rules.test(path.slice(folder.length + 1) + (isDirectory ? "/" : ""));
+      if (verdict?.ignored || verdict?.unignored) return verdict.ignored;
+      if (folder === dirname(folder)) return false;
+    }
+  }
+}
+
+function readText(path: string): string {
+  try {
+    return readRegular(path).bytes.toString();
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,343 @@
+import type { Stats } from "node:fs";
+import { basename, dirname, join, sep } from "node:path";
+import { ABSENT, type Contents, type FileState, isMissing, isSame, NO_ROOM, openContents, readState, unread } from "./file-state.ts";
+import type { Log } from "./log.ts";
+import type { Paths } from "./paths.ts";
+import { createPace, IGNORE_FILES, IgnoreRules, ScanLimit, scanFolders } from "./scan.ts";
+import type { Store } from "./store.ts";
+
+/** The call that changes files: where it stands in the session that keeps the changes, and the session of a task that it came from. */
+export interface CallMark {
+  step: number;
+  messageId: string;
+  callId: string;
+  tool: string;
+  sessionId?: string;
+}
+
+/** What a call made of one path. */
+export interface Change extends CallMark {
+  /** The workspace or the extra directory that the path is in. */
+  root: string;
+  path: string;
+  before: FileState;
+  /** Undefined while the call runs. */
+  after?: FileState;
+  /** The same for all changes of one call; the lower, the earlier it began. */
+  from: number;
+  /** The higher, the later `after` was seen. */
+  to: number;
+  /** What was there when it was undone. */
+  undone?: FileState;
+}
+
+/** Commands of a step whose changes are not known. */
+export interface Unseen {
+  step: number;
+  reason: string;
+}
+
+/** A path as the last look found it. */
+interface Seen {
+  state: FileState;
+  /** Size, times and number of the file: while they are the same, the content is. */
+  mark: number[];
+  /** It had changed so shortly before that another change may have left the same times. */
+  fresh?: true;
+}
+
+/** A command that runs. */
+interface Watch extends CallMark {
+  from: number;
+  roots: string[];
+}
+
+/** What a session's store holds of changes. */
+export interface SnapshotData {
+  change: Change;
+  unseen: Unseen;
+  seen: Seen;
+  watch: Watch;
+  /** One, under "bytes": what the contents take. */
+  kept: number;
+}
+
+export const emptySnapshots = (): { [C in keyof SnapshotData]: Record<string, SnapshotData[C]> } => ({ change: {}, unseen: {}, seen: {}, watch: {}, kept: {} });
+
+/** Watches one call of a tool. Nothing of it throws: a call never fails for what cannot be kept. */
+export interface CallWatch {
+  /** Before the call: what a command may change is with the operating system when it resolves. */
+  begin(): Promise<void>;
+  /** Before the tool changes this path. */
+  keep(path: string): Promise<void>;
+  /** After the call, however it ended. */
+  end(): Promise<void>;
+}
+
+/** A call of `run` effect may change anything in the workspace; the others say what they change. */
+export interface WatchedCall {
+  mark: CallMark;
+  isCommand: boolean;
+  paths: Paths;
+  log: Log;
+}
+
+type SnapshotStore = Pick<Store<SnapshotData>, "get" | "all" | "put" | "remove" | "write">;
+
+/** How long a command may have to wait until what it may change is kept. */
+const LOOK_MS = 2_000;
+/** Of the system's clock that files get their times from; where it counts whole seconds, two of those. */
+const TICK_MS = 20;
+const COARSE_TICK_MS = 2_000;
+
+/**
+ * How files were before tools changed them. Writing tools name the paths; around commands the folders are looked
+ * through. What is found different counts for every command that runs at that moment.
+ */
+export class Snapshots {
+  readonly contents: Contents;
+  /** The same without a limit, for what an undo replaces. */
+  readonly replaced: Contents;
+  readonly #store: SnapshotStore;
+  readonly #skip: ReadonlySet<string>;
+  readonly #rules = new IgnoreRules();
+  /** Changes of the calls that run: by their `from`, then by path the key in the store. */
+  readonly #running = new Map<number, Map<string, string>>();
+  readonly #watches = new Map<number, Watch>();
+  #clock: number;
+  #looking: Promise<unknown> = Promise.resolve();
+  #next: Promise<string | undefined> | undefined;
+  /** Why no command is watched any more. */
+  #off: string | undefined;
+  #isClosed = false;
+  readonly #told = new Set<string>();
+
+  /** `dir`: where contents are kept; `skip`: directories that are no part of a workspace. */
+  constructor({ store, dir, skip }: { store: SnapshotStore; dir: string; skip: string[] }) {
+    this.#store = store;
+    this.#skip = new Set(skip);
+    const used = () => store.get("kept", "bytes") ?? 0;
+    const grow = (bytes: number) => store.put("kept", "bytes", used() + bytes);
+    this.contents = openContents(dir, { used, grow });
+    this.replaced = openContents(dir, { used, grow, limit: Number.POSITIVE_INFINITY });
+    this.#clock = Object.values(store.all("change")).reduce((latest, { from, to }) => Math.max(latest, from, to), 0);
+    for (const { from } of Object.values(store.all("watch"))) this.#clock = Math.max(this.#clock, from);
+  }
+
+  /** In the order in which their calls began. */
+  changes(): Change[] {
+    return Object.values(this.#store.all("change")).sort((a, b) => a.from - b.from);
+  }
+
+  unseen(): Unseen[] {
+    return Object.values(this.#store.all("unseen"));
+  }
+
+  /** Marks what was undone; written with the session's next append. */
+  forget(undone: ReadonlyMap<string, FileState>, afterStep: number): void {
+    for (const [key, change] of Object.entries(this.#store.all("change"))) {
+      const was = undone.get(change.path);
+      if (was !== undefined && change.step > afterStep && change.undone === undefined) this.#store.put("change", key, { ...change, undone: was });
+    }
+    for (const [key, { step }] of Object.entries(this.#store.all("unseen"))) if (step > afterStep) this.#store.remove("unseen", key);
+  }
+
+  watch(call: WatchedCall): CallWatch {
+    const from = ++this.#clock;
+    return {
+      begin: async () => {
+        if (call.isCommand) await this.#begin(from, call);
+      },
+      keep: (path) => this.#keep(from, call, path).catch((error) => call.log.warn(`${path} is changed without being kept: ${String(error)}`)),
+      end: () => this.#end(from, call.log),
+    };
+  }
+
+  /** Ends the calls that a killed run left open: what differs by now counts as theirs. */
+  async settle(): Promise<void> {
+    const watches = Object.values(this.#store.all("watch"));
+    for (const watch of watches) this.#watches.set(watch.from, watch);
+    for (const [key, { from, path, after }] of Object.entries(this.#store.all("change"))) {
+      if (after === undefined || this.#watches.has(from)) this.#runningOf(from).set(path, key);
+    }
+    if (watches.length > 0) await this.#recallRules();
+    await this.#endAll();
+  }
+
+  /** Ends what still runs; from here on nothing is kept. */
+  async close(): Promise<void> {
+    await this.#endAll();
+    this.#isClosed = true;
+  }
+
+  async #endAll(): Promise<void> {
+    const running = new Set([...this.#running.keys(), ...this.#watches.keys()]);
+    await Promise.all([...running].map((from) => this.#end(from)));
+  }
+
+  async #begin(from: number, { mark, paths, log }: WatchedCall): Promise<void> {
+    const roots = [...paths.roots];
+    const reason = this.#off ?? (await this.#look(roots));
+    if (this.#isClosed) return;
+    if (reason !== undefined) return this.#miss(mark.step, reason, log);
+    const watch = { ...mark, from, roots };
+    this.#watches.set(from, watch);
+    this.#store.put("watch", String(from), watch);
+    await this.#store.write();
+  }
+
+  async #keep(from: number, { mark, paths }: WatchedCall, path: string): Promise<void> {
+    const real = await paths.resolve(path, "write");
+    const all = new Set([...missingParents(real), real, await placeOf(path, paths)]);
+    if (this.#isClosed) return;
+    for (const each of all) {
+      const root = rootOf(each, paths.roots);
+      if (root === undefined || this.#running.get(from)?.has(each)) continue;
+      this.#put(from, { ...mark, root, path: each, before: readState(each, this.contents).state, from, to: 0 });
+    }
+    await this.#store.write();
+  }
+
+  async #end(from: number, log?: Log): Promise<void> {
+    const watch = this.#watches.get(from);
+    const reason = watch && (this.#off ?? (await this.#look(watch.roots)));
+    if (watch !== undefined && reason !== undefined) this.#miss(watch.step, reason, log);
+    for (const key of this.#running.get(from)?.values() ?? []) {
+      const change = this.#store.get("change", key);
+      if (change?.after === undefined && change !== undefined)
+        this.#store.put("change", key, { ...change, after: readState(change.path).state, to: ++this.#clock });
+    }
+    this.#running.delete(from);
+    this.#watches.delete(from);
+    this.#store.remove("watch", String(from));
+  }
+
+  #miss(step: number, reason: string, log?: Log): void {
+    this.#store.put("unseen", String(step), { step, reason });
+    if (this.#told.has(reason)) return;
+    this.#told.add(reason);
+    log?.warn(`Not everything that commands change in the workspace is recorded for \`session undo\`: ${reason}.`);
+  }
+
+  /** Looks once for all that ask before it begins. Returns why it could not. */
+  #look(roots: string[]): Promise<string | undefined> {
+    this.#next ??= this.#looking.then(async () => {
+      this.#next = undefined;
+      return this.#lookAt(roots).catch(describeFailure);
+    });
+    this.#looking = this.#next;
+    return this.#next;
+  }
+
+  async #lookAt(roots: string[]): Promise<string | undefined> {
+    const running = [...this.#watches.values()];
+    const pace = createPace(LOOK_MS);
+    const fresh = running.length === 0;
+    let found: Map<string, Stats>;
+    try {
+      found = await scanFolders({ roots, skip: this.#skip, rules: this.#rules, fresh, pace });
+    } catch (error) {
+      this.#off = describeFailure(error);
+      return this.#off;
+    }
+    const known = Object.keys(this.#store.all("seen"));
+    for (const path of known) if (!found.has(path)) this.#missing(path, running, roots);
+    const changed = [...found].filter(([path, stats]) => !this.#isSeen(path, stats));
+    // The smallest first, so that as many as possible are kept.
+    for (const [path, stats] of changed.sort(([, a], [, b]) => a.size - b.size)) {
+      await pace();
+      this.#compare(path, stats, { running, roots });
+    }
+    return undefined;
+  }
+
+  #isSeen(path: string, stats: Stats): boolean {
+    const seen = this.#store.get("seen", path);
+    if (seen === undefined || seen.fresh) return false;
+    const [size, mtimeMs, ctimeMs, ino] = seen.mark;
+    return stats.ctimeMs === ctimeMs && stats.mtimeMs === mtimeMs && stats.size === size && stats.ino === ino;
+  }
+
+  /** It is gone, or it is in a folder that cannot be read or is left out by now. */
+  #missing(path: string, running: Watch[], roots: string[]): void {
+    const isGone = isMissing(path);
+    if (isGone) this.#attribute(path, ABSENT, { running, roots });
+    if (isGone || running.length === 0) this.#store.remove("seen", path);
+  }
+
+  #compare(path: string, found: Stats, { running, roots }: { running: Watch[]; roots: string[] }): void {
+    const known = this.#store.get("seen", path)?.state;
+    const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.contents.hasRoom(found.size);
+    const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.contents);
+    if (state.kind === "absent" || state.kind === "other" || stats === undefined) return;
+    this.#attribute(path, state, { running, roots });
+    this.#store.put("seen", path, { state, mark: markOf(stats), ...(isFresh(state, stats) && { fresh: true as const }) });
+  }
+
+  /** The path is like this now: where that is news, it is a change by each command that runs. */
+  #attribute(path: string, after: FileState, { running, roots }: { running: Watch[]; roots: string[] }): void {
+    const before = this.#store.get("seen", path)?.state ?? ABSENT;
+    if (isSame(before, after)) return;
+    const root = rootOf(path, roots);
+    for (const { from, roots: _, ...mark } of running) {
+      const key = this.#running.get(from)?.get(path);
+      const change = key === undefined ? undefined : this.#store.get("change", key);
+      if (key !== undefined && change !== undefined) this.#store.put("change", key, { ...change, after, to: ++this.#clock });
+      else if (root !== undefined) this.#put(from, { ...mark, root, path, before, after, from, to: ++this.#clock });
+    }
+  }
+
+  #put(from: number, change: Change): void {
+    const key = `${from}.${this.#runningOf(from).size}`;
+    this.#runningOf(from).set(change.path, key);
+    this.#store.put("change", key, change);
+  }
+
+  #runningOf(from: number): Map<string, string> {
+    const keys = this.#running.get(from) ?? new Map<string, string>();
+    this.#running.set(from, keys);
+    return keys;
+  }
+
+  /** The ignore files as they were before the commands that were interrupted. */
+  async #recallRules(): Promise<void> {
+    const texts = new Map<string, string>();
+    for (const [path, { state }] of Object.entries(this.#store.all("seen"))) {
+      if (!IGNORE_FILES.includes(basename(path)) || state.kind !== "file" || state.hash === undefined) continue;
+      const bytes = this.contents.read(state.hash);
+      if (Buffer.isBuffer(bytes)) texts.set(dirname(path), [texts.get(dirname(path)), bytes.toString()].filter((text) => text !== undefined).join("\n"));
+    }
+    for (const [directory, text] of texts) await this.#rules.set(directory, text);
+  }
+}
+
+const markOf = ({ size, mtimeMs, ctimeMs, ino }: Stats): number[] => [size, mtimeMs, ctimeMs, ino];
+
+/** A change within the same tick of the clock would not show: such a file is read again the next time. */
+function isFresh(state: FileState, { mtimeMs, ctimeMs }: Stats): boolean {
+  if (state.kind !== "file" || state.hash === undefined) return false;
+  return Math.max(mtimeMs, ctimeMs) > Date.now() - (ctimeMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS);
+}
+
+function describeFailure(error: unknown): string {
+  return error instanceof ScanLimit ? error.message : String(error);
+}
+
+/** The innermost of the roots that the path is below. */
+function rootOf(path: string, roots: readonly string[]): string | undefined {
+  const inside = roots.filter((root) => path.startsWith(root.endsWith(sep) ? root : root + sep));
+  return inside.sort((a, b) => b.length - a.length)[0];
+}
+
+/** The path itself where it is a link, which may be what changes. */
+async function placeOf(path: string, paths: Paths): Promise<string> {
+  const parent = await paths.resolve(join(path, ".."), "write");
+  return join(parent, basename(path));
+}
+
+/** Directories above the path that are not there yet, and will be made with it. */
+function missingParents(path: string): string[] {
+  const missing: string[] = [];
+  for (let parent = dirname(path); isMissing(parent); parent = dirname(parent)) missing.unshift(parent);
+  return missing;
+}

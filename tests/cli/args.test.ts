@@ -239,7 +239,7 @@ describe("what the options become", () => {
       "--permission-mode",
       "bypassPermissions",
       "--allowedTools",
-      "Bash(git:*),Read LS",
+      "Bash(git:*),Read LS,BashOutput KillShell,KillBash",
       "--disallowedTools",
       "WebFetch,NotebookEdit",
       "-p",
@@ -248,7 +248,7 @@ describe("what the options become", () => {
     expect(invocation).toMatchObject({
       stream: true,
       session: { id: "ses_1" },
-      runtime: { limits: { steps: 4 }, tools: ["bash", "read", "list"], disableTools: ["webfetch"] },
+      runtime: { limits: { steps: 4 }, tools: ["bash", "read", "list", "bash_output", "bash_kill"], disableTools: ["webfetch"] },
     });
     expect(invocation.runtime.config).toEqual({
       systemPrompt: "S",

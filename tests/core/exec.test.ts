@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { createCommandOutput } from "../../core/command-output.ts";
 import { AgentError } from "../../core/errors.ts";
 import { CHILD_ENVIRONMENT, createExec, type ExecOptions, type ExecSetup } from "../../core/exec.ts";
 import { createRunMark, hasMark, MARK } from "../../core/processes.ts";
@@ -378,6 +379,15 @@ describe("the output", () => {
   test("may be kept in nothing, or for as long as it takes", async () => {
     expect(await run("seq 1 100", { keepBytes: 0 })).toMatchObject({ end: "exit", totalBytes: 292 });
     for (const timeoutMs of [Number.POSITIVE_INFINITY, 2 ** 31]) expect((await run("sleep 0.05; echo x", { timeoutMs })).head).toBe("x\n");
+  });
+
+  test("is the same head and tail, in whatever pieces it comes", () => {
+    const whole = Array.from({ length: 200 }, (_, n) => String.fromCharCode(97 + (n % 26))).join("");
+    for (const size of [1, 2, 3, 5, 7, 8, 13, 50, 200]) {
+      const output = createCommandOutput({ keepBytes: 5 });
+      for (let at = 0; at < whole.length; at += size) output.push(Buffer.from(whole.slice(at, at + size)));
+      expect([size, output.finish()]).toEqual([size, { head: whole.slice(0, 5), tail: whole.slice(-5), totalBytes: 200 }]);
+    }
   });
 
   test("that fits makes no file", async () => {

@@ -1,9 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { grantTrust } from "../../core/host.ts";
 import { createRuntime, definePlugin, type Runtime, type RuntimeOptions } from "../../core/index.ts";
+import bash from "../../plugins/bash/index.ts";
 import builtinCompatible from "../../plugins/openai-compatible/index.ts";
 import { type Reply, startServer, type TestServer } from "../fixtures/server.ts";
 
@@ -263,6 +265,37 @@ describe("a configuration that changes while a runtime lives", () => {
     await running;
     await runtime.close();
     expect(told).toEqual(["set up for my/one", "set up for my/two", "answered", expect.stringMatching(/^ended/), expect.stringMatching(/^ended/)]);
+  });
+
+  test("leaves a plugin what is to outlive it: a command in the background goes on, until the runtime closes", async () => {
+    const made: object[] = [];
+    const kept = definePlugin({
+      name: "kept",
+      setup: ({ lasting }) => {
+        made.push(lasting(() => ({})));
+        return {};
+      },
+    });
+    const sleep = `sleep ${90_000 + process.pid}`;
+    const isRunning = () => execFileSync("ps", ["-eo", "args"]).toString().split("\n").includes(sleep);
+    const calls = (name: string, args: object): Reply => ({ tools: [{ name, args }] });
+    const first = await serve(calls("bash", { command: `echo begun; ${sleep}`, background: true }));
+    const second = await serve(calls("bash_output", { id: "bg_1" }));
+    const { home, write, at } = makeUser();
+    write(at(first));
+    const runtime = await start(home, { plugins: [builtinCompatible, bash, kept] });
+    const { sessionId } = await runtime.prompt("one").result;
+    write(at(second, { model: "my/two" }));
+    await runtime.reload();
+    await runtime.prompt({ message: "two", session: sessionId }).result;
+    expect(talk(second, 1).at(-1)).toMatch(/^tool:\(no new output\)\n\(bg_1 has been running for \d+ ms\)$/);
+    expect(isRunning()).toBe(true);
+    expect(made.length).toBe(2);
+    expect(made[0]).toBe(made[1]);
+    const startedAt = performance.now();
+    await runtime.close();
+    expect(isRunning()).toBe(false);
+    expect(performance.now() - startedAt).toBeLessThan(2000);
   });
 
   test("is at an end with the runtime that is closed meanwhile, its plugins too", async () => {

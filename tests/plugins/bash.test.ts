@@ -99,6 +99,17 @@ describe("the bash tool", () => {
     expect(execFileSync("ps", ["-eo", "args"], { encoding: "utf8" })).not.toContain(`sleep ${duration}`);
   });
 
+  test("has 120 s by default and 600 s at most, in the background as much as it asks for", async () => {
+    const asked: (number | undefined)[] = [];
+    const noted: typeof exec = async (_file, _args, { timeoutMs }) => {
+      asked.push(timeoutMs);
+      return { end: "exit", exitCode: 0, head: "", tail: "", totalBytes: 0 };
+    };
+    const inputs = [{}, { timeout: 5 }, { timeout: 9e9 }, { background: true }, { background: true, timeout: 9e9 }];
+    for (const input of inputs) await run({ command: "true", ...input }, { exec: noted });
+    expect(asked).toEqual([120_000, 5, 600_000, undefined, 9e9]);
+  });
+
   test.each([0, -5, Number.NaN])("refuses a timeout of %d", async (timeout) => {
     await expect(run({ command: "true", timeout })).rejects.toThrow(`The input of bash is invalid: timeout is ${timeout}; give milliseconds from 1 to 600000.`);
   });

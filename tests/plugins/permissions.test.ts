@@ -821,4 +821,27 @@ describe("the permission map", () => {
     );
     expect(verdict).toEqual({ decision: "ask", reason: 'the rule edit "*": "ask" asks a person about "b"' });
   });
+
+  test("what was allowed to start may be looked at and ended, unless a rule names that", async () => {
+    const maps = [
+      undefined,
+      "ask",
+      { "*": "deny", bash: "allow" },
+      { "*": "ask", bash: { "*": "ask", "npm *": "allow" } },
+      { bash: { "*": "deny", "git *": "allow" } },
+    ];
+    for (const tool of ["bash_output", "bash_kill"]) {
+      const look = (config: Config) => ask({ tool, permission: "bash", input: { id: "bg_1" }, patterns: [] }, config);
+      for (const permissionMode of ["auto", "ask", "plan", "readonly", "yolo"] as const)
+        for (const permission of maps)
+          expect([permissionMode, permission, (await look({ permissionMode, permission })).decision]).toEqual([permissionMode, permission, "allow"]);
+      expect((await look({ permission: { bash: "allow", [tool]: "deny" } })).decision).toBe("deny");
+      expect((await look({ permission: { "bash_*": "ask" } })).decision).toBe("ask");
+    }
+    // A command is one wherever it stands.
+    expect(
+      (await ask({ tool: "shell", permission: "bash", effect: "run", input: { command: "rm x" }, patterns: [] }, { permission: { bash: { "rm *": "deny" } } }))
+        .decision,
+    ).toBe("deny");
+  });
 });

@@ -9,7 +9,7 @@ const INDENTING = /^(?:ul|ol|blockquote)$/i;
 /** Tags that are converted without a pause: the converter is synchronous and takes up to 60 µs for each. */
 const TAGS_AT_ONCE = 2_500;
 /** What a page too long for one piece is taken apart at. */
-const CONTAINERS = /^(?:body|main|article|section|div|header|footer|aside|nav|form|center|font|span|thead|tbody|tfoot)$/i;
+const CONTAINERS = /^(?:html|body|main|article|section|div|dl|details|figure|fieldset|header|footer|aside|nav|form|center|font|span|thead|tbody|tfoot)$/i;
 const LONG_BLOCKS = /^(?:table|ul)$/i;
 
 /** Clean HTML as Markdown with tables and fenced code; the plain text where it is nested too deeply for that. Addresses are completed by `base`. */

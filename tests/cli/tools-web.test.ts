@@ -1,5 +1,6 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { type Reply, type Script, startServer, type TestServer } from "../fixtures/server.ts";
 import { errorOf, isBuilt, JSON_OUT, MODEL, makeConfiguredHome, makeHomeWith, readAll, removeHomes, resultOf, runCommand, until } from "./command.ts";
@@ -15,6 +16,12 @@ const serve = async (script: Script) => {
   const server = await startServer(script);
   open.push(server);
   return server;
+};
+/** 64 KiB of tags that are never closed. */
+const PIECE = "<div>".repeat(13_108);
+const peakOf = (pid: number | undefined): number => {
+  const path = `/proc/${pid}/status`;
+  return Number(/VmHWM:\s+(\d+)/.exec(existsSync(path) ? readFileSync(path, "utf8") : "")?.[1] ?? 0);
 };
 const web = (options: object) => ["--plugin", JSON.stringify(["web", options])];
 const allowed = web({ allowPrivateHosts: ["127.0.0.1"] });
@@ -59,7 +66,7 @@ describe.skipIf(!isBuilt)("webfetch", () => {
       ["# Otters", paragraph, paragraph, paragraph, `[More](${at("/more")})`, sign].join("\n\n"),
       expect.stringMatching(/^Otters\n\nOtters hold hands[\s\S]*More\n\n\(This is the article/),
       expect.stringMatching(/^Denied: .*secret/),
-      `${at("/zip")} is application/zip (4 bytes), not text. It was not read.`.replace(" (4 bytes)", ""),
+      `${at("/zip")} is application/zip, not text. It was not read.`,
       `${at("/script")} is application/x-sh, not text. It was not read.`,
       `${at("/gone")} could not be fetched: the server answered 410 Gone.`,
       `${at("/zstd")} could not be fetched: it is compressed as "zstd", which is not read.`,
@@ -82,6 +89,27 @@ describe.skipIf(!isBuilt)("webfetch", () => {
     const run = await runTools([["webfetch", { url: `${server.origin}/otter.png` }]], { args: allowed });
     expect(run.outputs).toEqual([`${server.origin}/otter.png is image/png (16 bytes). It is attached.`]);
     expect(run.requests[1]?.text).toContain(png.toString("base64"));
+  });
+
+  test("takes no more memory for what has no end, or grows when it is unpacked", async () => {
+    const text = { "content-type": "text/plain" };
+    const server = await serve(({ path }) =>
+      path === "/bomb"
+        ? { body: gzipSync(Buffer.alloc(100 << 20)), headers: { ...text, "content-encoding": "gzip" } }
+        : { raw: Array.from({ length: 16_384 }, () => PIECE), headers: { "content-type": path === "/nest" ? "text/html" : "text/plain" } },
+    );
+    const calls = ["/endless", "/nest", "/bomb"].map((path): Call => ["webfetch", { url: `${server.origin}${path}` }]);
+    let peakKb = 0;
+    const run = await runTools(calls, {
+      args: allowed,
+      onSpawn(child) {
+        const timer = setInterval(() => (peakKb = Math.max(peakKb, peakOf(child.pid))), 20);
+        child.once("exit", () => clearInterval(timer));
+      },
+    });
+    expect(run.outputs).toEqual([...["5242880 bytes", "5242880 bytes", "100-fold"].map((words) => expect.stringContaining(words))]);
+    expect([peakKb > 30_000, peakKb < 160_000]).toEqual([true, true]);
+    await until(() => server.requests.every(({ closed }) => closed));
   });
 
   test("ends in the middle of a slow body when it is interrupted", async () => {

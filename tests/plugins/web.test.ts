@@ -63,6 +63,30 @@ describe("webfetch", () => {
     expect((await read(page(newspaper(article)), { format: "html" })).output).toBe(newspaper(article));
   });
 
+  test("loses no heading of an article, and nothing of its title", async () => {
+    const method = (name: string) => `<section><h4 class="code-header">fn ${name}()</h4></section><p>${sentence.repeat(2)}</p>`;
+    const { output } = await read(
+      page(newspaper(paragraphs(2) + ["swim", "dive", "sleep"].map(method).join(""), "<title>Re-exports &amp; more - The book</title>")),
+    );
+    expect(output).toMatch(/^# Re-exports & more - The book\n[\s\S]*#### fn swim\(\)[\s\S]*#### fn dive\(\)[\s\S]*#### fn sleep\(\)/);
+    expect(output).toContain(SIGN);
+    const lost = `<div class="sidebar">${Array.from({ length: 9 }, (_, index) => `<h2>Part ${index}</h2>`).join("")}</div>`;
+    expect((await read(page(newspaper(paragraphs(4) + lost)))).output).toMatch(/We use cookies[\s\S]*## Part 8/);
+  });
+
+  test("takes a long page of documentation apart without losing its parts", async () => {
+    const part = (index: number) =>
+      `<section><h2>Part ${index}</h2><p>About <code>part${index}</code>.</p><pre><code class="language-js">f(${index});</code></pre></section>`;
+    const { output } = await read(
+      page(
+        `<!doctype html><html><head><title>T</title></head><body><div><main>${Array.from({ length: 600 }, (_, index) => part(index)).join("")}</main></div></body></html>`,
+      ),
+    );
+    expect([output.match(/^## Part \d+$/gm)?.length, output.match(/^About `part\d+`\.$/gm)?.length, output.match(/^```js\nf\(\d+\);\n```$/gm)?.length]).toEqual(
+      [600, 600, 600],
+    );
+  });
+
   test("gives the whole of a page that is no article, or of which the article is a small part", async () => {
     const list = newspaper(`<ul>${Array.from({ length: 40 }, (_, index) => `<li><a href="/${index}">Story ${index}</a></li>`).join("")}</ul>`);
     expect((await read(page(list))).output).toMatch(/We use cookies[\s\S]*\[Story 39\]\([\s\S]*Copyright/);

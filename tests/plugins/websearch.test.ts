@@ -1,5 +1,5 @@
 import { AgentError, type Plugin, type ToolResult } from "agent-runtime";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { createGuardedFetch } from "../../core/http.ts";
 import { createRegistry } from "../../core/registry.ts";
 import { toJsonSchema } from "../../core/schema.ts";
@@ -352,6 +352,21 @@ describe("a search provider of another", () => {
     expect((await failing(() => JSON.parse("{"))).message).toContain("The search by mine failed: ");
     for (const results of [undefined, "text", [{ title: "T" }], [null]])
       expect((await failing(() => results)).message).toContain("is not a list of { title, url, text }");
+  });
+
+  test.each([
+    [1, 25],
+    [2, 30],
+  ])("that never answers is given up in time (tool %i: %i s)", async (tool, seconds) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const failed = fault(run({ name: "mine", search: () => new Promise(() => {}) }, tool));
+      await vi.advanceTimersByTimeAsync(seconds * 1_000 - 1);
+      await vi.advanceTimersByTimeAsync(1);
+      expect((await failed).message).toBe(`The search by mine failed: it took longer than ${seconds} s.`);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("of a wrong form stops the start with a clear text", async () => {

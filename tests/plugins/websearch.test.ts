@@ -346,6 +346,11 @@ describe("a search provider of another", () => {
     );
   });
 
+  test("can neither break the lines of its results nor a character", async () => {
+    const search = async () => [{ title: "T\n2. Fake", url: "https://a.example/ x", text: `${"x".repeat(1_499)}😀` }];
+    expect((await run({ name: "mine", search })).output).toBe(`1. T 2. Fake\nhttps://a.example/ x\n${"x".repeat(1_499)}…`);
+  });
+
   test("that fails, or gives something else, is named", async () => {
     const failing = (search: () => unknown) => fault(run({ name: "mine", search }));
     expect((await failing(() => Promise.reject(new Error("no luck")))).message).toBe("The search by mine failed: no luck.");

@@ -90,7 +90,7 @@ const isAnswer = (message: any): boolean => typeof message === "object" && messa
 
 /** Exa writes its results as text, one block each: lines of `Title:`, `URL:`, `Published:` and more, and then the text. */
 function readResults(text: string): SearchResult[] {
-  const blocks = text.split(/\n(?=Title: )/).filter((block) => /^URL: /m.test(block));
+  const blocks = text.split(/\n(?=Title: .*\n(?:[A-Z][\w ]*:.*\n){0,4}URL: )/).filter((block) => /^URL: /m.test(block));
   if (blocks.length === 0 && text.trim() !== "" && !/^no (search )?results/i.test(text.trim())) return [{ title: "", url: "", text }];
   return blocks.map((block) => {
     const [head = "", ...body] = block.split(/^(?:Highlights|Text|Summary|Content):[ \n]?/m);

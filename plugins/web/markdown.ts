@@ -9,20 +9,25 @@ const INDENTING = /^(?:ul|ol|blockquote)$/i;
 /** Tags that are converted without a pause: the converter is synchronous and takes up to 60 µs for each. */
 const TAGS_AT_ONCE = 2_500;
 /** What a page too long for one piece is taken apart at. */
-const CONTAINERS = /^(?:html|body|main|article|section|div|header|footer|aside|nav|form|center|font|span)$/i;
+const CONTAINERS = /^(?:html|body|main|article|section|div|dl|details|figure|fieldset|header|footer|aside|nav|form|center|font|span|thead|tbody|tfoot)$/i;
+const LONG_BLOCKS = /^(?:table|ul)$/i;
 
 /** Clean HTML as Markdown with tables and fenced code; the plain text where it is nested too deeply for that. Addresses are completed by `base`. */
 export async function htmlToMarkdown(html: string, base: string, signal: AbortSignal): Promise<string> {
   if (depthOf(html) > MOST_DEPTH || depthOf(html, (tag) => INDENTING.test(tag)) > MOST_INDENTS) return htmlToText(html);
   const turndown = await createConverter(base);
-  const texts: string[] = [];
+  let markdown = "";
   for (const piece of await splitPage(html)) {
     await new Promise(setImmediate);
     signal.throwIfAborted();
     // The page goes in as text: given a DOM of another parser, the converter loses tables.
-    texts.push(countTags(piece) > TAGS_AT_ONCE * 2 ? htmlToText(piece) : turndown.turndown(piece).trim());
+    const text = piece.tags > TAGS_AT_ONCE * 2 ? htmlToText(piece.html) : turndown.turndown(piece.html).trim();
+    if (text === "") continue;
+    // Rows that go on have no heads again.
+    if (piece.isContinued && /^[|-] /.test(text)) markdown += `\n${text.replace(/\n\|(?: --- \|)+(?=\n|$)/, "")}`;
+    else markdown += `${markdown && "\n\n"}${text}`;
   }
-  return texts.filter((text) => text !== "").join("\n\n");
+  return markdown;
 }
 
 async function createConverter(base: string): Promise<TurndownService> {
@@ -62,26 +67,36 @@ function toWebAddress(address: string, base: string): string | undefined {
   return /^(?:https?|mailto|tel|ftp):$/.test(protocol) ? href.replace(/[()]/g, "\\$&") : undefined;
 }
 
-/** The page in pieces of a bounded number of tags, as far as its blocks allow that. */
-async function splitPage(html: string): Promise<string[]> {
-  if (countTags(html) <= TAGS_AT_ONCE) return [html];
+interface Piece {
+  html: string;
+  tags: number;
+  /** The table or list that it is a part of. */
+  block?: Node | undefined;
+  isContinued?: boolean;
+}
+
+/** The page in pieces of a bounded number of tags, as far as its blocks, rows and items allow that. */
+async function splitPage(html: string): Promise<Piece[]> {
+  if (countTags(html) <= TAGS_AT_ONCE) return [{ html, tags: 0 }];
   const { parseHTML } = await import("linkedom");
   const { document } = parseHTML(`<!doctype html><html><body>${html}</body></html>`);
+  await new Promise(setImmediate);
   const sizes = new Map<Node, number>();
   measure(document.body, sizes);
-  const pieces: { html: string; tags: number }[] = [];
-  const add = (node: Node): void => {
-    const tags = sizes.get(node) ?? 0;
-    const last = pieces.at(-1);
-    if (tags > TAGS_AT_ONCE && CONTAINERS.test(node.nodeName)) node.childNodes.forEach(add);
-    else if (last === undefined || last.tags + tags > TAGS_AT_ONCE) pieces.push({ html: String(node), tags });
+  const pieces: Piece[] = [];
+  const add = (node: Node, block?: Node): void => {
+    const [last, tags, name] = [pieces.at(-1), sizes.get(node) ?? 0, node.nodeName];
+    if (tags > TAGS_AT_ONCE && CONTAINERS.test(name)) for (const child of node.childNodes) add(child, block);
+    else if (tags > TAGS_AT_ONCE && LONG_BLOCKS.test(name)) for (const child of node.childNodes) add(child, node);
+    else if (last === undefined || last.block !== block || last.tags + tags > TAGS_AT_ONCE)
+      pieces.push({ html: String(node), tags, block, isContinued: block !== undefined && last?.block === block });
     else {
       last.html += String(node);
       last.tags += tags;
     }
   };
   add(document.body);
-  return pieces.map((piece) => piece.html);
+  return pieces.map((piece) => (piece.block === undefined ? piece : { ...piece, html: `<${piece.block.nodeName}>${piece.html}</${piece.block.nodeName}>` }));
 }
 
 /** Notes how many tags each node has, its own included. */

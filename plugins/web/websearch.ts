@@ -79,9 +79,9 @@ async function search(provider: SearchProvider, query: string, options: SearchCo
 }
 
 function toResult(query: string, provider: SearchProvider, { hits, excerptLength }: { hits: SearchResult[]; excerptLength: number }): ToolResult {
-  const lines = hits.map(({ title, url, publishedAt, text }, index) => {
-    const parts = [shorten(title, TITLE_LENGTH), shorten(url, URL_LENGTH), shorten(publishedAt ?? "", TITLE_LENGTH), shorten(text, excerptLength)];
-    return `${index + 1}. ${parts.filter((part) => part !== "").join("\n")}`;
+  const lines = hits.map(({ title, url, publishedAt = "", text }, index) => {
+    const heads = [shorten(title, TITLE_LENGTH), shorten(url, URL_LENGTH), shorten(publishedAt, TITLE_LENGTH)].map((head) => head.replace(/\s+/g, " "));
+    return `${index + 1}. ${[...heads, shorten(text, excerptLength)].filter((part) => part !== "").join("\n")}`;
   });
   return { output: lines.join("\n\n") || nothingFound(query, provider), title: query, metadata: { provider: provider.name, results: hits.length } };
 }
@@ -93,5 +93,10 @@ function shorten(text: string, length: number): string {
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "")
     .replace(/\n{3,}/g, "\n\n")
     .trim();
-  return shown.length > length ? `${shown.slice(0, length).trimEnd()}…` : shown;
+  return shown.length > length
+    ? `${shown
+        .slice(0, length)
+        .replace(/[\ud800-\udbff]$/, "")
+        .trimEnd()}…`
+    : shown;
 }

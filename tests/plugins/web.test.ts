@@ -3,14 +3,14 @@ import { afterEach, describe, expect, test } from "vitest";
 import { createGuardedFetch } from "../../core/http.ts";
 import { toJsonSchema } from "../../core/schema.ts";
 import plugin from "../../plugins/web/index.ts";
-import { type Reply, startServer, type TestServer } from "../fixtures/server.ts";
+import { type Reply, type Script, startServer, type TestServer } from "../fixtures/server.ts";
 
 const open: TestServer[] = [];
 afterEach(async () => {
   for (const server of open.splice(0)) await server.close();
 });
 
-async function serve(script: Reply[]): Promise<TestServer> {
+async function serve(script: Script): Promise<TestServer> {
   const server = await startServer(script);
   open.push(server);
   return server;
@@ -18,12 +18,20 @@ async function serve(script: Reply[]): Promise<TestServer> {
 
 const toolOf = async (allowPrivateHosts: string[] = ["127.0.0.1"]): Promise<Tool> =>
   (await (plugin as Plugin).setup({ options: { allowPrivateHosts } } as never)).tools![0]!;
-const context = { fetch: createGuardedFetch(), signal: new AbortController().signal } as never;
+const context: any = { fetch: createGuardedFetch(), signal: new AbortController().signal, permit: async () => {}, accepts: () => undefined };
 
 async function read(reply: Reply, input: Record<string, unknown> = {}): Promise<ToolResult> {
   const { origin } = await serve([reply]);
   return (await (await toolOf()).run({ url: `${origin}/page`, ...input }, context)) as ToolResult;
 }
+
+const SIGN = '(This is the article of the page; navigation and what else surrounds it is left out. format "html" gives the whole page.)';
+const sentence = "Otters hold hands, so that they do not drift apart while they sleep, and this is what the story is about. ";
+const paragraphs = (count: number) => `<p>${sentence.repeat(4)}</p>`.repeat(count);
+const newspaper = (article: string, head = "<title>Otters at rest</title>") =>
+  `<!doctype html><html><head>${head}</head><body><div id="cookie-banner">We use cookies. <button>Accept</button></div>
+  <nav><a href="/home">Home</a> <a href="/sport">Sport</a></nav><main><article><h1>Otters at rest</h1>${article}</article></main>
+  <aside class="sidebar">Related: <a href="/beavers">Beavers</a></aside><footer>Copyright Otter Inc.</footer></body></html>`;
 
 const page = (body: string | Uint8Array, type = "text/html; charset=utf-8"): Reply => ({ body, headers: { "content-type": type } });
 
@@ -33,11 +41,93 @@ describe("webfetch", () => {
       <noscript>no</noscript><table><thead><tr><th>A</th><th>B</th></tr></thead><tbody><tr><td>1</td><td>2</td></tr></tbody></table><pre><code class="language-js">let a;</code></pre></body></html>`;
     const { output, title } = await read(page(html));
     expect(output).toContain("# Hi");
-    expect(output).toContain("A [link](/b) & more");
+    expect(output).toMatch(/A \[link\]\(http:\/\/127\.0\.0\.1:\d+\/b\) & more/);
     expect(output).toMatch(/\| A\s*\| B\s*\|\n\| ---/);
     expect(output).toContain("```js\nlet a;\n```");
     expect(output).not.toMatch(/alert|a\{\}|>no<|\bno\b/);
     expect(title).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/page \(text\/html; charset=utf-8\)$/);
+  });
+
+  test("takes the article out of a page, with its title, and says so", async () => {
+    const article = `${paragraphs(4)}<table><thead><tr><th>A</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table><pre><code class="language-js">let a;</code></pre>`;
+    const { output } = await read(page(newspaper(article)));
+    expect(output).toMatch(/^# Otters at rest\n\nOtters hold hands/);
+    expect(output).toContain("| A |\n| --- |\n| 1 |");
+    expect(output).toContain("```js\nlet a;\n```");
+    expect(output.endsWith(`\n\n${SIGN}`)).toBe(true);
+    expect(output).not.toMatch(/cookies|Sport|Beavers|Copyright/);
+    const text = (await read(page(newspaper(article)), { format: "text" })).output;
+    expect(text).toMatch(/^Otters at rest\n\nOtters hold hands/);
+    expect(text.endsWith(`let a;\n\n${SIGN}`)).toBe(true);
+    expect(text).not.toMatch(/cookies|Sport|Beavers|Copyright/);
+    expect((await read(page(newspaper(article)), { format: "html" })).output).toBe(newspaper(article));
+  });
+
+  test("loses no heading of an article, and nothing of its title", async () => {
+    const method = (name: string) => `<section><h4 class="code-header">fn ${name}()</h4></section><p>${sentence.repeat(2)}</p>`;
+    const { output } = await read(
+      page(newspaper(paragraphs(2) + ["swim", "dive", "sleep"].map(method).join(""), "<title>Re-exports &amp; more - The book</title>")),
+    );
+    expect(output).toMatch(/^# Re-exports & more - The book\n[\s\S]*#### fn swim\(\)[\s\S]*#### fn dive\(\)[\s\S]*#### fn sleep\(\)/);
+    expect(output).toContain(SIGN);
+    const lost = `<div class="sidebar">${Array.from({ length: 9 }, (_, index) => `<h2>Part ${index}</h2>`).join("")}</div>`;
+    expect((await read(page(newspaper(paragraphs(4) + lost)))).output).toMatch(/We use cookies[\s\S]*## Part 8/);
+  });
+
+  test("takes a long page of documentation apart without losing its parts", async () => {
+    const part = (index: number) =>
+      `<section><h2>Part ${index}</h2><p>About <code>part${index}</code>.</p><pre><code class="language-js">f(${index});</code></pre></section>`;
+    const { output } = await read(
+      page(
+        `<!doctype html><html><head><title>T</title></head><body><div><main>${Array.from({ length: 600 }, (_, index) => part(index)).join("")}</main></div></body></html>`,
+      ),
+    );
+    expect([output.match(/^## Part \d+$/gm)?.length, output.match(/^About `part\d+`\.$/gm)?.length, output.match(/^```js\nf\(\d+\);\n```$/gm)?.length]).toEqual(
+      [600, 600, 600],
+    );
+  });
+
+  test("gives the whole of a page that is no article, or of which the article is a small part", async () => {
+    const list = newspaper(`<ul>${Array.from({ length: 40 }, (_, index) => `<li><a href="/${index}">Story ${index}</a></li>`).join("")}</ul>`);
+    expect((await read(page(list))).output).toMatch(/We use cookies[\s\S]*\[Story 39\]\([\s\S]*Copyright/);
+    const comments = `<div class="comments">${"<div>Me too, I like them as well as others do.</div>".repeat(200)}</div>`;
+    const { output } = await read(page(newspaper(paragraphs(4)).replace("</main>", `</main>${comments}`)));
+    expect(output).toMatch(/We use cookies[\s\S]*Otters hold hands[\s\S]*Me too[\s\S]*Copyright/);
+    expect(output).not.toContain("is left out");
+    expect((await read(page(`<title>T</title>${paragraphs(3)}<frameset>`))).output).toContain("Otters hold hands");
+  });
+
+  test("says where links and pictures lead, whatever they start from", async () => {
+    const links = `<p>${sentence}<a href="more.html">more</a> <a href="//cdn.example/x">cdn</a> <a href="#note">note</a> <a href="javascript:x()">script</a>
+      <a href="mailto:a@b.example">mail</a> <img src="pic.png" alt="An otter"> <img src="data:image/png;base64,${"A".repeat(200)}" alt="dot"></p>`;
+    const server = await serve(({ path }) => (path === "/old" ? { status: 302, headers: { location: "/new/place" } } : page(links)));
+    const { output } = (await (await toolOf()).run({ url: `${server.origin}/old` }, context)) as ToolResult;
+    const at = `${server.origin}/new`;
+    for (const text of [
+      `[more](${at}/more.html)`,
+      "[cdn](http://cdn.example/x)",
+      " note script ",
+      "[mail](mailto:a@b.example)",
+      `![An otter](${at}/pic.png) dot`,
+    ])
+      expect(output).toContain(text);
+    const based = await read(page(newspaper(`${paragraphs(4)}${links}`, '<title>T</title><base href="https://site.example/news/">')));
+    expect(based.output).toContain("[more](https://site.example/news/more.html)");
+    expect(based.output).toContain("![An otter](https://site.example/news/pic.png)");
+    expect(based.output).not.toContain("base64");
+  });
+
+  test("keeps long tables and lists whole, and says where a page was too long", async () => {
+    const row = (index: number) => `<tr><td>${index}</td><td><a href="/${index}">x</a></td></tr>`;
+    const rows = Array.from({ length: 2_000 }, (_, index) => row(index)).join("");
+    const { output } = await read(
+      page(`<h1>Hi</h1><table><thead><tr><th>A</th><th>B</th></tr></thead>${rows}</table><ul>${"<li>item</li>".repeat(3_000)}</ul><p>end</p>`),
+    );
+    expect(output).toMatch(/^# Hi\n\n\| A \| B \|\n\| --- \| --- \|\n\| 0 \|/);
+    expect([output.match(/^\| \d+ \| \[x\]/gm)?.length, output.match(/---/g)?.length, output.match(/^- +item$/gm)?.length]).toEqual([2_000, 2, 3_000]);
+    expect(output).toMatch(/item\n\nend$/);
+    const long = await read(page("<p>word</p>".repeat(40_000)));
+    expect(long.output).toMatch(/word\n\n\(The page is longer: only its first part is read\. format "html" gives all of it\.\)$/);
   });
 
   test("gives the words of a page, or its HTML", async () => {
@@ -61,6 +151,12 @@ describe("webfetch", () => {
     ["of the header", page(Buffer.from("caf\xe9", "latin1"), "text/plain; charset=ISO-8859-1")],
     ["of a meta tag", page(Buffer.from('<meta charset="iso-8859-1"><p>caf\xe9</p>', "latin1"), "text/html")],
     ["of a byte order mark", page(Buffer.from("\uFEFFcafé", "utf16le"), "text/plain")],
+    ["of windows-1252", page(Buffer.from("caf\xe9", "latin1"), "text/plain; charset=windows-1252")],
+    ["of an XML declaration", page(Buffer.from('<?xml version="1.0" encoding="ISO-8859-1"?><html><p>caf\xe9</p></html>', "latin1"), "text/html")],
+    ["of a big-endian mark", page(Buffer.from("\uFEFFcafé", "utf16le").swap16(), "text/plain")],
+    ["of a header that says UTF-16", page(Buffer.from("café", "utf16le"), "text/plain; charset=utf-16le")],
+    ["that a meta tag cannot be in", page('<meta charset="utf-16"><p>café</p>', "text/html")],
+    ["of a UTF-8 mark", page("\uFEFFcafé", "text/plain")],
     ["by default", page("café", "text/plain")],
     ["by default where the name is unknown", page("café", "text/plain; charset=klingon")],
   ])("reads the charset %s", async (_, reply) => {
@@ -76,6 +172,53 @@ describe("webfetch", () => {
   ])("says that %s is no text and does not read it", async (type) => {
     const { output } = await read(page(Buffer.from("PK\u0000"), type));
     expect(output).toMatch(new RegExp(`/page is ${type.replace(/[./+]/g, "\\$&")}( \\(\\d+ bytes\\))?, not text`));
+  });
+
+  test("attaches a picture for a model that takes it", async () => {
+    const png = Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), Buffer.alloc(20)]);
+    const ask = async (accepts: boolean | undefined, body: Uint8Array = png) => {
+      const { origin } = await serve([page(body, "image/png")]);
+      return (await (await toolOf()).run({ url: `${origin}/a/otter.png` }, { ...context, accepts: () => accepts })) as ToolResult;
+    };
+    for (const accepts of [true, undefined]) {
+      const { output, attachments } = await ask(accepts);
+      expect(output).toMatch(/otter\.png is image\/png \(28 bytes\)\. It is attached\.$/);
+      expect(attachments).toEqual([{ mediaType: "image/png", data: png.toString("base64"), filename: "otter.png" }]);
+    }
+    expect((await ask(false)).output).toContain("It was not read.");
+    expect((await ask(true, Buffer.from("<html>"))).attachments).toBeUndefined();
+    await expect(ask(true, Buffer.concat([png, Buffer.alloc(6 << 20)]))).rejects.toMatchObject({
+      message: expect.stringContaining("longer than 5242880 bytes"),
+    });
+  });
+
+  test("has each redirect judged like a call, before it is followed", async () => {
+    const server = await serve(({ path }) =>
+      path === "/private" ? page("secret") : { status: 302, headers: { location: path === "/a" ? "/b" : "/private" } },
+    );
+    const judged: unknown[] = [];
+    const permit = async (input: any) => {
+      judged.push(input);
+      if (input.url.endsWith("/private")) throw new AgentError("PERMISSION_DENIED", { reason: "a rule." });
+    };
+    const fetched = Promise.resolve((await toolOf()).run({ url: `${server.origin}/a`, format: "text" }, { ...context, permit } as never));
+    await expect(fetched).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+    expect(judged).toEqual(["/b", "/private"].map((path) => ({ url: `${server.origin}${path}`, format: "text" })));
+    expect(server.requests.map(({ path }) => path)).toEqual(["/a", "/b"]);
+  });
+
+  test("says where a transfer breaks: a body that is shorter than it said, a slow one, a damaged one", async () => {
+    const plain = { "content-type": "text/plain" };
+    await expect(read({ raw: ["abc", { delayMs: 50 }, "DROP"], headers: { ...plain, "content-length": "100" } })).rejects.toMatchObject({
+      message: expect.stringContaining("closed in the middle"),
+    });
+    const drip = Array.from({ length: 100 }, () => ["a", { delayMs: 100 }] as const).flat();
+    const start = performance.now();
+    await expect(read({ raw: drip, headers: plain }, { timeout: 1 })).rejects.toMatchObject({ message: expect.stringContaining("longer than 1 s") });
+    expect(performance.now() - start).toBeLessThan(3_000);
+    await expect(read({ body: "no gzip", headers: { ...plain, "content-encoding": "gzip" } })).rejects.toMatchObject({
+      message: expect.stringContaining("damaged"),
+    });
   });
 
   test("reports the status of a page that is not there", async () => {
@@ -123,7 +266,32 @@ describe("webfetch", () => {
   ])("lives through a page with %s", async (_, html) => {
     const start = performance.now();
     await read(page(html));
-    expect(performance.now() - start).toBeLessThan(20_000);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  const links = (count: number) => Array.from({ length: count }, (_, index) => `<a href="/p/${index}">link ${index}</a> `).join("");
+  const rows = (count: number) => `<table>${"<tr><td>a</td><td>b</td></tr>".repeat(count)}</table>`;
+  const prose = `<p>${"Some words, with commas, and more of them to score, and a few to spare. ".repeat(4)}</p>`;
+  test.each([
+    ["1 MB of <div>s", "<div>".repeat(200_000)],
+    ["1 MB of closed <div>s", "<div>x</div>".repeat(87_000)],
+    ["30,000 links", links(30_000)],
+    ["a table of 30,000 rows", rows(30_000)],
+    ["a tag of 60,000 attributes", `<div ${Array.from({ length: 60_000 }, (_, index) => `a${index}=b`).join(" ")}>x</div>`],
+    ["an article of 2,500 paragraphs, nested", `${"<div>".repeat(20)}${prose.repeat(2_500)}${"</div>".repeat(20)}`],
+    ["an article with 2,500 links", `<article>${prose.repeat(20)}${links(2_500)}</article>`],
+    ["an article with a table of 1,000 rows", `<article>${prose.repeat(20)}${rows(1_000)}</article>`],
+  ])("lets others work meanwhile: %s", async (_, html) => {
+    await read(page(prose.repeat(3)));
+    let [longest, last] = [0, performance.now()];
+    const timer = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 5);
+    await read(page(html));
+    clearInterval(timer);
+    // About 300 ms where nothing else runs.
+    expect(longest).toBeLessThan(1_500);
   });
 
   test("is small in a request and names its URL to permissions", async () => {

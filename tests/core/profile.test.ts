@@ -15,7 +15,9 @@ describe("a profile", () => {
   test("that is not there or switched off is refused with the names of those that are", () => {
     const config: Config = { agent: { mine: {}, old: { disable: true } } };
     for (const name of ["nobody", "old", "constructor"]) {
-      expect(() => findProfile(name, config)).toThrow(expect.objectContaining({ code: "AGENT_NOT_FOUND", message: expect.stringContaining("there are: build, mine, plan.") }));
+      expect(() => findProfile(name, config)).toThrow(
+        expect.objectContaining({ code: "AGENT_NOT_FOUND", message: expect.stringContaining("there are: build, mine, plan.") }),
+      );
     }
   });
 

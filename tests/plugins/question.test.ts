@@ -34,7 +34,12 @@ describe("a question", () => {
     [{ reject: "Ask me tomorrow." }, "Denied: Ask me tomorrow."],
   ] as const)("that is answered with %j tells the model %j, and the run goes on", async (given, told) => {
     const requests: unknown[] = [];
-    const { toolOutputs, result, asked } = await run({ ask: async ({ id: _, callId: __, ...request }) => void requests.push(request) ?? given });
+    const { toolOutputs, result, asked } = await run({
+      ask: async ({ id: _, callId: __, ...request }) => {
+        requests.push(request);
+        return given;
+      },
+    });
     expect([toolOutputs, result.status, result.exitCode, result.text]).toEqual([[told], "success", 0, "Noted."]);
     expect(requests).toEqual([{ tool: "question", permission: "question", effect: "ask", patterns: ["*"], input: COLOUR, ...COLOUR }]);
     expect(asked).toMatchObject([{ tool: "question", title: "Which colour?", ...COLOUR }]);

@@ -63,6 +63,7 @@ export class Asker {
 }
 
 function toAnswer(answer: FrameAnswer, { tool, input, question }: PermissionRequest, redact: AskerOptions["redact"]): PermissionAnswer {
+  if (answer.decision === "reject" && answer.failed && question !== undefined) return "nobody";
   if (answer.decision === "reject") return answer.reason === undefined ? "reject" : { reject: answer.reason };
   if (answer.decision === "answer") return { answer: answer.answer };
   if (question !== undefined) {

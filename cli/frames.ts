@@ -2,11 +2,14 @@ import { AgentError, type PromptRequest } from "agent-runtime";
 import { saysNothing } from "agent-runtime/host";
 import { type Fields, isFields, readContent } from "./content.ts";
 
-/** How somebody answered a permission request or, in words, a question. `input`: what the call should run with, where the answer names it. */
+/**
+ * How somebody answered a permission request or, in words, a question. `input`: what the call should run with, where the
+ * answer names it. `failed`: the other end could ask nobody.
+ */
 export type FrameAnswer =
   | { decision: "once" | "always"; input?: unknown; answer?: string }
   | { decision: "answer"; answer: string }
-  | { decision: "reject"; reason?: string; interrupt?: boolean };
+  | { decision: "reject"; reason?: string; interrupt?: boolean; failed?: boolean };
 
 /** One line of `--input-format stream-json`. */
 export type Frame =
@@ -70,5 +73,6 @@ function readControlAnswer({ response }: Fields): Frame | string {
   if (isFields(given) && given.behavior === "allow") return { kind: "answer", id, answer: { decision: "once", input: given.updatedInput }, mayBeLate: true };
   const reason = isFields(given) ? given.message : error;
   const interrupt = isFields(given) && given.interrupt === true;
-  return { kind: "answer", id, answer: { decision: "reject", ...(typeof reason === "string" && { reason }), interrupt }, mayBeLate: true };
+  const answer = { decision: "reject" as const, ...(typeof reason === "string" && { reason }), interrupt, failed: !isFields(given) };
+  return { kind: "answer", id, answer, mayBeLate: true };
 }

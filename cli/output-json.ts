@@ -13,7 +13,8 @@ export interface JsonEvent {
 
 /**
  * What `--output-format json` prints of an event, or nothing. `deltas`: also text and tools while they come. Events of
- * a child session carry `parentSessionID`; how that child resolved its model and ended is its parent's tool result.
+ * a child session carry `parentSessionID`; how that child resolved its model and ended is its parent's tool result, or is
+ * told to its parent's model.
  */
 export function projectJson(event: AgentEvent, { deltas }: { deltas: boolean }): JsonEvent | undefined {
   const fields =

@@ -65,7 +65,7 @@ export const ERRORS = {
   AGENT_NOT_FOUND: {
     ...usage,
     message: 'There is no agent profile "{name}"; there are: {known}.',
-    hint: "Name one of them, or add it under agent in the configuration.",
+    hint: "Name one of them, or add it to the configuration.",
   },
   MODEL_INVALID: { ...usage, message: '"{id}" is not a model id: {reason}', hint: "Write provider/model, for example openrouter/anthropic/claude-sonnet-4." },
   MODEL_UNSET: {

@@ -137,6 +137,23 @@ describe.runIf(isBuilt)("the client of the Agent SDK", () => {
     expect(results).toMatchObject([{ subtype: "success", permission_denials: [{ tool_name: "bash", tool_input: { command: "echo second" } }] }]);
   });
 
+  test("is asked a question, and its words are the answer; where it cannot ask, nobody answers", async () => {
+    const script = () => [turn(["question", { question: "Which colour?", options: ["red", "blue"] }]), { text: "Noted." }];
+    const asked: unknown[] = [];
+    const answered = await drive("go", script(), {
+      allowedTools: ["AskUserQuestion"],
+      canUseTool: async (tool, input) => {
+        asked.push([tool, input]);
+        return { behavior: "allow", updatedInput: { ...input, answers: { "Which colour?": "blue" } } };
+      },
+    });
+    expect(asked).toEqual([["question", { question: "Which colour?", options: ["red", "blue"] }]]);
+    expect([answered.failure, answered.talk(1).at(-1)]).toEqual([undefined, "tool:blue"]);
+    const { results, talk } = await drive("go", script(), { allowedTools: ["AskUserQuestion"] });
+    expect(talk(1).at(-1)).toMatch(/^tool:Nobody is there to answer: Which colour\?/);
+    expect(results).toMatchObject([{ subtype: "error_during_execution", is_error: true, error: { code: "QUESTION_UNANSWERED" } }]);
+  });
+
   test("gets the words as they come, sets the system prompt, and changes the model", async () => {
     let next = () => {};
     const answered = new Promise<void>((resolve) => (next = resolve));

@@ -34,11 +34,12 @@ describe("a question", () => {
     [{ reject: "Ask me tomorrow." }, "Denied: Ask me tomorrow."],
   ] as const)("that is answered with %j tells the model %j, and the run goes on", async (given, told) => {
     const requests: unknown[] = [];
-    const answer = async ({ id: _, callId: __, ...request }: object & { id: string; callId: string }) => {
-      requests.push(request);
-      return given;
-    };
-    const { toolOutputs, result, asked } = await run({ ask: answer });
+    const { toolOutputs, result, asked } = await run({
+      ask: async ({ id: _, callId: __, ...request }) => {
+        requests.push(request);
+        return given;
+      },
+    });
     expect([toolOutputs, result.status, result.exitCode, result.text]).toEqual([[told], "success", 0, "Noted."]);
     expect(requests).toEqual([{ tool: "question", permission: "question", effect: "ask", patterns: ["*"], input: COLOUR, ...COLOUR }]);
     expect(asked).toMatchObject([{ tool: "question", title: "Which colour?", ...COLOUR }]);

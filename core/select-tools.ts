@@ -19,13 +19,25 @@ export interface ToolChoice {
  */
 export function selectTools(all: ReadonlyMap<string, Tool>, { options, config, profile, withheld = [], above = [] }: ToolChoice): Map<string, Tool> {
   for (const name of [...(options.tools ?? []), ...(options.disableTools ?? [])]) if (!all.has(name)) throw unknownTool(name, all);
-  const named = (tool: Tool): boolean | undefined =>
-    options.tools === undefined ? (switchOf(tool.name, profile?.tools) ?? switchOf(tool.name, config.tools)) : options.tools.includes(tool.name);
-  const isWithheld = (tool: Tool): boolean => withheld.includes(tool.name) || above.some((parent) => switchOf(tool.name, parent?.tools) === false);
+  const named = (name: string): boolean | undefined =>
+    options.tools === undefined ? (switchOf(name, profile?.tools) ?? switchOf(name, config.tools)) : options.tools.includes(name);
+  const commandLine = (name: string) => (options.disableTools?.includes(name) ? false : options.tools?.includes(name) || undefined);
+  const task = (name: string) => (withheld.includes(name) ? false : undefined);
+  const layers: Layer[] = [commandLine, named, task, ...above.map((parent) => (name: string) => switchOf(name, parent?.tools))];
   const isKept = (tool: Tool): boolean =>
-    !options.disableTools?.includes(tool.name) && !isWithheld(tool) && !(options.readOnly && CHANGES.includes(tool.effect));
-  const chosen = [...all.values()].filter((tool) => (named(tool) ?? !tool.optional) && isKept(tool));
-  return new Map(chosen.map((tool) => [tool.name, named(tool) ? withoutOffer(tool) : tool]));
+    !layers.some((layer) => isOffIn(layer, tool)) && !(options.readOnly && CHANGES.includes(tool.effect));
+  const chosen = [...all.values()].filter((tool) => (named(tool.name) ?? !tool.optional) && isKept(tool));
+  return new Map(chosen.map((tool) => [tool.name, named(tool.name) ? withoutOffer(tool) : tool]));
+}
+
+/** Whether somebody switches a tool on or off; undefined where nothing is said of it. */
+type Layer = (name: string) => boolean | undefined;
+
+/** Who switches off what a tool stands in for means that tool, too, unless it is named. */
+function isOffIn(layer: Layer, { name, insteadOf = [] }: Tool): boolean {
+  const own = layer(name);
+  if (own !== undefined) return !own;
+  return insteadOf.length > 0 && insteadOf.every((other) => layer(other) === false);
 }
 
 const CHANGES: readonly Effect[] = ["write", "run"];

@@ -125,6 +125,8 @@ export interface Tool {
    * change of mind costs the provider's cache of the session.
    */
   offer?(request: { model: string; sessionId: string; tools: readonly string[] }): boolean;
+  /** Tools whose work it does: who switches all of these off, and does not name this one, switches it off with them. */
+  insteadOf?: readonly string[];
   /** Its result is complete: the general cut at 2,000 lines and 50 KB is left out because the tool limits itself. */
   selfLimiting?: boolean;
   /** Throws to fail: the message of the error is what the model reads. */
@@ -157,13 +159,14 @@ const EFFECTS: readonly string[] = ["read", "write", "run", "net", "ask"] satisf
 
 /** Why this is no tool, or undefined. */
 export function findToolFault(tool: unknown): string | undefined {
-  const { name, description, input, effect, run, offer } = (tool ?? {}) as Partial<Tool>;
+  const { name, description, input, effect, run, offer, insteadOf = [] } = (tool ?? {}) as Partial<Tool>;
   if (typeof name !== "string" || !NAME.test(name)) return `"${String(name)}" is not a tool name: use 1 to 64 letters, digits, _ and -.`;
   if (typeof description !== "string") return `the tool "${name}" has no description.`;
   if (typeof input !== "object" || input === null) return `the tool "${name}" has no schema of its input.`;
   if (effect === undefined || !EFFECTS.includes(effect)) return `the tool "${name}" has no effect: read, write, run, net or ask.`;
   if (typeof run !== "function") return `the tool "${name}" has no run function.`;
   if (offer !== undefined && typeof offer !== "function") return `the offer of the tool "${name}" is not a function.`;
+  if (!Array.isArray(insteadOf)) return `the insteadOf of the tool "${name}" is not a list of names.`;
   const fault = findSchemaFault(input);
   return fault && `the input of the tool "${name}": ${fault}`;
 }

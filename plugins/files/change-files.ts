@@ -53,6 +53,7 @@ export async function changeFiles(
   const directories: string[] = [];
   try {
     for (const change of changes) {
+      context.signal.throwIfAborted();
       staged.push(
         await stage(context.paths, change, directories).catch((error: unknown) => {
           throw refuse(error, change);

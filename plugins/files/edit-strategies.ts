@@ -22,6 +22,10 @@ const EQUAL_LINES = 0.5;
 /** How much longer or shorter a block may be than the wanted one (from opencode's edit). */
 const BLOCK_SIZE_TOLERANCE = 0.25;
 const BLOCK_CANDIDATES = 100;
+/** Lines of all places that are compared; with more of them nothing is found, because it would hold up everything else. */
+const COMPARED_LINES = 1_000_000;
+/** The same for lines that are compared character by character. */
+const ALIKE_LINES = 20_000;
 /** Longer lines are only compared for equality. */
 const COMPARED_CHARACTERS = 1_000;
 
@@ -101,17 +105,27 @@ const blockOf = (lines: Line[], first: number, count: number, wanted: string): M
 function findBlocks(content: string, wanted: string, isSame: (lines: string[], wantedLines: string[]) => boolean): Match[] {
   const lines = linesOf(content);
   const wantedLines = linesOf(wanted).map((line) => line.text);
-  if (wanted.trim() === "") return [];
-  // The first line that is not blank decides cheaply whether a place is worth a look.
-  const key = wantedLines.findIndex((line) => line.trim() !== "");
-  const keyText = squeeze(wantedLines[key] ?? "");
-  const matches: Match[] = [];
-  for (let first = 0; first + wantedLines.length <= lines.length && matches.length <= MATCH_LIMIT; first += 1) {
-    if (squeeze(lines[first + key]!.text) !== keyText) continue;
-    const texts = lines.slice(first, first + wantedLines.length).map((line) => line.text);
-    if (isSame(texts, wantedLines)) matches.push(blockOf(lines, first, wantedLines.length, wanted));
-  }
-  return matches;
+  const count = wantedLines.length;
+  const firsts = findCandidates(lines, wantedLines).filter((first) => first >= 0 && first + count <= lines.length);
+  if (firsts.length * count > COMPARED_LINES) return [];
+  const matches = firsts.filter((first) =>
+    isSame(
+      lines.slice(first, first + count).map(({ text }) => text),
+      wantedLines,
+    ),
+  );
+  return matches.slice(0, MATCH_LIMIT + 1).map((first) => blockOf(lines, first, count, wanted));
+}
+
+/** Where the block may begin, judged by the rarest of its lines that are not blank. */
+function findCandidates(lines: Line[], wantedLines: string[]): number[] {
+  const places = new Map<string, number[]>(wantedLines.map((line) => [squeeze(line), []]));
+  for (const [index, { text }] of lines.entries()) places.get(squeeze(text))?.push(index);
+  const candidates = wantedLines.flatMap((line, index) => (line.trim() === "" ? [] : [{ index, at: places.get(squeeze(line)) ?? [] }]));
+  const [first, ...others] = candidates;
+  if (first === undefined) return [];
+  const rarest = others.reduce((best, other) => (other.at.length < best.at.length ? other : best), first);
+  return rarest.at.map((place) => place - rarest.index);
 }
 
 const squeeze = (text: string): string => text.trim().replace(/\s+/g, " ");
@@ -185,8 +199,11 @@ async function findAnchoredBlock(content: string, wanted: string): Promise<Match
   const wantedLines = linesOf(wanted).map((line) => line.text.trim());
   if (wantedLines.length < 3 || wantedLines[0] === "" || wantedLines.at(-1) === "") return [];
   const lines = linesOf(content);
-  const candidates = anchoredRuns(lines, wantedLines);
-  if (candidates.length === 0 || candidates.length > BLOCK_CANDIDATES) return [];
+  const candidates = anchoredRuns(
+    lines.map(({ text }) => text.trim()),
+    wantedLines,
+  );
+  if (candidates.length === 0 || candidates.length > BLOCK_CANDIDATES || candidates.length * wantedLines.length > ALIKE_LINES) return [];
   const { distance } = await import("fastest-levenshtein");
   const best = new Map<number, { count: number; similarity: number }>();
   for (const { first, count } of candidates) {
@@ -196,14 +213,16 @@ async function findAnchoredBlock(content: string, wanted: string): Promise<Match
   return [...best].map(([first, { count }]) => blockOf(lines, first, count, wanted));
 }
 
-function anchoredRuns(lines: Line[], wantedLines: string[]): { first: number; count: number }[] {
+function anchoredRuns(lines: string[], wantedLines: string[]): { first: number; count: number }[] {
   const slack = Math.floor(wantedLines.length * BLOCK_SIZE_TOLERANCE);
+  const least = Math.max(3, wantedLines.length - slack);
+  const lasts = lines.flatMap((line, index) => (line === wantedLines.at(-1) ? [index] : []));
   const runs: { first: number; count: number }[] = [];
+  let nearest = 0;
   for (let first = 0; first < lines.length && runs.length <= BLOCK_CANDIDATES; first += 1) {
-    if (lines[first]!.text.trim() !== wantedLines[0]) continue;
-    for (let count = Math.max(3, wantedLines.length - slack); count <= wantedLines.length + slack; count += 1) {
-      if (lines[first + count - 1]?.text.trim() === wantedLines.at(-1)) runs.push({ first, count });
-    }
+    if (lines[first] !== wantedLines[0]) continue;
+    while (nearest < lasts.length && lasts[nearest]! < first + least - 1) nearest += 1;
+    for (let at = nearest; at < lasts.length && lasts[at]! < first + wantedLines.length + slack; at += 1) runs.push({ first, count: lasts[at]! - first + 1 });
   }
   return runs;
 }
@@ -229,17 +248,16 @@ function findInContext(content: string, wanted: string): Match[] {
   const count = wantedLines.length;
   if (count < 3 || wantedLines[0] === "" || wantedLines.at(-1) === "") return [];
   const lines = linesOf(content);
-  const candidates = lines.flatMap((line, first) =>
-    line.text.trim() === wantedLines[0] && lines[first + count - 1]?.text.trim() === wantedLines.at(-1) ? [first] : [],
-  );
+  const trimmed = lines.map(({ text }) => text.trim());
+  const candidates = trimmed.flatMap((line, first) => (line === wantedLines[0] && trimmed[first + count - 1] === wantedLines.at(-1) ? [first] : []));
   if (candidates.length > BLOCK_CANDIDATES) return [];
   return candidates
-    .filter((first) => isHalfEqual(lines.slice(first + 1, first + count - 1), wantedLines.slice(1, -1)))
+    .filter((first) => isHalfEqual(trimmed.slice(first + 1, first + count - 1), wantedLines.slice(1, -1)))
     .map((first) => blockOf(lines, first, count, wanted));
 }
 
-function isHalfEqual(lines: Line[], wantedLines: string[]): boolean {
-  const pairs = lines.map((line, index) => [line.text.trim(), wantedLines[index]!] as const).filter(([line, wanted]) => line !== "" || wanted !== "");
+function isHalfEqual(lines: string[], wantedLines: string[]): boolean {
+  const pairs = lines.map((line, index) => [line, wantedLines[index]!] as const).filter(([line, wanted]) => line !== "" || wanted !== "");
   const equal = pairs.filter(([line, wanted]) => line === wanted).length;
   return equal >= pairs.length * EQUAL_LINES;
 }

@@ -15,6 +15,9 @@ export default definePlugin({
   options: z.strictObject({}),
   setup: () => {
     const record = createReadRecord();
-    return { tools: [readTool(record), writeTool(record), editTool(record), multieditTool(record), patchTool(record), listTool, globTool, grepTool] };
+    return {
+      tools: [readTool(record), writeTool(record), editTool(record), multieditTool(record), patchTool(record), listTool, globTool, grepTool],
+      dispose: () => record.settled(),
+    };
   },
 });

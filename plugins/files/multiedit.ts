@@ -17,6 +17,7 @@ export const multieditTool = (record: ReadRecord): Tool =>
     effect: "write",
     permission: "edit",
     optional: true,
+    insteadOf: ["edit"],
     patterns: ({ filePath }, { cwd }) => [permissionPattern(filePath, cwd)],
     run: async ({ filePath, edits }, context) => describeEdits(await editFile(record, context, filePath, edits)),
   });

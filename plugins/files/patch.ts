@@ -34,6 +34,7 @@ export const patchTool = (record: ReadRecord): Tool =>
     effect: "write",
     permission: "edit",
     offer: patchReplaces,
+    insteadOf: ["edit", "write"],
     patterns: ({ patchText }, { cwd }) => pathsOf(parsePatch(patchText)).map((path) => permissionPattern(path, cwd)),
     run: async ({ patchText }, context) => {
       const files = parsePatch(patchText);

@@ -15,6 +15,8 @@ export interface ReadRecord {
   changing<T>(path: string, work: () => Promise<T>): Promise<T>;
   /** The same for several paths, which must differ. */
   changingAll<T>(paths: string[], work: () => Promise<T>): Promise<T>;
+  /** Resolves when no change is under way: one that is aborted still tidies up. */
+  settled(): Promise<void>;
 }
 
 export function createReadRecord(): ReadRecord {
@@ -35,6 +37,9 @@ export function createReadRecord(): ReadRecord {
     changing,
     // Everybody waits in the same order, so that no two wait for each other.
     changingAll: (paths, work) => paths.toSorted().reduceRight((inner, path) => () => changing(path, inner), work)(),
+    settled: async () => {
+      await Promise.allSettled(underWay.values());
+    },
     remember(sessionId, path, stats) {
       const files = seen.get(sessionId) ?? new Map<string, Version>();
       seen.set(sessionId, files.set(path, versionOf(stats)));

@@ -214,7 +214,10 @@ describe("a prompt", () => {
       isOpen = true;
       return "opened";
     }, "open");
-    const look = { ...make(() => "seen", "look"), offer: ({ model }: { model: string }) => isOpen && model === "scripted/model" };
+    const look = {
+      ...make(() => "seen", "look"),
+      offer: ({ model, tools }: { model: string; tools: readonly string[] }) => isOpen && `${model} ${tools}` === "scripted/model open,look",
+    };
     const agent = await start({ plugins: [plugin({ tools: [open, look] })], script: [call("look", {}), call("open", {}), say("done")] });
     const { toolOutputs } = await agent.prompt("go");
     expect(toolOutputs).toEqual(["seen", "opened"]);

@@ -44,6 +44,22 @@ describe("the tools of a prompt", () => {
   test("are not chosen by a dot or a bracket as if it were a pattern", () =>
     expect(select({ config: { tools: { "r.ad": false, "[a-z]*": false } } })).toContain("read"));
 
+  test("go with those whose work they do, unless they are named", () => {
+    const patch: [string, Tool] = ["patch", { ...make("patch", "write")[1], insteadOf: ["write", "edit"] }];
+    const tools = new Map([make("write", "write"), make("edit", "write"), patch, make("read", "read")]);
+    const chosen = (choice: Partial<ToolChoice>) => [...selectTools(tools, { options: {}, config: {}, profile: undefined, ...choice }).keys()].join();
+    const off = { tools: { edit: false, write: false } };
+    expect(chosen({})).toBe("write,edit,patch,read");
+    expect(chosen({ config: { tools: { edit: false } } })).toBe("write,patch,read");
+    expect(chosen({ config: off })).toBe("read");
+    expect(chosen({ config: { tools: { ...off.tools, patch: true } } })).toBe("patch,read");
+    expect(chosen({ config: { tools: { edit: false } }, profile: { tools: { write: false } } })).toBe("read");
+    expect(chosen({ options: { disableTools: ["edit", "write"] }, config: { tools: { patch: true } } })).toBe("read");
+    expect(chosen({ options: { tools: ["patch"], disableTools: ["edit", "write"] } })).toBe("patch");
+    expect(chosen({ withheld: ["edit", "write"] })).toBe("read");
+    expect(chosen({ above: [off], profile: { tools: { patch: true } } })).toBe("read");
+  });
+
   test("are offered at all times where they are named", () => {
     const sometimes = new Map([["notes", { ...make("notes", "read")[1], offer: () => false }]]);
     const offerOf = (choice: Partial<ToolChoice>) => selectTools(sometimes, { options: {}, config: {}, profile: undefined, ...choice }).get("notes")?.offer;

@@ -271,6 +271,13 @@ describe("an oldString that is not quite there", () => {
     await applyEdit("x", "a b ".repeat(250_000), { oldString: "a  c", newString: "z" }).catch(() => undefined);
     expect(performance.now() - started).toBeLessThan(5000);
   });
+
+  test("is found soon among lines that are all the same", async () => {
+    const repeated = "x\n".repeat(300_000);
+    const started = performance.now();
+    for (const last of ["x", "y"]) await applyEdit("x", repeated, { oldString: `${" x\n".repeat(5_000)}${last}`, newString: "z" }).catch(() => undefined);
+    expect(performance.now() - started).toBeLessThan(5000);
+  });
 });
 
 describe("write", () => {

@@ -42,6 +42,9 @@ export const readTool = (record: ReadRecord): Tool =>
         const result = await readFile({ ...located, stats }, handle, request, context);
         record.remember(context.sessionId, located.path, stats);
         return { ...result, title: located.shown };
+      } catch (error) {
+        context.signal.throwIfAborted();
+        throw unreadable(located.shown, error);
       } finally {
         await handle.close();
       }

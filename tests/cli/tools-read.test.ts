@@ -38,6 +38,26 @@ describe.skipIf(!isBuilt)("images and the models that do not take them", () => {
     ]);
   });
 
+  test("each kind is learned by itself, and the session keeps the files for a model that takes them", async () => {
+    const home = makeHomeWith({ "work/a.pdf": "%PDF-1.7\nx" });
+    writeFileSync(join(home, "work/shot.png"), PNG);
+    const refuseOne = (request: SeenRequest): Reply => {
+      if (hasImage(request)) return { status: 400, body: { error: { message: "Invalid content type. image_url is only supported by certain models." } } };
+      if (request.text.includes("application/pdf"))
+        return { status: 422, body: { error: { message: "messages[3]: unknown variant `file`, expected `text`" } } };
+      return request.n === 0 ? turn(["read", { filePath: "shot.png" }], ["read", { filePath: "a.pdf" }]) : { text: "ok" };
+    };
+    const run = await runCommand({ home, args: [...MODEL, ...JSON_OUT, "-p", "go"], script: refuseOne });
+    expect([run.code, run.requests.length]).toEqual([0, 4]);
+    expect(partsOf(run.requests[3] as SeenRequest)).toEqual([
+      "Files that the tools above have read:",
+      "(shot.png is left out, because openrouter/acme/model-1 takes no images.)",
+      "(a.pdf is left out, because openrouter/acme/model-1 takes no PDF.)",
+    ]);
+    const next = await runCommand({ home, args: ["--model", "openrouter/acme/seeing", ...JSON_OUT, "--continue", "-p", "and now?"] });
+    expect([next.code, hasImage(next.requests[0] as SeenRequest)]).toEqual([0, true]);
+  });
+
   test("what the configuration says is not tried", async () => {
     const models = { "acme/model-1": { modalities: { input: ["text"] } } };
     const home = makeHomeWith({ ".config/agent/agent.json": { provider: { openrouter: { models } } }, "work/a.pdf": "%PDF-1.7\nx" });

@@ -58,6 +58,28 @@ describe.skipIf(!isBuilt)("images and the models that do not take them", () => {
     expect([next.code, hasImage(next.requests[0] as SeenRequest)]).toEqual([0, true]);
   });
 
+  test("a single picture that the provider cannot take is left out, and what it says of it is told", async () => {
+    const home = makeHome();
+    writeFileSync(join(home, "work/good.png"), PNG);
+    writeFileSync(join(home, "work/bad.png"), Buffer.concat([PNG, Buffer.from("BAD")]));
+    const bad = Buffer.concat([PNG, Buffer.from("BAD")]).toString("base64");
+    const refuse = (request: SeenRequest): Reply => {
+      if (request.text.includes(bad)) return { status: 400, body: { error: { message: "Could not process image", type: "invalid_request_error" } } };
+      const step = request.body.messages.filter(({ role }: any) => role === "assistant").length;
+      return [turn(["read", { filePath: "good.png" }]), turn(["read", { filePath: "bad.png" }])][step] ?? { text: "ok" };
+    };
+    const run = await runCommand({ home, args: [...MODEL, ...JSON_OUT, "-p", "go"], script: refuse });
+    expect([run.code, run.requests.length, run.requests.map(hasImage)]).toEqual([0, 4, [false, true, true, true]]);
+    expect(partsOf(run.requests[3] as SeenRequest)).toEqual([
+      "Files that the tools above have read:",
+      "image_url",
+      "Files that the tools above have read:",
+      "(bad.png is left out, because openrouter/acme/model-1 refused the request with it: Could not process image)",
+    ]);
+    const attached = await runCommand({ home, args: [...MODEL, ...JSON_OUT, "-p", "what is this?", "--file", "bad.png"], script: refuse });
+    expect([attached.code, attached.requests.length, errorOf(attached).code]).toEqual([1, 1, "REQUEST_INVALID"]);
+  });
+
   test("what the configuration says is not tried", async () => {
     const models = { "acme/model-1": { modalities: { input: ["text"] } } };
     const home = makeHomeWith({ ".config/agent/agent.json": { provider: { openrouter: { models } } }, "work/a.pdf": "%PDF-1.7\nx" });

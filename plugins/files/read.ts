@@ -28,7 +28,8 @@ type Input = z.infer<typeof input>;
 export const readTool = (record: ReadRecord): Tool =>
   tool({
     name: "read",
-    description: "Read a file (2000 lines, 50 KB at a time), image, PDF or directory. Without offset and limit a long file shows its beginning and end.",
+    description:
+      "Read a file (2000 lines, 50 KB at a time), image, PDF, notebook or directory. Without offset and limit a long file shows its beginning and end.",
     input,
     effect: "read",
     selfLimiting: true,

@@ -6,31 +6,44 @@ import type { ModelRequest } from "./request.ts";
 import type { Route } from "./route.ts";
 
 /**
- * The same models, each asked without files that it does not take: where tools have read them, a line of text says what is left
- * out. What a user attached is never left out: the model is not asked, MEDIA_REFUSED. What a provider refuses is learned,
- * and asked once more without; so a picture that a tool has read does not end a run.
+ * The same models, each asked without files that it does not take: where tools have read them, a line of text says what is
+ * left out. What a user attached is never left out: the model is not asked, MEDIA_REFUSED. What a provider refuses, of all
+ * files of a kind or of a single one, is learned, and asked once more without; so a picture that a tool has read does not
+ * end a run.
  */
 export const withoutRefusedMedia = (routes: Route[], run: PromptRun): Route[] => routes.map((route) => withoutRefused(route, run));
 
 function withoutRefused(route: Route, run: PromptRun): Route {
-  const { refusedMedia: refused, log } = run.environment;
+  const { refusedMedia, log, redactor } = run.environment;
   const { model } = route;
-  const isTaken = ({ mediaType }: FilePart) => acceptsMedia(model, mediaType, { config: run.config, refused }) !== false;
+  const spoiled = new WeakMap<FilePart, string>();
+  const replace = (file: FilePart, isFromTool: boolean): UserPart => {
+    const kind = mediaKind(file.mediaType);
+    const media = nameOfKind(kind);
+    const leftOut = (reason: string): UserPart => ({ type: "text", text: `(${file.filename ?? "A file"} is left out, because ${reason})` });
+    if (spoiled.has(file)) return leftOut(`${model} refused the request with it: ${spoiled.get(file)}`);
+    if (acceptsMedia(model, file.mediaType, { config: run.config, refused: refusedMedia }) !== false) return file;
+    if (isFromTool) return leftOut(`${model} takes no ${media}.`);
+    const reason = refusedMedia.get(`${model} ${kind}`) ?? "the configuration says so (modalities).";
+    throw new AgentError("MEDIA_REFUSED", { model, media, reason });
+  };
+  const learn = (error: AgentError, sent: ModelRequest): string | undefined => {
+    const reason = redactor.redact(String(error.data.reason));
+    const files = spoiledFiles(error, sent);
+    for (const file of files) spoiled.set(file, reason);
+    if (files.length > 0) return `${model} refused ${files.map(({ filename }) => filename ?? "a file").join(", ")}: it is left out from now on.`;
+    const kinds = refusedKinds(error, sent);
+    for (const kind of kinds) refusedMedia.set(`${model} ${kind}`, reason);
+    return kinds.length === 0 ? undefined : `${model} takes no ${kinds.map(nameOfKind).join(" and no ")}: what tools read of them is left out from now on.`;
+  };
   const ask: Route["ask"] = async (request, step) => {
-    const sent = leaveOut(request, (file, isFromTool) => {
-      if (isTaken(file)) return file;
-      const media = nameOfKind(mediaKind(file.mediaType));
-      if (isFromTool) return { type: "text", text: `(${file.filename ?? "A file"} is left out, because ${model} takes no ${media}.)` };
-      const reason = refused.get(`${model} ${mediaKind(file.mediaType)}`) ?? "the configuration says so (modalities).";
-      throw new AgentError("MEDIA_REFUSED", { model, media, reason });
-    });
+    const sent = leaveOut(request, replace);
     try {
       return await route.ask(sent, step);
     } catch (error) {
-      const kinds = refusedKinds(error, sent);
-      if (kinds.length === 0) throw error;
-      for (const kind of kinds) refused.set(`${model} ${kind}`, String((error as AgentError).data.reason));
-      log.warn(`${model} takes no ${kinds.map(nameOfKind).join(" and no ")}: what tools read of them is left out from now on.`);
+      const learned = error instanceof AgentError ? learn(error, sent) : undefined;
+      if (learned === undefined) throw error;
+      log.warn(learned);
       return ask(request, step);
     }
   };
@@ -51,11 +64,37 @@ function leaveOut(request: ModelRequest, replace: (file: FilePart, isFromTool: b
   return { ...request, entries: entries.map((entry) => ({ ...entry, message: lean(entry.message) })) };
 }
 
+const messagesOf = ({ entries, messages = entries.map(({ message }) => message) }: ModelRequest): Message[] => messages;
+const filesOf = (message: Message): FilePart[] => (message.role === "user" ? message.content.filter((part) => part.type === "file") : []);
+
 /** Kinds of the files of a request that was refused because of them: the one that the provider names, where it names one. */
-function refusedKinds(error: unknown, { entries, messages = entries.map(({ message }) => message) }: ModelRequest): string[] {
-  if (!(error instanceof AgentError) || error.code !== "MEDIA_REFUSED") return [];
-  const files = messages.flatMap((message) => (message.role === "user" ? message.content.filter((part) => part.type === "file") : []));
-  const kinds = [...new Set(files.map(({ mediaType }) => mediaKind(mediaType)))];
+function refusedKinds(error: AgentError, request: ModelRequest): string[] {
+  if (error.code !== "MEDIA_REFUSED") return [];
+  const kinds = [
+    ...new Set(
+      messagesOf(request)
+        .flatMap(filesOf)
+        .map(({ mediaType }) => mediaKind(mediaType)),
+    ),
+  ];
   const named = kinds.filter((kind) => kind === error.data.kind);
   return named.length > 0 ? named : kinds;
+}
+
+/** A file that is damaged or too large, in the words of Anthropic, OpenAI, Google and llama.cpp. */
+const SPOILED = new RegExp(
+  [
+    "(?:could not|unable to|failed to) (?:process|load|decode) (?:the )?(?:input )?(?:image|pdf|document)",
+    "(?:unsupported|invalid|not a valid|not represent a valid) (?:image|pdf)",
+    "\\b(?:image|pdf)\\b.{0,60}(?:exceeds?\\b|(?:is|was) not valid|does not match|password protected)",
+    "maximum of \\d+ pdf pages",
+  ].join("|"),
+  "i",
+);
+
+/** The newest files of tools in a request that was refused for a file: those before have been taken. */
+function spoiledFiles({ code, data }: AgentError, request: ModelRequest): FilePart[] {
+  if (code !== "REQUEST_INVALID" || !SPOILED.test(String(data.reason))) return [];
+  const newest = messagesOf(request).findLast((message) => isToolFiles(message) && filesOf(message).length > 0);
+  return newest === undefined ? [] : filesOf(newest);
 }

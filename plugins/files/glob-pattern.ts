@@ -9,9 +9,12 @@ export interface GlobPlan {
 
 /**
  * How ripgrep is asked for the files that a pattern means. Its `--glob` overrides ignore files, its file types do not;
- * so a pattern that ends in a plain name pattern becomes a type. A pattern without "/" matches at any depth.
+ * so a pattern that ends in a plain name pattern becomes a type. A pattern without "/" matches at any depth,
+ * and one that begins with "!" means all other files.
  */
 export function planGlob(pattern: string): GlobPlan {
+  // It says what is left out, and so takes nothing back from the ignore files.
+  if (pattern.startsWith("!")) return { directory: ".", args: [`--glob=${pattern}`], includesIgnored: false };
   const segments = pattern.split("/").filter((segment, index) => segment !== "." && (segment !== "" || index === 0));
   const firstWild = segments.findIndex((segment) => /[*?[\]{}!\\]/.test(segment));
   const literal = firstWild < 0 ? segments.length - 1 : firstWild;

@@ -15,7 +15,7 @@ const BATCH = 250;
 
 const startOf = (path: string | undefined, pattern: string): string => {
   const { directory } = planGlob(pattern);
-  return isAbsolute(directory) ? directory : join(path ?? ".", directory);
+  return isAbsolute(directory) ? directory : join(path || ".", directory);
 };
 
 export const globTool = tool({
@@ -26,11 +26,12 @@ export const globTool = tool({
   patterns: ({ pattern, path }, { cwd }) => [permissionPattern(startOf(path, pattern), cwd)],
   run: async ({ pattern, path }, context) => {
     if (pattern === "") throw refusedPattern(pattern, "it is empty.");
-    if (path !== undefined) await findDirectory(context, path);
+    if (path) await findDirectory(context, path);
     const { files, isPartial } = await findFiles(context, pattern, path);
     const shown = files.slice(0, SHOWN_FILES);
     const count = isPartial ? `at least ${files.length}` : `${files.length}`;
     const lines = shown.length === 0 ? ["No files found"] : shown;
+    if (shown.length === 0) lines.push(...(await describeNamed(context, join(path || ".", pattern))));
     if (isPartial && shown.length === 0) lines.push("(The search did not come to its end. Use a narrower pattern or path.)");
     if (files.length > shown.length) lines.push("", `(${shown.length} of ${count} files shown, newest first. Use a narrower pattern or path.)`);
     return { output: lines.join("\n"), title: pattern, metadata: { count: files.length, truncated: isPartial || files.length > shown.length } };
@@ -44,6 +45,14 @@ export async function findDirectory(context: ToolContext, path: string): Promise
   if (!located.stats.isDirectory())
     throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is not a directory.", advice: "Use read for a file." });
   return located.path;
+}
+
+/** A pattern that finds nothing may be the path of something: of a directory, or of a name with brackets. */
+async function describeNamed(context: ToolContext, path: string): Promise<string[]> {
+  const located = await locate(context, path, "read").catch(() => undefined);
+  if (located?.stats?.isDirectory()) return [`(${located.shown || "."} is a directory. Use list for it.)`];
+  if (!located?.stats?.isFile() || !/[[\]{}]/.test(path)) return [];
+  return [`(There is a file ${located.shown}. In a pattern, write a backslash before brackets and braces that belong to a name.)`];
 }
 
 async function findFiles(context: ToolContext, pattern: string, path: string | undefined): Promise<{ files: string[]; isPartial: boolean }> {

@@ -25,10 +25,10 @@ export const grepTool = tool({
     include: z.string().describe("file pattern, such as *.{ts,tsx}").optional(),
   }),
   effect: "read",
-  patterns: ({ path }, { cwd }) => [permissionPattern(path ?? ".", cwd)],
+  patterns: ({ path }, { cwd }) => [permissionPattern(path || ".", cwd)],
   run: async ({ pattern, path, include }, context) => {
     if (pattern === "") throw refusedPattern(pattern, "it is empty.");
-    const located = await locate(context, path ?? ".", "read");
+    const located = await locate(context, path || ".", "read");
     const { stats } = located;
     if (stats === undefined) throw await missingFile(context, located.path);
     if (!stats.isDirectory() && !stats.isFile()) throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is neither a file nor a directory." });
@@ -43,6 +43,7 @@ export const grepTool = tool({
       ...place,
       args: [...args, ...includeArguments(include)],
       pattern,
+      filePattern: include,
       timeoutMs: TIMEOUT_MS * COUNTING_SHARE,
     });
     const files = takeEnough(all, lines);
@@ -57,7 +58,7 @@ export const grepTool = tool({
   },
 });
 
-type Question = Pick<Search, "cwd" | "args" | "pattern" | "timeoutMs">;
+type Question = Pick<Search, "cwd" | "args" | "pattern" | "filePattern" | "timeoutMs">;
 
 /** `files`: the newest first. `lines`: how many of each match. */
 interface FoundFiles {

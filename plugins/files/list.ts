@@ -15,10 +15,10 @@ export const listTool = tool({
   description: "List files and directories as a tree, at most 100 entries. Files named by ignore files are left out.",
   input: z.object({ path: z.string().optional(), ignore: z.array(z.string()).describe("glob patterns to leave out").optional() }),
   effect: "read",
-  patterns: ({ path }, { cwd }) => [permissionPattern(path ?? ".", cwd)],
+  patterns: ({ path }, { cwd }) => [permissionPattern(path || ".", cwd)],
   run: async ({ path, ignore = [] }, context) => {
-    const directory = await findDirectory(context, path ?? ".");
-    const args = [...DEFAULT_IGNORES, ...ignore].map((pattern) => `--glob=!${pattern.replace(/^!/, "")}`);
+    const directory = await findDirectory(context, path || ".");
+    const args = [...DEFAULT_IGNORES, ...ignore.filter((pattern) => pattern !== "")].map((pattern) => `--glob=!${pattern.replace(/^!/, "")}`);
     const { files, isPartial } = await listFiles(context, { cwd: directory, args, pattern: ignore.join(", "), limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS });
     const shown = context.paths.show(directory) || ".";
     if (files.length === 0) return { output: await describeEmpty(directory, shown, isPartial), title: shown, metadata: { count: 0, truncated: isPartial } };

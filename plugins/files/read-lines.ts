@@ -1,5 +1,13 @@
 import { isUtf8 } from "node:buffer";
-import type { FileHandle } from "node:fs/promises";
+
+/** What lines are read from: an open file, or bytes in memory. */
+export interface ByteSource {
+  read(buffer: Buffer, offset: number, length: number, position: number): Promise<{ bytesRead: number }>;
+}
+
+export const bytesInMemory = (bytes: Buffer): ByteSource => ({
+  read: async (buffer, offset, length, position) => ({ bytesRead: bytes.copy(buffer, offset, position, position + length) }),
+});
 
 /** Characters of a line that are shown at once. */
 export const LINE_CHARACTERS = 2_000;
@@ -36,11 +44,11 @@ export interface LinesRead {
 }
 
 /** Reads lines `firstLine` and on without ever holding more than one piece of the file. */
-export async function readLines(handle: FileHandle, wanted: Wanted): Promise<LinesRead> {
+export async function readLines(source: ByteSource, wanted: Wanted): Promise<LinesRead> {
   const collector = createCollector(wanted);
   const state = { isValidUtf8: true };
   const result = (totalLines?: number): LinesRead => ({ lines: collector.lines, totalLines, ...state });
-  for await (const text of decodeText(handle, wanted.signal, state)) {
+  for await (const text of decodeText(source, wanted.signal, state)) {
     let start = 0;
     while (start < text.length) {
       if (collector.isFull() && !wanted.countAll) return result();
@@ -150,13 +158,13 @@ const alignDown = (text: string, index: number): number => (isCutPair(text, inde
 const alignUp = (text: string, index: number): number => (isCutPair(text, index) ? index + 1 : index);
 
 /** The text of a file piece by piece. Pieces end between characters, so that none is torn; a byte order mark is left out. */
-async function* decodeText(handle: FileHandle, signal: AbortSignal, state: { isValidUtf8: boolean }): AsyncGenerator<string> {
+async function* decodeText(source: ByteSource, signal: AbortSignal, state: { isValidUtf8: boolean }): AsyncGenerator<string> {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES + 4);
   let carried = 0;
   let position = 0;
   for (;;) {
     signal.throwIfAborted();
-    const { bytesRead } = await handle.read(buffer, carried, CHUNK_BYTES, position);
+    const { bytesRead } = await source.read(buffer, carried, CHUNK_BYTES, position);
     const end = carried + bytesRead;
     const cut = bytesRead === 0 ? end : endOfCharacters(buffer, end);
     const piece = buffer.subarray(0, cut);

@@ -1,12 +1,14 @@
 import { type FileHandle, readdir } from "node:fs/promises";
 import { AgentError, type Attachment, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
 import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf } from "./media.ts";
+import { isNotebook, NOTEBOOK_BYTES, renderNotebook } from "./notebook.ts";
 import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
-import { type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
+import { type ByteSource, bytesInMemory, type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
 import type { ReadRecord } from "./read-record.ts";
 
 const LINES = 2_000;
-const OUTPUT_BYTES = 50 * 1024;
+/** 50 KB with what is said around the lines. */
+const OUTPUT_BYTES = 50 * 1024 - 512;
 const SAMPLE_BYTES = 4_096;
 const MEDIA_BYTES = 5 * 1024 * 1024;
 /** Up to this size a file is read to its end, so that its lines can be counted and its end be shown. */
@@ -26,7 +28,8 @@ type Input = z.infer<typeof input>;
 export const readTool = (record: ReadRecord): Tool =>
   tool({
     name: "read",
-    description: "Read a file (2000 lines, 50 KB at a time), image, PDF or directory. Without offset and limit a long file shows its beginning and end.",
+    description:
+      "Read a file (2000 lines, 50 KB at a time), image, PDF, notebook or directory. Without offset and limit a long file shows its beginning and end.",
     input,
     effect: "read",
     selfLimiting: true,
@@ -40,6 +43,9 @@ export const readTool = (record: ReadRecord): Tool =>
         const result = await readFile({ ...located, stats }, handle, request, context);
         record.remember(context.sessionId, located.path, stats);
         return { ...result, title: located.shown };
+      } catch (error) {
+        context.signal.throwIfAborted();
+        throw unreadable(located.shown, error);
       } finally {
         await handle.close();
       }
@@ -63,8 +69,32 @@ async function readFile(located: Located, handle: FileHandle, request: Input, co
   const media = mediaKindOf(sample);
   if (media !== undefined) return readMedia(located, handle, { ...media, context });
   checkText(located, sample);
-  return readText(located, handle, request, context);
+  const size = Number(located.stats?.size ?? 0n);
+  const whole = { source: handle, size, notes: [] };
+  return readText(located, isNotebook(located.path) && size > 0 ? await openNotebook(handle, size) : whole, { request, context });
 }
+
+/** What is read line by line, and what is to be said about it at the end. */
+interface TextSource {
+  source: ByteSource;
+  /** Bytes. */
+  size: number;
+  notes: string[];
+}
+
+async function openNotebook(handle: FileHandle, size: number): Promise<TextSource> {
+  const asItIs = (reason: string) => ({ source: handle, size, notes: [`(This notebook is shown as the text that it is: ${reason}.)`] });
+  if (size > NOTEBOOK_BYTES) return asItIs(`it is larger than ${NOTEBOOK_BYTES / 1024 / 1024} MB`);
+  const json = await readBytes(handle, size);
+  try {
+    const bytes = Buffer.from(renderNotebook(json.toString()));
+    return { source: bytesInMemory(bytes), size: bytes.length, notes: [RENDERED] };
+  } catch {
+    return asItIs("it is not the JSON of one");
+  }
+}
+
+const RENDERED = "(This is a rendering of the notebook. edit works on its JSON text, the lines of which grep shows.)";
 
 async function readBytes(handle: FileHandle, length: number): Promise<Buffer> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, 0);
@@ -124,28 +154,28 @@ const notAccepted = (path: string, name: MediaKind["name"], { model }: ToolConte
         : "Look at it with a program (file, identify, tesseract), or give the task to a model that takes images.",
   });
 
-async function readText(located: Located, handle: FileHandle, request: Input, context: ToolContext): Promise<ToolResult> {
-  const size = Number(located.stats?.size ?? 0n);
+async function readText(located: Located, text: TextSource, { request, context }: { request: Input; context: ToolContext }): Promise<ToolResult> {
   const firstLine = Math.max(1, Math.floor(request.offset ?? 1));
   const wanted = {
     firstLine,
     lineLimit: Math.min(LINES, Math.floor(request.limit ?? LINES)),
     byteLimit: OUTPUT_BYTES,
     columns: columnsOf(request),
-    countAll: size <= COUNTED_FILE_BYTES,
+    countAll: text.size <= COUNTED_FILE_BYTES,
     signal: context.signal,
   };
-  const read = await readLines(handle, wanted);
+  const read = await readLines(text.source, wanted);
   const total = read.totalLines;
   if (total !== undefined && firstLine > Math.max(1, total)) throw beyondEnd(located.shown, firstLine, total);
   const lastLine = firstLine + read.lines.length - 1;
   const isWhole = lastLine === total;
   const isLongAndUnasked = request.offset === undefined && request.limit === undefined && total !== undefined && !isWhole;
-  const lines = isLongAndUnasked ? await headAndTail(read.lines, total, (more) => readLines(handle, { ...wanted, ...more })) : read.lines;
+  const lines = isLongAndUnasked ? await headAndTail(read.lines, total, (more) => readLines(text.source, { ...wanted, ...more })) : read.lines;
   const notes = isLongAndUnasked
     ? ["(Use 'offset' to read the omitted lines.)", `(End of file - total ${countLines(total)})`]
     : endNotes(read, lastLine, isWhole);
   if (!read.isValidUtf8) notes.push("(The file is not valid UTF-8; bytes that are not are shown as \uFFFD.)");
+  notes.push(...text.notes);
   return {
     output: ["<file>", ...lines, "", ...notes, "</file>"].join("\n"),
     metadata: { filePath: located.shown, lines: lines.length, totalLines: total, truncated: !isWhole },

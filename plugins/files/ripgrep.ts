@@ -19,8 +19,9 @@ export interface Search {
   cwd: string;
   targets: string[];
   args: string[];
-  /** What the model wrote; named in the error when ripgrep refuses it. */
+  /** What the model wrote, and for files where that is another one; named in the error when ripgrep refuses it. */
   pattern: string;
+  filePattern?: string | undefined;
   /** What ends a record of the output; names may hold newlines. */
   separator: "\n" | "\0";
   /** How the output begins; else it is a message of ripgrep. */
@@ -54,7 +55,7 @@ export async function runRipgrep(context: ToolContext, search: Search): Promise<
   // Status 2 also stands for a file that could not be read; then there is no message, or there are results.
   const { exitCode, head, tail } = result;
   if (exitCode === 2 && head !== "" && !head.startsWith(search.resultStart))
-    throw refusedPattern(search.pattern, `${head}${tail === "" ? "" : ` … ${tail}`}`.replace(/^rg: /, "").trim());
+    throw refused(search, `${head}${tail === "" ? "" : ` … ${tail}`}`.replace(/^rg: /, "").trim());
   return "complete";
 }
 
@@ -62,6 +63,9 @@ function checkArguments({ args, pattern }: Search): void {
   if (args.some((argument) => argument.includes("\0"))) throw refusedPattern(pattern, "it has a NUL character.");
   if (args.some((argument) => argument.length > ARGUMENT_CHARACTERS)) throw refusedPattern(pattern, `it is longer than ${ARGUMENT_CHARACTERS} characters.`);
 }
+
+const refused = ({ pattern, filePattern = pattern }: Search, message: string): AgentError =>
+  refusedPattern(message.startsWith("error parsing glob") ? filePattern : pattern, message);
 
 export const refusedPattern = (pattern: string, reason: string): AgentError =>
   new AgentError("PATTERN_INVALID", { pattern: JSON.stringify(pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern), reason });

@@ -35,7 +35,6 @@ describe.skipIf(!isBuilt)("files", () => {
         "//etc/passwd",
         "/proc/self/environ",
         "..",
-        "",
       ],
     ];
     const calls = paths.flatMap((path): Call[] => [
@@ -47,7 +46,14 @@ describe.skipIf(!isBuilt)("files", () => {
       ["glob", { pattern: "**/*", path }],
       ["grep", { pattern: "SECRET", path }],
     ]);
-    const run = await runTools([...calls, ["grep", { pattern: "SECRET" }], ["glob", { pattern: "folder/*" }], ["glob", { pattern: "../**" }]], { home });
+    const more: Call[] = [
+      ["grep", { pattern: "SECRET" }],
+      ["glob", { pattern: "folder/*" }],
+      ["glob", { pattern: "../**" }],
+      ["read", { filePath: "" }],
+      ["write", { filePath: "", content: "x" }],
+    ];
+    const run = await runTools([...calls, ...more], { home });
     expect(run.code).toBe(0);
     expect(new Set(statesOf(run))).toEqual(new Set([...["read", "write", "edit", "list", "glob", "grep"].map((tool) => `${tool}:error`), "grep:completed"]));
     expect(run.requests[1]?.text).not.toContain(SECRET);

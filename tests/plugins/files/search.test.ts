@@ -48,6 +48,7 @@ describe("list", () => {
     await world.put("a.txt", "");
     expect(await world.fail("list", { path: "a.txt" })).toBe("a.txt is not a directory.\nUse read for a file.");
     expect(await world.fail("list", { path: "b" })).toBe("File not found: b");
+    expect(await output("list", { path: "", ignore: [""] })).toBe("./\n  a.txt");
     expect(await world.fail("list", { ignore: ["a{"] })).toMatch(/^The pattern "a\{" is invalid: error parsing glob '!a\{'/);
   });
 });
@@ -74,6 +75,18 @@ describe("glob", () => {
   ])("understands %s", async (pattern, found) => {
     await putByAge("src/a.ts", "b.ts", "src/deep/c.ts", "d.js");
     expect((await output("glob", { pattern })).split("\n").join(" ")).toBe(found);
+  });
+
+  test("means all other files by a pattern that begins with !, and says what a name without wildcards is", async () => {
+    for (const path of ["a.ts", "b.txt", "app/[id]/page.tsx", "out/x.ts"]) await world.put(path, "needle\n");
+    await world.put(".gitignore", "out\n");
+    expect((await output("glob", { pattern: "!*.ts" })).split("\n").sort()).toEqual([".gitignore", "app/[id]/page.tsx", "b.txt"]);
+    expect(await output("grep", { pattern: "needle", include: "!*.tsx", path: "" })).toMatch(/^Found 2 matches\n[ab]/);
+    expect(await output("glob", { pattern: "app" })).toBe("No files found\n(app is a directory. Use list for it.)");
+    expect(await output("glob", { pattern: "app/[id]/page.tsx" })).toBe(
+      "No files found\n(There is a file app/[id]/page.tsx. In a pattern, write a backslash before brackets and braces that belong to a name.)",
+    );
+    expect(await output("glob", { pattern: "app/\\[id\\]/*" })).toBe("app/[id]/page.tsx");
   });
 
   test("takes an absolute pattern inside the workspace, and no pattern that leads out", async () => {
@@ -176,7 +189,7 @@ describe("grep", () => {
     expect(await world.fail("grep", { pattern: "" })).toBe('The pattern "" is invalid: it is empty.');
     expect(await world.fail("grep", { pattern: "a\0" })).toBe('The pattern "a\\u0000" is invalid: it has a NUL character.');
     expect(await world.fail("grep", { pattern: "a".repeat(1_000_000) })).toMatch(/^The pattern "a{100}…" is invalid: it is longer than 10000 characters\.$/);
-    expect(await world.fail("grep", { pattern: "x", include: "a{" })).toMatch(/error parsing glob 'a\{'/);
+    expect(await world.fail("grep", { pattern: "x", include: "a{" })).toMatch(/^The pattern "a\{" is invalid: error parsing glob 'a\{'/);
   });
 
   test("is never held up by a pattern", async () => {

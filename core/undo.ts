@@ -99,7 +99,8 @@ async function realParents(changes: Change[]): Promise<Set<string>> {
 
 function makePlan(changes: Change[], snapshots: Snapshots, parents: ReadonlySet<string>): Plan {
   const plan: Plan = { repairs: [], conflicts: [], damaged: [], lost: [], was: new Map() };
-  for (const [path, [first, ...more]] of groupByPath(changes)) {
+  const groups = [...groupByPath(changes)].sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const [path, [first, ...more]] of groups) {
     const last = more.reduce((latest, change) => (change.to > latest.to ? change : latest), first);
     // What a link leads to is another file.
     const { state: now, stats } = parents.has(dirname(path)) ? readState(path) : { state: { kind: "absent" } as const, stats: undefined };

@@ -116,8 +116,9 @@ describe("whatever tools and commands did", () => {
   function write(folder: string, name: string, text: string): { path: string; write(): void } | undefined {
     const at = join(folder, name);
     const parents = [dirname(at), dirname(dirname(at))].filter((parent) => parent.startsWith(folder));
-    const isFit = parents.every((parent) => fs.lstatSync(parent, { throwIfNoEntry: false })?.isDirectory() ?? true);
-    if (!isFit || !(fs.lstatSync(at, { throwIfNoEntry: false })?.isFile() ?? true)) return undefined;
+    const kindAt = (path: string) => treeOf(folder)[path.slice(folder.length + 1)]?.split(" ")[0];
+    if (parents.some((parent) => parent !== folder && ![undefined, "directory"].includes(kindAt(parent)))) return undefined;
+    if (![undefined, "file"].includes(kindAt(at))) return undefined;
     const change = () => {
       fs.mkdirSync(dirname(at), { recursive: true });
       fs.writeFileSync(at, text);

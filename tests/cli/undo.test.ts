@@ -45,20 +45,20 @@ async function makeSession() {
 describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 }, () => {
   test("takes back what tools and commands changed, to a step, to a message and altogether, without git", async () => {
     const { home, id } = await makeSession();
-    expect(await undo(home, "--dry-run", "--to", "2")).toMatchObject({ code: 0, lines: ["would be restored  a.txt", "Would restore 1 and remove 0."] });
+    expect(await undo(home, "--dry-run", "--to", "2")).toMatchObject({ code: 0, lines: ["would be restored a.txt", "Would restore 1 and remove 0."] });
     expect(read(home, "a.txt")).toBe("a, last\n");
-    expect(await undo(home, "--to", "2")).toMatchObject({ code: 0, lines: ["restored  a.txt", "Restored 1 and removed 0."] });
+    expect(await undo(home, "--to", "2")).toMatchObject({ code: 0, lines: ["restored a.txt", "Restored 1 and removed 0."] });
     expect([read(home, "a.txt"), read(home, "made/x")]).toEqual(["a, changed\n", "x\n"]);
 
     const shown = await runCommand({ home, args: ["session", "show", id] });
     expect(shown.stdout).toContain("assistant (openrouter/acme/model-1), step 2\n[bash");
     const exported = JSON.parse((await runCommand({ home, args: ["session", "export", id] })).stdout);
     const message = exported.messages.find((message: any) => message.info.role === "assistant").info.id;
-    expect(await undo(home, `--to=${message}`)).toMatchObject({ code: 0, lines: expect.arrayContaining(["restored  b.txt", "removed  made/x"]) });
+    expect(await undo(home, `--to=${message}`)).toMatchObject({ code: 0, lines: expect.arrayContaining(["restored b.txt", "removed made/x"]) });
     expect([read(home, "a.txt"), read(home, "b.txt"), read(home, "new/deep/c.txt")]).toEqual(["a, edited\n", "b, old\n", "c\n"]);
     expect(statSync(join(home, "work/b.txt")).mode & 0o777).toBe(0o640);
 
-    expect((await undo(home, id)).lines).toEqual(["restored  a.txt", "removed  new/deep/c.txt", "Restored 1 and removed 1."]);
+    expect((await undo(home, id)).lines).toEqual(["restored a.txt", "removed new/deep/c.txt", "Restored 1 and removed 1."]);
     expect([filesOf(home), read(home, "a.txt")]).toEqual([["a.txt", "b.txt"], "a, old\n"]);
     expect(await undo(home, id)).toEqual({ code: 0, lines: ["Nothing to undo."], stderr: "" });
   });
@@ -78,9 +78,9 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     writeFileSync(join(home, "work/a.txt"), "by hand\n");
     rmSync(join(home, "work/c.txt"));
     const refused = await undo(home);
-    expect(refused).toMatchObject({ code: 1, lines: ["changed since  a.txt"], stderr: expect.stringMatching(/Nothing was undone: 1 .*\n.*--force/) });
+    expect(refused).toMatchObject({ code: 1, lines: ["changed since: a.txt"], stderr: expect.stringMatching(/Nothing was undone: 1 .*\n.*--force/) });
     expect([read(home, "a.txt"), read(home, "b.txt")]).toEqual(["by hand\n", "x\n"]);
-    expect(await undo(home, "--force")).toMatchObject({ code: 0, lines: ["restored  a.txt", "restored  b.txt", "Restored 2 and removed 0."] });
+    expect(await undo(home, "--force")).toMatchObject({ code: 0, lines: ["restored a.txt", "restored b.txt", "Restored 2 and removed 0."] });
     expect([filesOf(home), read(home, "a.txt"), read(home, "b.txt")]).toEqual([["a.txt", "b.txt"], "a, old\n", "b, old\n"]);
   });
 
@@ -94,7 +94,7 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
       expect(read(home, "a.txt")).toBe("half\n");
       expect(await undo(home, "--to", "1")).toMatchObject({
         code: 0,
-        lines: ["restored  a.txt", "restored  b.txt", "removed  begun", "Restored 2 and removed 1."],
+        lines: ["restored a.txt", "restored b.txt", "removed begun", "Restored 2 and removed 1."],
       });
       expect([filesOf(home), read(home, "a.txt")]).toEqual([["a.txt", "b.txt", "c.txt"], "a, old\n"]);
       await undo(home);
@@ -115,7 +115,7 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     const root: string = run.events[0].sessionID;
     const child = run.events.find(({ sessionID }) => sessionID !== root).sessionID;
     expect(await undo(home, child)).toMatchObject({ code: 2, stderr: expect.stringContaining(`a task of ${root}`) });
-    expect(await undo(home, "--to", "1")).toMatchObject({ code: 0, lines: ["restored  a.txt", "removed  d.txt", "Restored 1 and removed 1."] });
+    expect(await undo(home, "--to", "1")).toMatchObject({ code: 0, lines: ["restored a.txt", "removed d.txt", "Restored 1 and removed 1."] });
     expect(filesOf(home)).toEqual(["a.txt", "b.txt", "c.txt"]);
   });
 
@@ -125,7 +125,7 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     const there = realpathSync(join(home, "other"));
     const run = await prompt(home, [[write("o.txt", "o")]], { args: ["--cwd", there] });
     expect(await undo(home)).toMatchObject({ code: 2, stderr: expect.stringContaining("no session of this workspace") });
-    expect(await undo(home, run.events[0].sessionID)).toMatchObject({ code: 0, lines: ["removed  o.txt", "Restored 0 and removed 1."] });
+    expect(await undo(home, run.events[0].sessionID)).toMatchObject({ code: 0, lines: ["removed o.txt", "Restored 0 and removed 1."] });
     expect(readdirSync(there)).toEqual([]);
   });
 
@@ -166,7 +166,7 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     }
     expect(await undo(home, "--force")).toMatchObject({
       code: 1,
-      lines: ["restored  b.txt", "left as it is  a.txt: the content that was kept is missing", "Restored 1 and removed 0."],
+      lines: ["restored b.txt", "left as it is: a.txt (the content that was kept is missing)", "Restored 1 and removed 0."],
     });
   });
 
@@ -176,7 +176,7 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     await prompt(home, [[bash("echo x > large; echo x > a.txt")]]);
     expect(await undo(home)).toMatchObject({
       code: 1,
-      lines: ["restored  a.txt", "left as it is  large: it is larger than 2 MiB", "Restored 1 and removed 0."],
+      lines: ["restored a.txt", "left as it is: large (it is larger than 2 MiB)", "Restored 1 and removed 0."],
     });
   });
 

@@ -12,6 +12,5 @@ export { currentDirectory } from "./paths.ts";
 export { createRedactor } from "./redact.ts";
 export { clearResponseCache, measureResponseCache, responseCacheDirectory } from "./response-cache.ts";
 export { createMemorySessions, createSessions, type Session, type SessionMeta, type Sessions } from "./session.ts";
-export type { Unseen } from "./snapshot.ts";
 export { grantTrust, listTrust, revokeTrust, type TrustEntry, type TrustState, trustState } from "./trust.ts";
 export { stepOf, type UndoReport, undoChanges } from "./undo.ts";

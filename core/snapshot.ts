@@ -241,7 +241,7 @@ export class Snapshots {
       return this.#off;
     }
     const known = Object.keys(this.#store.all("seen"));
-    for (const path of known) if (!found.has(path)) this.#missing(path, running, roots);
+    for (const path of known) if (!found.has(path)) this.#missing(path, isGone(path, found), { running, roots });
     const changed = [...found].filter(([path, stats]) => !this.#isSeen(path, stats));
     // The smallest first, so that as many as possible are kept.
     for (const [path, stats] of changed.sort(([, a], [, b]) => a.size - b.size)) {
@@ -259,8 +259,7 @@ export class Snapshots {
   }
 
   /** It is gone, or it is in a folder that cannot be read or is left out by now. */
-  #missing(path: string, running: Watch[], roots: string[]): void {
-    const isGone = isMissing(path);
+  #missing(path: string, isGone: boolean, { running, roots }: { running: Watch[]; roots: string[] }): void {
     if (isGone) this.#attribute(path, ABSENT, { running, roots });
     if (isGone || running.length === 0) this.#store.remove("seen", path);
   }
@@ -312,6 +311,12 @@ export class Snapshots {
 }
 
 const markOf = ({ size, mtimeMs, ctimeMs, ino }: Stats): number[] => [size, mtimeMs, ctimeMs, ino];
+
+/** What a link leads to is another file. */
+function isGone(path: string, found: ReadonlyMap<string, Stats>): boolean {
+  for (let above = dirname(path); above !== dirname(above); above = dirname(above)) if (found.get(above)?.isDirectory() === false) return true;
+  return isMissing(path);
+}
 
 /** A change within the same tick of the clock would not show: such a file is read again the next time. */
 function isFresh(state: FileState, { mtimeMs, ctimeMs }: Stats): boolean {

@@ -62,14 +62,15 @@ export async function undoChanges(session: Session, options: UndoOptions): Promi
   const plan = makePlan(changes, snapshots, await realParents(changes));
   if (!options.force) refuse(plan, paths);
   const failed = options.dryRun ? [] : await repairAll(plan.repairs, { paths, snapshots });
-  const left = [...plan.lost, ...plan.damaged, ...failed];
+  const open = [...plan.damaged, ...failed];
+  const left = [...plan.lost, ...open];
   const done = plan.repairs.filter(({ path }) => !left.some((each) => each.path === path));
   const report: UndoReport = {
     files: done.flatMap(({ path, now, goal }) => describe(paths.show(path), now, goal)),
     left: left.map(({ path, reason }) => ({ path: paths.show(path), reason })),
     unseen,
   };
-  if (!options.dryRun) await note(session, snapshots, { options, report, was: without(plan.was, left) });
+  if (!options.dryRun) await note(session, snapshots, { options, report, was: without(plan.was, open) });
   return report;
 }
 
@@ -99,7 +100,8 @@ async function realParents(changes: Change[]): Promise<Set<string>> {
 
 function makePlan(changes: Change[], snapshots: Snapshots, parents: ReadonlySet<string>): Plan {
   const plan: Plan = { repairs: [], conflicts: [], damaged: [], lost: [], was: new Map() };
-  for (const [path, [first, ...more]] of groupByPath(changes)) {
+  const groups = [...groupByPath(changes)].sort(([a], [b]) => (a < b ? -1 : 1));
+  for (const [path, [first, ...more]] of groups) {
     const last = more.reduce((latest, change) => (change.to > latest.to ? change : latest), first);
     // What a link leads to is another file.
     const { state: now, stats } = parents.has(dirname(path)) ? readState(path) : { state: { kind: "absent" } as const, stats: undefined };

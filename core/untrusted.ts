@@ -18,7 +18,7 @@ export interface TrustedSide {
 /** Keys that decide nothing but data: text, models, numbers. What is not named here or in RULES is left out. */
 const DATA_KEYS = new Set([
   ..."$schema systemPrompt appendSystem outputFormat".split(" "),
-  ..."temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment snapshot subagent_depth".split(" "),
+  ..."temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment subagent_depth".split(" "),
   ..."username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise".split(" "),
 ]);
 /** Not its id: that would put another model in the place of the one that is asked for. */
@@ -60,6 +60,8 @@ const RULES: Record<string, Rule> = {
     return mapTree(value, (limit, name) => (widens(limit, name) ? drop(`limits.${name}`) : limit));
   },
   permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
+  // What takes back the work of a workspace is not the workspace's to switch off.
+  snapshot: (value, _side, drop) => (value === true ? value : drop("snapshot")),
   // The user's own may be there for what it forbids.
   default_agent: (name, { config }, drop) => (config.default_agent !== undefined || hasRights(config.agent?.[name as string]) ? drop("default_agent") : name),
   instructions: (value, side, drop) => {

@@ -107,7 +107,7 @@ async function undoSession(choice: UndoChoice, { sessions, cwd, write, redact }:
     const afterStep = choice.to === undefined ? -1 : stepOf(choice.to, session.meta, (await sessions.read(id)).log());
     return tellUndo(await undoChanges(session, { ...choice, afterStep }), choice, say);
   } catch (error) {
-    if (error instanceof AgentError && error.code === "UNDO_CONFLICT") for (const path of error.data.paths as string[]) say(`changed since  ${path}`);
+    if (error instanceof AgentError && error.code === "UNDO_CONFLICT") for (const path of error.data.paths as string[]) say(`changed since: ${path}`);
     throw error;
   } finally {
     await session.close();
@@ -117,9 +117,9 @@ async function undoSession(choice: UndoChoice, { sessions, cwd, write, redact }:
 /** Exit code 1 where something stays as it is. */
 function tellUndo({ files, left, unseen }: UndoReport, { dryRun }: UndoChoice, say: (line: string) => void): number {
   if (files.length + left.length + unseen.length === 0) say("Nothing to undo.");
-  for (const { path, action } of files) say(`${dryRun ? "would be " : ""}${action}  ${path}`);
-  for (const { path, reason } of left) say(`left as it is  ${path}: ${reason}`);
-  for (const { step, reason } of unseen) say(`not recorded  what commands of step ${step} changed: ${reason}`);
+  for (const { path, action } of files) say(`${dryRun ? "would be " : ""}${action} ${path}`);
+  for (const { path, reason } of left) say(`left as it is: ${path} (${reason})`);
+  for (const { step, reason } of unseen) say(`not recorded: what commands of step ${step} changed (${reason})`);
   const count = (action: string) => files.filter((file) => file.action === action).length;
   if (files.length > 0) say(`${dryRun ? "Would restore" : "Restored"} ${count("restored")} and ${dryRun ? "remove" : "removed"} ${count("removed")}.`);
   return left.length + unseen.length > 0 ? 1 : 0;

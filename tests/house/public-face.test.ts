@@ -84,6 +84,7 @@ test("what hosts need besides is kept apart", () => {
       "ToolState",
       "TrustEntry",
       "TrustState",
+      "UndoReport",
       "UserContent",
       "addTokens",
       "attachedText",
@@ -110,9 +111,11 @@ test("what hosts need besides is kept apart", () => {
       "revokeTrust",
       "saysNothing",
       "splitKey",
+      "stepOf",
       "storeKey",
       "toAgentError",
       "trustState",
+      "undoChanges",
       "userConfigFile",
     ]
   `);

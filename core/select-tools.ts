@@ -24,8 +24,7 @@ export function selectTools(all: ReadonlyMap<string, Tool>, { options, config, p
   const commandLine = (name: string) => (options.disableTools?.includes(name) ? false : options.tools?.includes(name) || undefined);
   const task = (name: string) => (withheld.includes(name) ? false : undefined);
   const layers: Layer[] = [commandLine, named, task, ...above.map((parent) => (name: string) => switchOf(name, parent?.tools))];
-  const isKept = (tool: Tool): boolean =>
-    !layers.some((layer) => isOffIn(layer, tool)) && !(options.readOnly && CHANGES.includes(tool.effect));
+  const isKept = (tool: Tool): boolean => !layers.some((layer) => isOffIn(layer, tool)) && !(options.readOnly && CHANGES.includes(tool.effect));
   const chosen = [...all.values()].filter((tool) => (named(tool.name) ?? !tool.optional) && isKept(tool));
   return new Map(chosen.map((tool) => [tool.name, named(tool.name) ? withoutOffer(tool) : tool]));
 }

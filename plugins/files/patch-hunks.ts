@@ -9,6 +9,7 @@ const LEVELS = [
   { overlooks: "white space at the ends of lines", of: (line: string) => line.trimEnd() },
   { overlooks: "white space around lines", of: (line: string) => line.trim() },
 ];
+const LAST_LEVEL = LEVELS.length - 1;
 
 /** Of lines, for all hunks of a file: about a second. */
 const COMPARISONS = 50_000_000;
@@ -41,18 +42,10 @@ export function applyHunks(shown: string, text: string, hunks: Hunk[]): PatchedT
     lines.map((line) => line.text),
   );
   const places: Place[] = [];
-  for (const hunk of hunks) {
-    const last = places.at(-1);
-    places.push(search(hunk, last === undefined ? 0 : last.start + last.count));
-  }
+  for (const hunk of hunks) places.push(search(hunk, endOf(places.at(-1))));
   const ending = lineEndingOf(body) ?? "\n";
-  const patched = places.flatMap((place, index) => {
-    const before = places[index - 1];
-    const untouched = lines.slice(before === undefined ? 0 : before.start + before.count, place.start);
-    return [...untouched, ...replacementAt(place, lines, ending)];
-  });
-  const last = places.at(-1);
-  const whole = [...patched, ...lines.slice(last === undefined ? 0 : last.start + last.count)];
+  const patched = places.flatMap((place, index) => [...lines.slice(endOf(places[index - 1]), place.start), ...replacementAt(place, lines, ending)]);
+  const whole = [...patched, ...lines.slice(endOf(places.at(-1)))];
   const count = (mark: string) => hunks.reduce((sum, hunk) => sum + hunk.lines.filter((line) => line.mark === mark).length, 0);
   return {
     text: mark + joinLines(whole, ending, lines.at(-1)?.ending !== ""),
@@ -61,6 +54,9 @@ export function applyHunks(shown: string, text: string, hunks: Hunk[]): PatchedT
     notes: places.flatMap(({ hunk, overlooks }) => (overlooks === undefined ? [] : [{ line: hunk.line, overlooks }])),
   };
 }
+
+/** The line behind a place, from 0. */
+const endOf = (place: Place | undefined): number => (place === undefined ? 0 : place.start + place.count);
 
 interface FileLine {
   text: string;
@@ -93,37 +89,43 @@ function joinLines(lines: FileLine[], ending: string, isTerminated: boolean): st
 type Search = (hunk: Hunk, from: number) => Place;
 
 function createSearch(shown: string, lines: string[]): Search {
-  const compared: (string[] | undefined)[] = [];
+  const compared: string[][] = [];
+  /** The lines of the file as they are compared. */
+  const linesAt = (level: number): string[] => {
+    compared[level] ??= lines.map(LEVELS[level]!.of);
+    return compared[level];
+  };
   let comparisons = 0;
+  const count = (hunk: Hunk, more: number): void => {
+    comparisons += more;
+    if (comparisons <= COMPARISONS) return;
+    throw refusedAt(hunk.line, `finding this hunk in ${shown} takes too long.`, "Send fewer hunks at a time, each beginning with a line that is rare.");
+  };
   /** Where the wanted lines are, one below the other, at or behind `from`. */
-  const findAll = (wanted: string[], level: number, from: number, hunk: Hunk): number[] => {
-    const { of } = LEVELS[level]!;
-    compared[level] ??= lines.map(of);
-    const file = compared[level];
-    const wantedLines = wanted.map(of);
+  const findAll = (hunk: Hunk, wanted: string[], level: number, from: number): number[] => {
+    const file = linesAt(level);
+    const wantedLines = wanted.map(LEVELS[level]!.of);
     const starts: number[] = [];
-    comparisons += Math.max(0, lines.length - from);
+    count(hunk, Math.max(0, file.length - from));
     for (let start = file.indexOf(wantedLines[0]!, from); start >= 0; start = file.indexOf(wantedLines[0]!, start + 1)) {
       const different = wantedLines.findIndex((line, index) => file[start + index] !== line);
       if (different < 0) starts.push(start);
-      comparisons += different < 0 ? wantedLines.length : different;
-      if (comparisons > COMPARISONS)
-        throw refusedAt(hunk.line, `finding this hunk in ${shown} takes too long.`, "Send fewer hunks at a time, each beginning with a line that is rare.");
+      count(hunk, different < 0 ? wantedLines.length : different);
     }
     return starts;
   };
   return (hunk, from) => {
     const old = hunk.lines.filter(({ mark }) => mark !== "+").map(({ text }) => text);
-    const anchors = hunk.anchors.length === 0 ? undefined : findAnchors(shown, lines, hunk);
+    count(hunk, hunk.anchors.length * lines.length);
+    const anchors = hunk.anchors.length === 0 ? undefined : findAnchors(shown, linesAt(LAST_LEVEL), hunk);
     if (old.length === 0) return { hunk, start: insertionPlace(shown, { hunk, anchors, from, end: lines.length }), count: 0, overlooks: undefined };
     for (const [level, { overlooks }] of LEVELS.entries()) {
-      const all = findAll(old, level, from, hunk).filter((start) => !hunk.isAtEnd || start + old.length === lines.length);
+      const all = findAll(hunk, old, level, from).filter((start) => !hunk.isAtEnd || start + old.length === lines.length);
       const starts = anchors === undefined ? all : firstBehind(anchors, all);
       if (starts.length > 1) throw ambiguous(shown, hunk, starts.length);
       if (starts.length === 1) return { hunk, start: starts[0]!, count: old.length, overlooks };
     }
-    const isElsewhere = findAll(old, LEVELS.length - 1, 0, hunk).length > 0;
-    throw isElsewhere ? misplaced(shown, hunk) : missing(shown, hunk, lines);
+    throw findAll(hunk, old, LAST_LEVEL, 0).length > 0 ? misplaced(shown, hunk) : missing(shown, hunk, linesAt(LAST_LEVEL));
   };
 }
 
@@ -139,8 +141,7 @@ function firstBehind(places: number[], others: number[]): number[] {
 }
 
 /** Where the last anchor is, behind those before it. It may be only the beginning of its line. */
-function findAnchors(shown: string, lines: string[], { anchors, line }: Hunk): number[] {
-  const trimmed = lines.map((text) => text.trim());
+function findAnchors(shown: string, trimmed: string[], { anchors, line }: Hunk): number[] {
   let places: number[] | undefined;
   for (const anchor of anchors) {
     const equal = trimmed.flatMap((text, index) => (text === anchor ? [index] : []));
@@ -172,8 +173,8 @@ function insertionPlace(shown: string, { hunk, anchors, from, end }: Insertion):
 const ambiguous = (shown: string, { line }: Hunk, count: number): AgentError =>
   refusedAt(line, `this hunk fits ${shown} at ${count} places.`, 'Give it more lines around the change, or name a line above it behind "@@".');
 
-function missing(shown: string, { line, lines }: Hunk, file: string[]): AgentError {
-  const known = new Set(file.map((text) => text.trim()));
+function missing(shown: string, { line, lines }: Hunk, trimmed: string[]): AgentError {
+  const known = new Set(trimmed);
   const unknown = lines.find(({ mark, text }) => mark !== "+" && !known.has(text.trim()));
   const reason =
     unknown === undefined

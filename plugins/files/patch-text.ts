@@ -7,6 +7,7 @@ const HUNKS = 500;
 /** One file of a patch. `line` is that of its heading in the patch, from 1. */
 export type FilePatch = { path: string; line: number } & (
   | { kind: "add"; content: string }
+  | { kind: "replace"; content: string }
   | { kind: "delete" }
   | { kind: "update"; moveTo: string | undefined; hunks: Hunk[] }
 );
@@ -53,10 +54,18 @@ export function parsePatch(text: string): FilePatch[] {
   const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);
   const sections = readSections(readFrame(lines.map((text, index) => ({ text, number: index + 1 }))));
   if (sections.length > FILES) throw refusedAt(sections[FILES]!.line, `it names more than ${FILES} files.`, "Send it in several smaller ones.");
-  const files = sections.map(readSection);
+  const files = joinReplaced(sections.map(readSection));
   const hunks = files.flatMap((file) => (file.kind === "update" ? file.hunks : []));
   if (hunks.length > HUNKS) throw refusedAt(hunks[HUNKS]!.line, `it has more than ${HUNKS} hunks.`, "Send it in several smaller ones.");
   return files;
+}
+
+/** A file that is deleted and then added is replaced: this is how models rewrite one. */
+function joinReplaced(files: FilePatch[]): FilePatch[] {
+  const isReplaced = ({ kind, path, line }: FilePatch) =>
+    kind === "delete" && files.some((file) => file.kind === "add" && file.path === path && file.line > line);
+  const replaced = new Set(files.filter(isReplaced).map(({ path }) => path));
+  return files.filter((file) => !isReplaced(file)).map((file) => (file.kind === "add" && replaced.has(file.path) ? { ...file, kind: "replace" } : file));
 }
 
 /** Every path that the patch changes, as it names them. */

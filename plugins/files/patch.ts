@@ -79,8 +79,9 @@ async function planFile(record: ReadRecord, context: ToolContext, file: FilePatc
     if (file.kind === "add") return planAdd(located, file);
     if (located.stats === undefined) throw await missingFile(context, located.path);
     checkRegular(located);
-    if (file.kind === "delete" || file.moveTo !== undefined) await checkNoLink(context, file.path, located);
-    return file.kind === "delete" ? await planDelete(record, context, located, file.line) : await planUpdate(record, context, located, file);
+    if (file.kind !== "update" || file.moveTo !== undefined) await checkNoLink(context, file.path, located);
+    if (file.kind === "delete") return await planDelete(record, context, located, file.line);
+    return file.kind === "replace" ? await planReplace(record, context, located, file) : await planUpdate(record, context, located, file);
   } catch (error) {
     throw atLine(error, file.line);
   }
@@ -98,6 +99,18 @@ async function planDelete(record: ReadRecord, context: ToolContext, located: Loc
   const { bytes, stats } = isCounted ? await readWhole(context, located) : { bytes: Buffer.alloc(0), stats: located.stats };
   const patched = { text: "", additions: 0, deletions: countLines(bytes.toString("latin1")), notes: [] };
   return { kind: "delete", line, path: located.shown, changes: [{ path: located.path, existing: stats, content: undefined }], patched, before: "" };
+}
+
+async function planReplace(
+  record: ReadRecord,
+  context: ToolContext,
+  located: Located,
+  { content, line }: FilePatch & { kind: "replace" },
+): Promise<PlannedFile> {
+  const { bytes, stats } = await readForEdit(record, context, located);
+  const before = bytes.toString();
+  const patched = { text: content, additions: countLines(content), deletions: countLines(before), notes: [] };
+  return { kind: "update", line, path: located.shown, changes: [{ path: located.path, existing: stats, content: Buffer.from(content) }], patched, before };
 }
 
 async function planUpdate(record: ReadRecord, context: ToolContext, located: Located, file: FilePatch & { kind: "update" }): Promise<PlannedFile> {

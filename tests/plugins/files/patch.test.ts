@@ -76,6 +76,15 @@ describe("a patch", () => {
     expect((await readdir(world.cwd)).sort()).toEqual(["m.py", "made.txt", "other.bin", "sub"]);
   });
 
+  test("replaces a file that it deletes and then adds, as one that is changed", async () => {
+    await world.put("a.sh", "old\n");
+    await chmod(at("a.sh"), 0o755);
+    expect((await patch("*** Delete File: a.sh\n*** Add File: a.sh\n+new\n+er")).output).toBe("M a.sh (+2 -1 lines)\n@@ -1,1 +1,2 @@\n-old\n+new\n+er");
+    expect([await text("a.sh"), (await stat(at("a.sh"))).mode & 0o777]).toEqual(["new\ner\n", 0o755]);
+    expect(await refusal("*** Add File: a.sh\n+x\n*** Delete File: a.sh")).toMatch(/Line 4 of the patch: a\.sh is named twice/);
+    expect(await refusal("*** Delete File: b.sh\n*** Add File: b.sh\n+x")).toMatch(/Line 3 of the patch: File not found: b\.sh/);
+  });
+
   test("shows its diffs as far as they are worth it", async () => {
     const paths = Array.from({ length: 6 }, (_, index) => `${index}.txt`);
     for (const path of paths) await world.put(path, "alpha\n");

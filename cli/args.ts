@@ -64,7 +64,7 @@ const FOOTER = `
 Commands:
   run, query                     ask; the default
   auth                           store, list and remove the keys of providers
-  session                        list, show and remove sessions
+  session                        list, show, undo and remove sessions
   config                         show and change the configuration
   trust                          trust the configuration of this workspace
   cache                          show and clear the answers that --cache keeps

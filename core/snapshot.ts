@@ -3,7 +3,7 @@ import { basename, dirname, join, sep } from "node:path";
 import { ABSENT, type Contents, type FileState, isMissing, isSame, NO_ROOM, openContents, readState, unread } from "./file-state.ts";
 import type { Log } from "./log.ts";
 import type { Paths } from "./paths.ts";
-import { createPace, IGNORE_FILES, IgnoreRules, ScanLimit, scanFolders } from "./scan.ts";
+import { createPace, IGNORE_FILES, IgnoreRules, type Pace, ScanLimit, scanFolders } from "./scan.ts";
 import type { Store } from "./store.ts";
 
 /** The call that changes files: where it stands in the session that keeps the changes, and the session of a task that it came from. */
@@ -49,7 +49,18 @@ interface Seen {
 /** A command that runs. */
 interface Watch extends CallMark {
   from: number;
+  /** ms since 1970 */
+  at: number;
   roots: string[];
+}
+
+/** One pass over the folders. */
+interface Look {
+  /** Commands that run. */
+  running: Watch[];
+  roots: string[];
+  /** Numbers of the files that were known before it. */
+  known: ReadonlySet<number>;
 }
 
 /** What a session's store holds of changes. */
@@ -84,11 +95,15 @@ export interface WatchedCall {
 
 type SnapshotStore = Pick<Store<SnapshotData>, "get" | "all" | "put" | "remove" | "write">;
 
-/** How long a command may have to wait until what it may change is kept. */
-const LOOK_MS = 2_000;
+/** How long a command may have to wait until what it may change is kept, and its result until what it changed is known. */
+const BEFORE_MS = 2_000;
+const AFTER_MS = 10_000;
 /** Of the system's clock that files get their times from; where it counts whole seconds, two of those. */
 const TICK_MS = 20;
 const COARSE_TICK_MS = 2_000;
+/** How far the clocks of a file system and of this process may be apart. */
+const CLOCKS_MS = 1_000;
+const FROM_ELSEWHERE = "it was moved here from where nothing is kept";
 
 /**
  * How files were before tools changed them. Writing tools name the paths; around commands the folders are looked
@@ -177,10 +192,10 @@ export class Snapshots {
 
   async #begin(from: number, { mark, paths, log }: WatchedCall): Promise<void> {
     const roots = [...paths.roots];
-    const reason = this.#off ?? (await this.#look(roots));
+    const reason = this.#off ?? (await this.#look(roots, BEFORE_MS));
     if (this.#isClosed) return;
     if (reason !== undefined) return this.#miss(mark.step, reason, log);
-    const watch = { ...mark, from, roots };
+    const watch = { ...mark, from, at: Date.now(), roots };
     this.#watches.set(from, watch);
     this.#store.put("watch", String(from), watch);
     await this.#store.write();
@@ -200,7 +215,7 @@ export class Snapshots {
 
   async #end(from: number, log?: Log): Promise<void> {
     const watch = this.#watches.get(from);
-    const reason = watch && (this.#off ?? (await this.#look(watch.roots)));
+    const reason = watch && (this.#off ?? (await this.#look(watch.roots, AFTER_MS)));
     if (watch !== undefined && reason !== undefined) this.#miss(watch.step, reason, log);
     for (const key of this.#running.get(from)?.values() ?? []) {
       const change = this.#store.get("change", key);
@@ -220,18 +235,17 @@ export class Snapshots {
   }
 
   /** Looks once for all that ask before it begins. Returns why it could not. */
-  #look(roots: string[]): Promise<string | undefined> {
+  #look(roots: string[], limitMs: number): Promise<string | undefined> {
     this.#next ??= this.#looking.then(async () => {
       this.#next = undefined;
-      return this.#lookAt(roots).catch(describeFailure);
+      return this.#lookAt(roots, createPace(limitMs)).catch(describeFailure);
     });
     this.#looking = this.#next;
     return this.#next;
   }
 
-  async #lookAt(roots: string[]): Promise<string | undefined> {
+  async #lookAt(roots: string[], pace: Pace): Promise<string | undefined> {
     const running = [...this.#watches.values()];
-    const pace = createPace(LOOK_MS);
     const fresh = running.length === 0;
     let found: Map<string, Stats>;
     try {
@@ -240,13 +254,14 @@ export class Snapshots {
       this.#off = describeFailure(error);
       return this.#off;
     }
-    const known = Object.keys(this.#store.all("seen"));
-    for (const path of known) if (!found.has(path)) this.#missing(path, isGone(path, found), { running, roots });
+    const seen = Object.entries(this.#store.all("seen"));
+    const look = { running, roots, known: new Set(running.length === 0 ? [] : seen.map(([, { mark }]) => mark[3] ?? 0)) };
+    for (const [path] of seen) if (!found.has(path)) this.#missing(path, isGone(path, found), look);
     const changed = [...found].filter(([path, stats]) => !this.#isSeen(path, stats));
     // The smallest first, so that as many as possible are kept.
     for (const [path, stats] of changed.sort(([, a], [, b]) => a.size - b.size)) {
       await pace();
-      this.#compare(path, stats, { running, roots });
+      this.#compare(path, stats, look);
     }
     return undefined;
   }
@@ -259,26 +274,26 @@ export class Snapshots {
   }
 
   /** It is gone, or it is in a folder that cannot be read or is left out by now. */
-  #missing(path: string, isGone: boolean, { running, roots }: { running: Watch[]; roots: string[] }): void {
-    if (isGone) this.#attribute(path, ABSENT, { running, roots });
-    if (isGone || running.length === 0) this.#store.remove("seen", path);
+  #missing(path: string, isGone: boolean, look: Look): void {
+    if (isGone) this.#attribute(path, { before: this.#store.get("seen", path)?.state ?? ABSENT, after: ABSENT }, look);
+    if (isGone || look.running.length === 0) this.#store.remove("seen", path);
   }
 
-  #compare(path: string, found: Stats, { running, roots }: { running: Watch[]; roots: string[] }): void {
+  #compare(path: string, found: Stats, look: Look): void {
     const known = this.#store.get("seen", path)?.state;
     const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.contents.hasRoom(found.size);
     const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.contents);
     if (state.kind === "absent" || state.kind === "other" || stats === undefined) return;
-    this.#attribute(path, state, { running, roots });
+    const before = known ?? (isFromElsewhere(stats, look) ? unread(stats, FROM_ELSEWHERE) : ABSENT);
+    this.#attribute(path, { before, after: state }, look);
     this.#store.put("seen", path, { state, mark: markOf(stats), ...(isFresh(state, stats) && { fresh: true as const }) });
   }
 
   /** The path is like this now: where that is news, it is a change by each command that runs. */
-  #attribute(path: string, after: FileState, { running, roots }: { running: Watch[]; roots: string[] }): void {
-    const before = this.#store.get("seen", path)?.state ?? ABSENT;
+  #attribute(path: string, { before, after }: { before: FileState; after: FileState }, { running, roots }: Look): void {
     if (isSame(before, after)) return;
     const root = rootOf(path, roots);
-    for (const { from, roots: _, ...mark } of running) {
+    for (const { from, roots: _, at: __, ...mark } of running) {
       const key = this.#running.get(from)?.get(path);
       const change = key === undefined ? undefined : this.#store.get("change", key);
       if (key !== undefined && change !== undefined) this.#store.put("change", key, { ...change, after, to: ++this.#clock });
@@ -316,6 +331,13 @@ const markOf = ({ size, mtimeMs, ctimeMs, ino }: Stats): number[] => [size, mtim
 function isGone(path: string, found: ReadonlyMap<string, Stats>): boolean {
   for (let above = dirname(path); above !== dirname(above); above = dirname(above)) if (found.get(above)?.isDirectory() === false) return true;
   return isMissing(path);
+}
+
+/** A file that is older than the command and was not known did not come into being with it: it may be somebody's only copy. */
+function isFromElsewhere(stats: Stats, { running, known }: Look): boolean {
+  const at = Math.min(...running.map((watch) => watch.at));
+  // 0 where the file system does not say it.
+  return stats.isFile() && stats.birthtimeMs > 0 && stats.birthtimeMs < at - CLOCKS_MS && !known.has(stats.ino);
 }
 
 /** A change within the same tick of the clock would not show: such a file is read again the next time. */

@@ -205,6 +205,22 @@ describe("a command", () => {
     expect(session.snapshots?.changes().map(({ path }) => path)).toEqual([join(work, "logs/kept.log")]);
   });
 
+  test("that moves a file out of what is ignored, or opens a folder that nobody could read, did not make it", async () => {
+    put(".gitignore", "build/\n")();
+    for (const folder of ["build", "locked"]) fs.mkdirSync(join(work, folder));
+    for (const file of ["build/out", "locked/in", "a"]) put(file, "mine")();
+    fs.chmodSync(join(work, "locked"), 0);
+    const { birthtimeMs } = fs.statSync(join(work, "a"));
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    const session = await begin();
+    const move = (from: string, to: string) => () => fs.renameSync(join(work, from), join(work, to));
+    await step(session, move("build/out", "out"), move("a", "b"), () => fs.chmodSync(join(work, "locked"), 0o755));
+    const report = await undo(session);
+    // Root reads every folder, and not every file system says how old a file is.
+    expect([read("a"), read("locked/in"), fs.existsSync(join(work, "b"))]).toEqual(["mine", "mine", false]);
+    if (birthtimeMs > 0) expect([read("out"), report.left]).toEqual(["mine", [{ path: "out", reason: expect.stringContaining("moved here") }]]);
+  });
+
   test("in a workspace with more files than can be looked through is told of", async () => {
     for (let index = 0; index <= 10_000; index++) fs.closeSync(fs.openSync(join(work, `f${index}`), "w"));
     const session = await begin();

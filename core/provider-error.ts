@@ -81,16 +81,16 @@ const AMBIGUOUS = new Set([400, 403, 422, 429]);
 const CONTEXT_WORDS = /context[_ ]length|context (window|size)|maximum context|too many tokens|prompt is too long|input is too long|input token count/i;
 const QUOTA_WORDS = /key limit exceeded|insufficient (credits|quota|balance)|insufficient_quota/i;
 const CONTENT_WORDS = /content[_ ]filter|content[_ ]policy|content management|\bmoderation\b|\bflagged\b/i;
+const MEDIA = "(?:image|vision|multi-?modal|pdf|document|file|audio|video)";
 /**
  * A model that takes no files of some kind, in the words of OpenRouter, OpenAI, Mistral, DeepSeek, llama.cpp, Ollama,
  * vLLM and the AI SDK. What is wrong with a single file (its format, its size) is not meant.
  */
-const MEDIA = "(?:image|vision|multi-?modal|pdf|document|file|audio|video)";
 const MEDIA_WORDS = new RegExp(
   [
     `no endpoints found that support ${MEDIA}`,
     `(?:not|n't) (?:currently )?support (?:any )?${MEDIA}(?: (?:inputs?|content|attachments?|understanding)\\b|s\\b|[.,]|$)`,
-    `\\b${MEDIA}s?(?:_url)?(?: (?:inputs?|content|blocks?|modality|attachments?))* (?:is|are) (?:not|only) (?:supported|enabled)`,
+    `\\b(?:${MEDIA}(?:s|_url| inputs?| content| attachments?)(?: (?:blocks?|modality))?|vision) (?:is|are) (?:not|only) (?:supported|enabled)`,
     "unknown variant [`'\"](?:image_url|input_audio|file)\\b",
     "missing data required for image input|at most 0 (?:image|audio|video)|is not a (?:multi-?modal|vision) model",
     "media type [^ ]+ functionality not supported",

@@ -45,6 +45,7 @@ describe("a model that takes no files of some kind", () => {
     [400, "You uploaded an unsupported image. Please make sure your image is valid.", "REQUEST_INVALID"],
     [400, "unsupported image format: the model does not support image type image/bmp", "REQUEST_INVALID"],
     [400, "messages.0: image exceeds 5 MB maximum", "REQUEST_INVALID"],
+    [400, "This image is not supported, it has no pixels", "REQUEST_INVALID"],
     [404, "No endpoints found that support tool use.", "MODEL_UNAVAILABLE"],
     [400, "This model does not support file_search.", "REQUEST_INVALID"],
     [500, "the image service is down", "OVERLOADED"],

@@ -354,6 +354,23 @@ describe("undo", () => {
     expect(Object.keys(treeOf(work))).toEqual(["d", "d/b"]);
   });
 
+  test("tells of a directory where nothing in it is told of", async () => {
+    fs.mkdirSync(join(work, "old"));
+    const session = await begin();
+    await step(
+      session,
+      () => fs.mkdirSync(join(work, "new/deep"), { recursive: true }),
+      () => fs.rmdirSync(join(work, "old")),
+    );
+    const files = [
+      { path: "new/deep/", action: "removed" },
+      { path: "old/", action: "restored" },
+    ];
+    expect((await undo(session, { dryRun: true })).files).toEqual(files);
+    expect((await undo(session)).files).toEqual(files);
+    expect(Object.keys(treeOf(work))).toEqual(["old"]);
+  });
+
   test("with force makes a directory again that somebody removed", async () => {
     fs.mkdirSync(join(work, "d"));
     put("d/a", "old")();

@@ -103,7 +103,7 @@ const TICK_MS = 20;
 const COARSE_TICK_MS = 2_000;
 /** How far the clocks of a file system and of this process may be apart. */
 const CLOCKS_MS = 1_000;
-const FROM_ELSEWHERE = "it was moved here from where nothing is kept";
+const OLDER = "it is older than the command and was not kept";
 
 /**
  * How files were before tools changed them. Writing tools name the paths; around commands the folders are looked
@@ -284,7 +284,7 @@ export class Snapshots {
     const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.contents.hasRoom(found.size);
     const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.contents);
     if (state.kind === "absent" || state.kind === "other" || stats === undefined) return;
-    const before = known ?? (isFromElsewhere(stats, look) ? unread(stats, FROM_ELSEWHERE) : ABSENT);
+    const before = known ?? (isFromElsewhere(stats, look) ? unread(stats, OLDER) : ABSENT);
     this.#attribute(path, { before, after: state }, look);
     this.#store.put("seen", path, { state, mark: markOf(stats), ...(isFresh(state, stats) && { fresh: true as const }) });
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
+import { constants, readdirSync, type Stats } from "node:fs";
 import { chmod, lstat, mkdir, open, realpath, rename, rm, rmdir, symlink, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
 import { type FileContent, type FileState, isSame, readState, unread } from "./file-state.ts";
 import { newId } from "./id.ts";
@@ -20,7 +20,7 @@ export interface UndoOptions {
 }
 
 export interface UndoReport {
-  /** Files and links, as they are shown: relative to the workspace of the session. */
+  /** Files, links, and directories (with a / at the end) where nothing in them is told of; relative to the workspace of the session. */
   files: { path: string; action: "restored" | "removed" }[];
   /** What stays as it is, and why. */
   left: { path: string; reason: string }[];
@@ -66,7 +66,7 @@ export async function undoChanges(session: Session, options: UndoOptions): Promi
   const left = [...plan.lost, ...open];
   const done = plan.repairs.filter(({ path }) => !left.some((each) => each.path === path));
   const report: UndoReport = {
-    files: done.flatMap(({ path, now, goal }) => describe(paths.show(path), now, goal)),
+    files: done.filter((repair) => isShown(repair, done)).map((repair) => describe(repair, paths)),
     left: left.map(({ path, reason }) => ({ path: paths.show(path), reason })),
     unseen,
   };
@@ -108,12 +108,36 @@ function makePlan(changes: Change[], snapshots: Snapshots, parents: ReadonlySet<
     const goal = first.before;
     plan.was.set(path, now);
     if (isSame(now, goal)) continue;
-    const seen = last.after?.kind === "file" && last.after.stamp !== undefined && stats?.isFile() ? unread(stats, "") : now;
-    const isExpected = last.after !== undefined && (isSame(seen, last.after) || (seen.kind === "directory" && last.after.kind === "directory"));
+    const isExpected = isAsLeft(now, stats, last.after);
     if (goal.kind === "file" && (goal.lost !== undefined || goal.hash === undefined)) plan.lost.push({ path, reason: goal.lost ?? "its content was not read" });
     else if (isExpected || now.kind !== "directory" || goal.kind !== "directory") planRepair(plan, { path, now, goal }, isExpected, snapshots);
   }
+  keepOccupied(plan);
   return plan;
+}
+
+/** Whether it is as the session's last change left it. Of directories only that they are there counts. */
+function isAsLeft(now: FileState, stats: Stats | undefined, after: FileState | undefined): boolean {
+  if (after?.kind === "file" && after.stamp !== undefined && stats?.isFile()) return isSame(unread(stats, ""), after);
+  return after !== undefined && (isSame(now, after) || (now.kind === "directory" && after.kind === "directory"));
+}
+
+/** What others have put into a directory stays, and so does the directory. */
+function keepOccupied(plan: Plan): void {
+  const going = new Set(plan.repairs.filter(({ goal }) => goal.kind === "absent").map(({ path }) => path));
+  for (const { path, now } of plan.repairs.toReversed()) {
+    if (going.has(path) && now.kind === "directory" && !namesIn(path).every((name) => going.has(join(path, name)))) going.delete(path);
+  }
+  plan.repairs = plan.repairs.filter(({ path, goal }) => goal.kind !== "absent" || going.has(path));
+}
+
+/** One that cannot be read counts as occupied. */
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return ["."];
+  }
 }
 
 function planRepair(plan: Plan, repair: Repair, isExpected: boolean, { contents }: Snapshots): void {
@@ -140,10 +164,15 @@ function refuse({ conflicts, damaged }: Plan, paths: Paths): void {
   if (first !== undefined) throw new AgentError("SNAPSHOT_DAMAGED", { path: paths.show(first.path), reason: first.reason });
 }
 
-const describe = (path: string, now: FileState, goal: FileState): UndoReport["files"] => {
-  if (goal.kind === "file" || goal.kind === "link") return [{ path, action: "restored" }];
-  return now.kind === "file" || now.kind === "link" ? [{ path, action: "removed" }] : [];
-};
+const isDirectory = ({ now, goal }: Repair): boolean => goal.kind === "directory" || (goal.kind === "absent" && now.kind === "directory");
+
+/** A directory goes without saying where something in it is told of. */
+const isShown = (repair: Repair, all: Repair[]): boolean => !isDirectory(repair) || !all.some(({ path }) => path.startsWith(repair.path + sep));
+
+const describe = (repair: Repair, paths: Paths): UndoReport["files"][number] => ({
+  path: paths.show(repair.path) + (isDirectory(repair) ? "/" : ""),
+  action: repair.goal.kind === "absent" ? "removed" : "restored",
+});
 
 interface Place {
   paths: Paths;
@@ -190,15 +219,14 @@ async function inParent<T>(path: string, { paths }: Place, work: (held: string, 
   }
 }
 
-async function remove({ path, now, goal }: Repair, place: Place): Promise<void> {
+async function remove({ path, now }: Repair, place: Place): Promise<void> {
   await inParent(path, place, async (held) => {
     if (now.kind !== "directory") {
       checkUnchanged(held, now, place);
       return unlink(held);
     }
-    // What others have put into a directory stays, and so does the directory.
     await rmdir(held).catch((error) => {
-      if (error.code !== "ENOTEMPTY" || goal.kind !== "absent") throw error;
+      throw error.code === "ENOTEMPTY" ? new Error("a directory with other files is in its place") : error;
     });
   });
 }

@@ -108,7 +108,7 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     const task: Call = ["task", { description: "a task", prompt: "change" }];
     const script = byPrompt({
       go: [turn(write("c.txt", "c")), turn(task), { text: "done" }],
-      change: [turn(bash("echo x > a.txt"), write("d.txt", "d")), { text: "ok" }],
+      change: [turn(["batch", { tool_calls: [{ tool: "bash", parameters: { command: "echo x > a.txt" } }] }], write("d.txt", "d")), { text: "ok" }],
     });
     const run = await runCommand({ home, args: [...MODEL, ...JSON_OUT, "-p", "go"], script });
     expect([run.code, read(home, "a.txt")]).toEqual([0, "x\n"]);

@@ -100,7 +100,7 @@ describe("whatever tools and commands did", () => {
       if (operation.kind === "put" && !fs.lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink()) fs.writeFileSync(at, operation.text);
       if (operation.kind === "remove") fs.rmSync(at, { recursive: true });
       if (operation.kind === "mkdir") fs.mkdirSync(at);
-      if (operation.kind === "chmod" && !fs.lstatSync(at).isSymbolicLink()) fs.chmodSync(at, operation.mode);
+      if (operation.kind === "chmod" && !fs.lstatSync(at).isSymbolicLink()) fs.chmodSync(at, operation.mode | (fs.statSync(at).isDirectory() ? 0o700 : 0));
       if (operation.kind === "link") fs.symlinkSync(operation.target, at);
       if (operation.kind === "rename") fs.renameSync(at, join(folder, operation.to));
     } catch {
@@ -216,9 +216,12 @@ describe("a command", () => {
     const move = (from: string, to: string) => () => fs.renameSync(join(work, from), join(work, to));
     await step(session, move("build/out", "out"), move("a", "b"), () => fs.chmodSync(join(work, "locked"), 0o755));
     const report = await undo(session);
+    expect(fs.statSync(join(work, "locked")).mode & 0o777).toBe(0);
+    fs.chmodSync(join(work, "locked"), 0o755);
     // Root reads every folder, and not every file system says how old a file is.
     expect([read("a"), read("locked/in"), fs.existsSync(join(work, "b"))]).toEqual(["mine", "mine", false]);
-    if (birthtimeMs > 0) expect([read("out"), report.left]).toEqual(["mine", [{ path: "out", reason: expect.stringContaining("moved here") }]]);
+    if (birthtimeMs > 0)
+      expect([read("out"), report.left]).toEqual(["mine", expect.arrayContaining([{ path: "out", reason: "it is older than the command and was not kept" }])]);
   });
 
   test("in a workspace with more files than can be looked through is told of", async () => {
@@ -352,6 +355,23 @@ describe("undo", () => {
     expect((await undo(session)).left).toEqual([]);
     expect(treeOf(work)).toMatchObject({ "d/b": expect.stringContaining("by hand") });
     expect(Object.keys(treeOf(work))).toEqual(["d", "d/b"]);
+  });
+
+  test("tells of a directory where nothing in it is told of", async () => {
+    fs.mkdirSync(join(work, "old"));
+    const session = await begin();
+    await step(
+      session,
+      () => fs.mkdirSync(join(work, "new/deep"), { recursive: true }),
+      () => fs.rmdirSync(join(work, "old")),
+    );
+    const files = [
+      { path: "new/deep/", action: "removed" },
+      { path: "old/", action: "restored" },
+    ];
+    expect((await undo(session, { dryRun: true })).files).toEqual(files);
+    expect((await undo(session)).files).toEqual(files);
+    expect(Object.keys(treeOf(work))).toEqual(["old"]);
   });
 
   test("with force makes a directory again that somebody removed", async () => {

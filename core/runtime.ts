@@ -364,6 +364,13 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
   };
 }
 
+/** Names of the tools that the configured model is offered in its first request. */
+function firstTools({ registry, options, config }: PromptEnvironment): string[] {
+  const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
+  const request = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
+  return [...chosen.values()].filter(({ offer }) => offer?.(request) ?? true).map(({ name }) => name);
+}
+
 function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtime {
   const { shared, sessions, traffic, closeExec, closeSessions } = lasting;
   const closing = new AbortController();
@@ -376,12 +383,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       return current().config;
     },
     sessions,
-    async tools() {
-      const { registry, options, config } = current();
-      const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
-      const first = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
-      return [...chosen.values()].filter(({ offer }) => offer?.(first) ?? true).map(({ name }) => name);
-    },
+    tools: async () => firstTools(current()),
     command: (name) => current().registry.command(name),
     keys: () => current().opener.keys(),
     redact: shared.redactor.redact,

@@ -35,8 +35,10 @@ export default definePlugin({
   },
 });
 
-function placeOf({ provider, url, apiKey }: z.infer<typeof search> = {}): SearchPlace {
+function placeOf(configured?: z.infer<typeof search>): SearchPlace {
+  const { provider, url, apiKey } = configured ?? {};
   return {
+    isConfigured: configured !== undefined,
     load: async () => (isSearchProvider(provider) ? provider : SERVICES[provider ?? "exa"]({ url, apiKey })),
     // Who sets the address means that host, wherever it is.
     allowPrivateHosts: url === undefined ? [] : [hostOf(new URL(url))],

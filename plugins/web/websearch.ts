@@ -12,6 +12,8 @@ const query = z.string().trim().min(1);
 
 /** Where searches go. `allowPrivateHosts`: the host of a service that a person has named. */
 export interface SearchPlace {
+  /** A person has chosen a service: then models are told of the tools without more ado. */
+  isConfigured: boolean;
   load(): Promise<SearchProvider>;
   allowPrivateHosts: string[];
 }
@@ -22,7 +24,7 @@ export const websearch = (place: SearchPlace): Tool =>
     description: "Search the web. Returns titles, URLs and excerpts; webfetch reads a page.",
     input: z.object({ query, numResults: z.number().int().min(1).max(MOST_RESULTS).optional() }),
     effect: "net",
-    optional: true,
+    optional: !place.isConfigured,
     patterns: ({ query }) => [query],
     run: ({ query, numResults = 8 }, context) =>
       searchWithin(SEARCH_SECONDS, place, context, async (provider, options) => {
@@ -37,7 +39,7 @@ export const codesearch = (place: SearchPlace): Tool =>
     description: "Search for code examples and documentation of libraries and APIs.",
     input: z.object({ query, tokensNum: z.number().int().min(1_000).max(50_000).optional() }),
     effect: "net",
-    optional: true,
+    optional: !place.isConfigured,
     patterns: ({ query }) => [query],
     run: ({ query, tokensNum = 5_000 }, context) => searchWithin(CODE_SECONDS, place, context, (...asked) => searchCode(query, tokensNum, ...asked)),
   });

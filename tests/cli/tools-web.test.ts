@@ -151,10 +151,13 @@ describe.skipIf(!isBuilt)("websearch and codesearch", () => {
     const home = makeConfiguredHome({ tools: { websearch: true, codesearch: true } });
     const configured = await runTools(calls, { home, args: [...search, "--agent", "plan"] });
     expect(configured.outputs).toEqual(expected);
-    const plain = await runTools(calls.slice(0, 1), { args: search });
+    const chosen = await runTools(calls.slice(0, 1), { args: search });
+    expect(chosen.outputs[0]).toBe(expected[0]);
+    expect(toolsOf(chosen.requests[0])).toEqual(expect.arrayContaining(["websearch", "codesearch"]));
+    const plain = await runTools(calls.slice(0, 1));
     expect(toolsOf(plain.requests[0])).not.toContain("websearch");
     expect(plain.outputs[0]).toMatch(/^There is no tool "websearch"/);
-    expect(server.requests).toHaveLength(4);
+    expect(server.requests).toHaveLength(5);
   });
 
   test("obey the rules for their query", async () => {

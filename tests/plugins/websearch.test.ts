@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const server of open.splice(0)) await server.close();
 });
 
-const toolsOf = async (search: object) => (await (plugin as Plugin).setup({ options: { search } } as never)).tools!;
+const toolsOf = async (search?: object) => (await (plugin as Plugin).setup({ options: { search } } as never)).tools!;
 const contextWith = (signal = new AbortController().signal): any => ({ fetch: createGuardedFetch(), signal });
 
 async function searchWith(script: Script, { path = "", tool = "websearch", input = {}, ...search }: Record<string, any> = {}) {
@@ -391,10 +391,11 @@ describe("a search provider of another", () => {
   });
 });
 
-test("websearch and codesearch are optional, small in a request, and name their query to permissions", async () => {
-  for (const { name, description, input, effect, optional, patterns } of (await toolsOf({})).slice(1)) {
+test("websearch and codesearch are off until a service is configured, small in a request, and name their query to permissions", async () => {
+  for (const { name, description, input, effect, optional, patterns } of (await toolsOf()).slice(1)) {
     const { $schema: _, ...parameters } = (await toJsonSchema(input)) as Record<string, unknown>;
     expect(JSON.stringify({ type: "function", function: { name, description, parameters } }).length).toBeLessThanOrEqual(400);
     expect([effect, optional, patterns?.({ query: "otters" }, { cwd: "/" })]).toEqual(["net", true, ["otters"]]);
   }
+  expect((await toolsOf({})).map(({ optional = false }) => optional)).toEqual([false, false, false]);
 });

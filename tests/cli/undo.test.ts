@@ -103,6 +103,17 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     await Promise.all([check("SIGKILL"), check("SIGINT")]);
   });
 
+  test("need not watch commands that provably only read, whatever the permission mode", async () => {
+    const home = makeWork();
+    for (const mode of ["auto", "yolo"]) {
+      const run = await prompt(home, [[bash("cat a.txt | head -1; ls -la"), bash("git status || true")]], { args: ["--permission-mode", mode] });
+      expect(toolOutputsOf(run.requests.at(-1)).join()).toContain("a, old");
+      expect(existsSync(join(sessionsIn(home), run.events[0].sessionID, "files"))).toBe(false);
+    }
+    await prompt(home, [[bash("ls > c.txt")]]);
+    expect((await undo(home)).lines).toEqual(["removed c.txt", "Restored 0 and removed 1."]);
+  });
+
   test("of a session takes back what its tasks did, and that of a task says where to look", async () => {
     const home = makeWork();
     const task: Call = ["task", { description: "a task", prompt: "change" }];

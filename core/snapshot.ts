@@ -81,7 +81,7 @@ export interface CallWatch {
   begin(): Promise<void>;
   /** Before the tool changes this path. */
   keep(path: string): Promise<void>;
-  /** After the call, however it ended. */
+  /** After the call, however it ended. Resolves when what it changed is known; whatever depends on that waits by itself. */
   end(): Promise<void>;
 }
 
@@ -119,6 +119,8 @@ export class Snapshots {
   /** Changes of the calls that run: by their `from`, then by path the key in the store. */
   readonly #running = new Map<number, Map<string, string>>();
   readonly #watches = new Map<number, Watch>();
+  /** Calls that have ended, until what they changed is known. */
+  readonly #ending = new Map<number, Promise<void>>();
   #clock: number;
   #looking: Promise<unknown> = Promise.resolve();
   #next: Promise<string | undefined> | undefined;
@@ -168,6 +170,11 @@ export class Snapshots {
     };
   }
 
+  /** Resolves when it is known what the calls changed that have ended. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#ending.values());
+  }
+
   /** Ends the calls that a killed run left open: what differs by now counts as theirs. */
   async settle(): Promise<void> {
     const watches = Object.values(this.#store.all("watch"));
@@ -186,7 +193,7 @@ export class Snapshots {
   }
 
   async #endAll(): Promise<void> {
-    const running = new Set([...this.#running.keys(), ...this.#watches.keys()]);
+    const running = new Set([...this.#running.keys(), ...this.#watches.keys(), ...this.#ending.keys()]);
     await Promise.all([...running].map((from) => this.#end(from)));
   }
 
@@ -203,6 +210,8 @@ export class Snapshots {
 
   async #keep(from: number, { mark, paths }: WatchedCall, path: string): Promise<void> {
     const real = await paths.resolve(path, "write");
+    // What a command left there is not the command's once this call has changed it.
+    await this.ended();
     const all = new Set([...missingParents(real), real, await placeOf(path, paths)]);
     if (this.#isClosed) return;
     for (const each of all) {
@@ -213,7 +222,17 @@ export class Snapshots {
     await this.#store.write();
   }
 
-  async #end(from: number, log?: Log): Promise<void> {
+  #end(from: number, log?: Log): Promise<void> {
+    const known = this.#ending.get(from);
+    if (known !== undefined) return known;
+    const ending = this.#finish(from, log)
+      .catch((error) => log?.warn(`What a call changed is not recorded: ${describeFailure(error)}.`))
+      .finally(() => this.#ending.delete(from));
+    this.#ending.set(from, ending);
+    return ending;
+  }
+
+  async #finish(from: number, log?: Log): Promise<void> {
     const watch = this.#watches.get(from);
     const reason = watch && (this.#off ?? (await this.#look(watch.roots, AFTER_MS)));
     if (watch !== undefined && reason !== undefined) this.#miss(watch.step, reason, log);

@@ -117,14 +117,14 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
 }
 
-/** Whatever becomes of the call, what it changed is known at its end. */
+/** Whatever becomes of the call, what it changed is recorded. The result does not wait for that: who has to, does (see Snapshots). */
 async function runWatched(run: () => ReturnType<Tool["run"]>, watch: CallWatch | undefined, signal: AbortSignal): Promise<ToolOutput> {
   await watch?.begin();
-  signal.throwIfAborted();
   try {
+    signal.throwIfAborted();
     return await run();
   } finally {
-    await watch?.end();
+    void watch?.end();
   }
 }
 

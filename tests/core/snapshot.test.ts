@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NO_TOKENS, textMessage } from "../../core/message.ts";
 import { createPaths } from "../../core/paths.ts";
 import { createMemorySessions, createSessions, type Session } from "../../core/session.ts";
+import type { CallWatch } from "../../core/snapshot.ts";
 import { type UndoOptions, undoChanges } from "../../core/undo.ts";
 
 let top: string;
@@ -329,6 +330,43 @@ describe("calls at the same time", () => {
     expect(session.snapshots?.changes().map(({ before }) => before)).toHaveLength(3);
     await undo(session);
     expect(read("a")).toBe("old");
+  });
+
+  test("wait for what commands before them changed, and so do the end of a prompt and of the session", async () => {
+    put("a", "old")();
+    const session = await begin();
+    session.count({ tokens: NO_TOKENS });
+    const paths = await createPaths({ cwd: work });
+    const start = (tool: string) =>
+      session.snapshots?.watch({ mark: { step: 1, messageId: "m", callId: "c", tool }, isCommand: tool === "bash", paths, log }) as CallWatch;
+    const first = start("bash");
+    await first.begin();
+    put("a", "by the command")();
+    void first.end();
+    const second = start("write");
+    await second.keep(join(work, "a"));
+    put("a", "by the tool")();
+    void second.end();
+    const third = start("bash");
+    await third.begin();
+    put("b", "made")();
+    void third.end();
+    await session.settle();
+    const changed = session.snapshots?.changes().map(({ tool, path, to }) => [tool, path.slice(work.length + 1), to > 0]);
+    expect(changed).toEqual([
+      ["bash", "a", true],
+      ["write", "a", true],
+      ["bash", "b", true],
+    ]);
+    const fourth = start("bash");
+    await fourth.begin();
+    put("a", "at last")();
+    void fourth.end();
+    await session.close();
+    const again = await sessionsIn(top).open(session.id);
+    opened.push(again);
+    expect(await undo(again)).toMatchObject({ left: [], unseen: [] });
+    expect(treeOf(work)).toEqual({ a: expect.stringContaining("old") });
   });
 
   test("that still run when the session is closed are ended with it", async () => {

@@ -572,8 +572,7 @@ describe.each(["auto", "ask", "yolo"] as const)("mode %s knows", (permissionMode
   // Those that are refused because they read elsewhere do read.
   const others = [...bypasses, ...changing].filter((command) => !/^cat [^"$<>`]+$/.test(command));
   test.each([...others, 'cat "broken', "ls\u0007"])("nothing of the kind of %j", async (command) =>
-    expect((await bash(command, { permissionMode })).effect).toBeUndefined(),
-  );
+    expect((await bash(command, { permissionMode })).effect).toBeUndefined());
 });
 
 describe("modes ask and yolo", () => {

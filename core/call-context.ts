@@ -103,7 +103,7 @@ function createToolContext(run: PromptRun, { call, place, watch, dependencies, r
     },
     call: (tool, input) => callTool(tool, input, { place, dependencies }),
     ask: (question) => putQuestion(question, call, askOf(run)),
-    permit: (input) => authorise(dependencies.tools.get(call.tool) as Tool, { ...call, input }, dependencies),
+    permit: async (input) => void (await authorise(dependencies.tools.get(call.tool) as Tool, { ...call, input }, dependencies)),
     accepts: (mediaType) =>
       run.last.model === undefined ? undefined : acceptsMedia(run.last.model, mediaType, { config: run.config, refused: environment.refusedMedia }),
     snapshot: async (path) => watch?.keep(path),

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import * as nodeFs from "node:fs";
 import {
   closeSync,
@@ -151,7 +151,7 @@ export function isMissing(path: string): boolean {
 
 const isAbsent = (error: unknown): boolean => ["ENOENT", "ENOTDIR", "ELOOP"].includes((error as NodeJS.ErrnoException).code ?? "");
 
-const hashOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+export const hashOf = (bytes: Uint8Array): string => hash("sha256", bytes);
 
 function openDirectory(dir: string): Set<string> {
   try {

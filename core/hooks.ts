@@ -53,6 +53,8 @@ export interface PermissionVerdict {
   decision: Decision;
   /** For the model and for the person who is asked. */
   reason?: string;
+  /** What this very call does, where the hook knows better than the tool. It permits nothing. */
+  effect?: Effect;
 }
 
 /** What a plugin asks a model. The call is the plugin's own: it has no tools, and nothing of it enters the conversation. */
@@ -320,12 +322,18 @@ async function judge(plugin: string, ask: () => Promise<Decision | PermissionVer
 
 const STRICTNESS: Record<Decision, number> = { allow: 0, ask: 1, deny: 2 };
 
-/** Undefined where none of them says anything. */
+/** Undefined where none of them says anything. An effect counts where all who know one say the same. */
 export function strictest(verdicts: (PermissionVerdict | undefined)[]): PermissionVerdict | undefined {
-  return verdicts.reduce(
-    (worst, verdict) => (worst === undefined || (verdict !== undefined && STRICTNESS[verdict.decision] > STRICTNESS[worst.decision]) ? verdict : worst),
+  const given = verdicts.filter((verdict) => verdict !== undefined);
+  const effects = new Set(given.flatMap(({ effect }) => effect ?? []));
+  const [effect] = effects.size === 1 ? effects : [];
+  const worst = given.reduce<PermissionVerdict | undefined>(
+    (worst, verdict) => (worst === undefined || STRICTNESS[verdict.decision] > STRICTNESS[worst.decision] ? verdict : worst),
     undefined,
   );
+  if (worst === undefined) return undefined;
+  const { effect: _, ...verdict } = worst;
+  return { ...verdict, ...(effect !== undefined && { effect }) };
 }
 
 function fail(plugin: string, hook: string, error: unknown): never {

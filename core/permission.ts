@@ -27,15 +27,18 @@ export async function permit(request: PermissionRequest, dependencies: PermitDep
   const verdicts = await Promise.all([context, ...ceilings].map((at) => hooks.permission(request, at)));
   const verdict = strictest(verdicts) ?? { decision: "allow" };
   if (verdict.decision === "deny") return verdict;
+  const { effect } = verdict;
+  const allowed: PermissionVerdict = { decision: "allow", ...(effect !== undefined && { effect }) };
   // Whoever is asked a question need not be asked whether they may be.
-  if (verdict.decision === "allow" || request.effect === "ask" || isGranted(request, grants)) return { decision: "allow" };
+  if (verdict.decision === "allow" || request.effect === "ask" || isGranted(request, grants)) return allowed;
   const answer = await askPerson({ request, title: verdict.reason ?? request.tool }, dependencies);
   if (answer === "always") for (const pattern of request.patterns) grants.add(grantOf(request, pattern));
-  return toVerdict(answer, request, verdict);
+  return answer === "once" || answer === "always" ? allowed : toRefusal(answer, request, verdict);
 }
 
-function toVerdict(answer: PermissionAnswer, { tool }: PermissionRequest, { reason }: PermissionVerdict): PermissionVerdict {
-  if (answer === "once" || answer === "always") return { decision: "allow" };
+type Refusal = Exclude<PermissionAnswer, "once" | "always">;
+
+function toRefusal(answer: Refusal, { tool }: PermissionRequest, { reason }: PermissionVerdict): PermissionVerdict {
   if (answer === "nobody") return { decision: "deny", reason: `${reason ?? `${tool} needs the permission of a person`} and nobody can be asked.` };
   if (answer === "reject") return { decision: "deny", reason: `a person rejected this call of ${tool}. Try another way, or stop and say what is needed.` };
   return { decision: "deny", reason: "reject" in answer ? answer.reject : `a person says: ${answer.answer}` };

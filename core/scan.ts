@@ -21,6 +21,7 @@ export interface ScanOptions {
   /** Reads the ignore files anew. Otherwise those that are known decide, so that a change of them hides nothing and uncovers nothing. */
   fresh: boolean;
   pace: Pace;
+  visit(path: string, stats: Stats): void;
 }
 
 /** Thrown where a folder cannot be looked through; the message says why. */
@@ -41,9 +42,8 @@ export function createPace(limitMs: number): Pace {
 
 export type Pace = () => Promise<void>;
 
-/** Files, links and directories below the roots, links not followed. Throws ScanLimit. */
-export async function scanFolders(options: ScanOptions): Promise<Map<string, Stats>> {
-  const found = new Map<string, Stats>();
+/** Visits files, links and directories below the roots, links not followed. Throws ScanLimit. */
+export async function scanFolders(options: ScanOptions): Promise<void> {
   const waiting = outermost(options.roots);
   let [files, entries] = [0, 0];
   for (let directory = waiting.pop(); directory !== undefined; directory = waiting.pop()) {
@@ -55,14 +55,15 @@ export async function scanFolders(options: ScanOptions): Promise<Map<string, Sta
       if (LEFT_OUT.has(name)) continue;
       const path = directory + sep + name;
       const stats = statOf(path);
-      if (stats === undefined || options.skip.has(path) || options.rules.covers(path, stats.isDirectory())) continue;
-      found.set(path, stats);
-      if (stats.isDirectory()) waiting.push(path);
+      if (stats === undefined) continue;
+      const isDirectory = stats.isDirectory();
+      if ((isDirectory && options.skip.has(path)) || options.rules.covers(path, isDirectory)) continue;
+      options.visit(path, stats);
+      if (isDirectory) waiting.push(path);
       else if (++files > MAX_FILES) throw new ScanLimit(`it has more than ${MAX_FILES.toLocaleString("en")} files`);
     }
     await options.pace();
   }
-  return found;
 }
 
 const outermost = (roots: readonly string[]): string[] => roots.filter((root) => !roots.some((other) => root !== other && root.startsWith(other + sep)));
@@ -76,7 +77,7 @@ function readNames(directory: string): string[] {
   }
 }
 
-function statOf(path: string): Stats | undefined {
+export function statOf(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false });
   } catch {

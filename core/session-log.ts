@@ -137,6 +137,7 @@ export class SessionLog implements Session {
   }
 
   async settle(): Promise<void> {
+    await this.snapshots?.ended();
     await this.commit();
     if (this.#begun) await this.#list();
   }

@@ -46,7 +46,7 @@ export interface Session {
   count(step: { costUsd?: number; tokens: TokenCount; steps?: number }): void;
   /** Makes everything so far survive a loss of power: the step is acknowledged. `list` shows it within a second. */
   commit(): Promise<void>;
-  /** Commits, and brings what `list` shows up to date. */
+  /** Commits, with what the calls changed that have ended, and brings what `list` shows up to date. */
   settle(): Promise<void>;
   /** False from a write that failed until it has been made good; always false where nothing is kept on disk. */
   readonly persisted: boolean;

@@ -3,7 +3,8 @@ import { basename, dirname, join, sep } from "node:path";
 import { ABSENT, type Contents, type FileState, isMissing, isSame, NO_ROOM, openContents, readState, unread } from "./file-state.ts";
 import type { Log } from "./log.ts";
 import type { Paths } from "./paths.ts";
-import { createPace, IGNORE_FILES, IgnoreRules, type Pace, ScanLimit, scanFolders } from "./scan.ts";
+import { createPace, IGNORE_FILES, IgnoreRules, type Pace, ScanLimit, scanFolders, statOf } from "./scan.ts";
+import { type Seen, Sightings } from "./sightings.ts";
 import type { Store } from "./store.ts";
 
 /** The call that changes files: where it stands in the session that keeps the changes, and the session of a task that it came from. */
@@ -37,21 +38,14 @@ export interface Unseen {
   reason: string;
 }
 
-/** A path as the last look found it. */
-interface Seen {
-  state: FileState;
-  /** Size, times and number of the file: while they are the same, the content is. */
-  mark: number[];
-  /** It had changed so shortly before that another change may have left the same times. */
-  fresh?: true;
-}
-
 /** A command that runs. */
 interface Watch extends CallMark {
   from: number;
   /** ms since 1970 */
   at: number;
   roots: string[];
+  /** How many paths were known then. */
+  known: number;
 }
 
 /** One pass over the folders. */
@@ -60,20 +54,19 @@ interface Look {
   running: Watch[];
   roots: string[];
   /** Numbers of the files that were known before it. */
-  known: ReadonlySet<number>;
+  inodes: ReadonlySet<number>;
 }
 
 /** What a session's store holds of changes. */
 export interface SnapshotData {
   change: Change;
   unseen: Unseen;
-  seen: Seen;
   watch: Watch;
   /** One, under "bytes": what the contents take. */
   kept: number;
 }
 
-export const emptySnapshots = (): { [C in keyof SnapshotData]: Record<string, SnapshotData[C]> } => ({ change: {}, unseen: {}, seen: {}, watch: {}, kept: {} });
+export const emptySnapshots = (): { [C in keyof SnapshotData]: Record<string, SnapshotData[C]> } => ({ change: {}, unseen: {}, watch: {}, kept: {} });
 
 /** Watches one call of a tool. Nothing of it throws: a call never fails for what cannot be kept. */
 export interface CallWatch {
@@ -81,7 +74,7 @@ export interface CallWatch {
   begin(): Promise<void>;
   /** Before the tool changes this path. */
   keep(path: string): Promise<void>;
-  /** After the call, however it ended. */
+  /** After the call, however it ended. Resolves when what it changed is known; whatever depends on that waits by itself. */
   end(): Promise<void>;
 }
 
@@ -96,7 +89,7 @@ export interface WatchedCall {
 type SnapshotStore = Pick<Store<SnapshotData>, "get" | "all" | "put" | "remove" | "write">;
 
 /** How long a command may have to wait until what it may change is kept, and its result until what it changed is known. */
-const BEFORE_MS = 2_000;
+const BEFORE_MS = 1_000;
 const AFTER_MS = 10_000;
 /** Of the system's clock that files get their times from; where it counts whole seconds, two of those. */
 const TICK_MS = 20;
@@ -114,11 +107,14 @@ export class Snapshots {
   /** The same without a limit, for what an undo replaces. */
   readonly replaced: Contents;
   readonly #store: SnapshotStore;
+  readonly #seen: Sightings;
   readonly #skip: ReadonlySet<string>;
   readonly #rules = new IgnoreRules();
   /** Changes of the calls that run: by their `from`, then by path the key in the store. */
   readonly #running = new Map<number, Map<string, string>>();
   readonly #watches = new Map<number, Watch>();
+  /** Calls that have ended, until what they changed is known. */
+  readonly #ending = new Map<number, Promise<void>>();
   #clock: number;
   #looking: Promise<unknown> = Promise.resolve();
   #next: Promise<string | undefined> | undefined;
@@ -131,6 +127,7 @@ export class Snapshots {
   constructor({ store, dir, skip }: { store: SnapshotStore; dir: string; skip: string[] }) {
     this.#store = store;
     this.#skip = new Set(skip);
+    this.#seen = new Sightings(join(dir, "look"));
     const used = () => store.get("kept", "bytes") ?? 0;
     const grow = (bytes: number) => store.put("kept", "bytes", used() + bytes);
     this.contents = openContents(dir, { used, grow });
@@ -168,6 +165,11 @@ export class Snapshots {
     };
   }
 
+  /** Resolves when it is known what the calls changed that have ended. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#ending.values());
+  }
+
   /** Ends the calls that a killed run left open: what differs by now counts as theirs. */
   async settle(): Promise<void> {
     const watches = Object.values(this.#store.all("watch"));
@@ -175,27 +177,33 @@ export class Snapshots {
     for (const [key, { from, path, after }] of Object.entries(this.#store.all("change"))) {
       if (after === undefined || this.#watches.has(from)) this.#runningOf(from).set(path, key);
     }
-    if (watches.length > 0) await this.#recallRules();
+    // Without what was seen before nothing can be compared.
+    if (watches.length > 0) this.#off = await this.#recall(watches);
     await this.#endAll();
+    this.#off = undefined;
+    this.#seen.discard();
   }
 
   /** Ends what still runs; from here on nothing is kept. */
   async close(): Promise<void> {
     await this.#endAll();
     this.#isClosed = true;
+    await this.#looking;
+    this.#seen.discard();
   }
 
   async #endAll(): Promise<void> {
-    const running = new Set([...this.#running.keys(), ...this.#watches.keys()]);
+    const running = new Set([...this.#running.keys(), ...this.#watches.keys(), ...this.#ending.keys()]);
     await Promise.all([...running].map((from) => this.#end(from)));
   }
 
   async #begin(from: number, { mark, paths, log }: WatchedCall): Promise<void> {
+    if (this.#isClosed) return;
     const roots = [...paths.roots];
     const reason = this.#off ?? (await this.#look(roots, BEFORE_MS));
     if (this.#isClosed) return;
     if (reason !== undefined) return this.#miss(mark.step, reason, log);
-    const watch = { ...mark, from, at: Date.now(), roots };
+    const watch = { ...mark, from, at: Date.now(), roots, known: this.#seen.size };
     this.#watches.set(from, watch);
     this.#store.put("watch", String(from), watch);
     await this.#store.write();
@@ -203,6 +211,8 @@ export class Snapshots {
 
   async #keep(from: number, { mark, paths }: WatchedCall, path: string): Promise<void> {
     const real = await paths.resolve(path, "write");
+    // What a command left there is not the command's once this call has changed it.
+    await this.ended();
     const all = new Set([...missingParents(real), real, await placeOf(path, paths)]);
     if (this.#isClosed) return;
     for (const each of all) {
@@ -213,7 +223,17 @@ export class Snapshots {
     await this.#store.write();
   }
 
-  async #end(from: number, log?: Log): Promise<void> {
+  #end(from: number, log?: Log): Promise<void> {
+    const known = this.#ending.get(from);
+    if (known !== undefined) return known;
+    const ending = this.#finish(from, log)
+      .catch((error) => log?.warn(`What a call changed is not recorded: ${describeFailure(error)}.`))
+      .finally(() => this.#ending.delete(from));
+    this.#ending.set(from, ending);
+    return ending;
+  }
+
+  async #finish(from: number, log?: Log): Promise<void> {
     const watch = this.#watches.get(from);
     const reason = watch && (this.#off ?? (await this.#look(watch.roots, AFTER_MS)));
     if (watch !== undefined && reason !== undefined) this.#miss(watch.step, reason, log);
@@ -225,6 +245,7 @@ export class Snapshots {
     this.#running.delete(from);
     this.#watches.delete(from);
     this.#store.remove("watch", String(from));
+    if (watch !== undefined) await this.#store.write();
   }
 
   #miss(step: number, reason: string, log?: Log): void {
@@ -247,58 +268,84 @@ export class Snapshots {
   async #lookAt(roots: string[], pace: Pace): Promise<string | undefined> {
     const running = [...this.#watches.values()];
     const fresh = running.length === 0;
-    let found: Map<string, Stats>;
+    const found: string[] = [];
+    const changed: [string, Stats][] = [];
+    let known = 0;
+    const visit = (path: string, stats: Stats) => {
+      found.push(path);
+      const seen = this.#seen.get(path);
+      if (seen !== undefined) known++;
+      if (seen === undefined || !isUnchanged(seen, stats)) changed.push([path, stats]);
+    };
     try {
-      found = await scanFolders({ roots, skip: this.#skip, rules: this.#rules, fresh, pace });
+      await scanFolders({ roots, skip: this.#skip, rules: this.#rules, fresh, pace, visit });
     } catch (error) {
       this.#off = describeFailure(error);
       return this.#off;
     }
-    const seen = Object.entries(this.#store.all("seen"));
-    const look = { running, roots, known: new Set(running.length === 0 ? [] : seen.map(([, { mark }]) => mark[3] ?? 0)) };
-    for (const [path] of seen) if (!found.has(path)) this.#missing(path, isGone(path, found), look);
-    const changed = [...found].filter(([path, stats]) => !this.#isSeen(path, stats));
-    // The smallest first, so that as many as possible are kept.
-    for (const [path, stats] of changed.sort(([, a], [, b]) => a.size - b.size)) {
-      await pace();
-      this.#compare(path, stats, look);
+    const gone = known === this.#seen.size ? [] : this.#without(new Set(found));
+    if (gone.length + changed.length === 0) return undefined;
+    const look = { running, roots, inodes: this.#inodes(running) };
+    try {
+      for (const path of gone) {
+        await pace();
+        this.#missing(path, isGone(path), look);
+      }
+      // The smallest first, so that as many as possible are kept.
+      for (const [path, stats] of changed.sort(([, a], [, b]) => a.size - b.size)) {
+        await pace();
+        this.#compare(path, stats, look);
+      }
+    } finally {
+      // In this order: what was seen and is not recorded would be lost, the other way round it is found once more.
+      await this.#store.write();
+      this.#seen.write();
     }
     return undefined;
   }
 
-  #isSeen(path: string, stats: Stats): boolean {
-    const seen = this.#store.get("seen", path);
-    if (seen === undefined || seen.fresh) return false;
-    const [size, mtimeMs, ctimeMs, ino] = seen.mark;
-    return stats.ctimeMs === ctimeMs && stats.mtimeMs === mtimeMs && stats.size === size && stats.ino === ino;
+  #inodes(running: Watch[]): ReadonlySet<number> {
+    return new Set(running.length === 0 ? [] : [...this.#seen.entries()].map(([, { mark }]) => mark[3] ?? 0));
+  }
+
+  #without(found: ReadonlySet<string>): string[] {
+    return [...this.#seen.entries()].flatMap(([path]) => (found.has(path) ? [] : path));
   }
 
   /** It is gone, or it is in a folder that cannot be read or is left out by now. */
   #missing(path: string, isGone: boolean, look: Look): void {
-    if (isGone) this.#attribute(path, { before: this.#store.get("seen", path)?.state ?? ABSENT, after: ABSENT }, look);
-    if (isGone || look.running.length === 0) this.#store.remove("seen", path);
+    if (isGone) this.#attribute(path, { before: this.#seen.get(path)?.state ?? ABSENT, after: ABSENT }, look);
+    if (isGone || look.running.length === 0) this.#seen.delete(path);
   }
 
   #compare(path: string, found: Stats, look: Look): void {
-    const known = this.#store.get("seen", path)?.state;
-    const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.contents.hasRoom(found.size);
-    const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.contents);
+    const known = this.#seen.get(path)?.state;
+    const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.#seen.contents.hasRoom(found.size);
+    const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.#seen.contents);
     if (state.kind === "absent" || state.kind === "other" || stats === undefined) return;
     const before = known ?? (isFromElsewhere(stats, look) ? unread(stats, OLDER) : ABSENT);
     this.#attribute(path, { before, after: state }, look);
-    this.#store.put("seen", path, { state, mark: markOf(stats), ...(isFresh(state, stats) && { fresh: true as const }) });
+    this.#seen.set(path, { state, mark: markOf(stats), ...(isFresh(state, stats) && { fresh: true as const }) });
   }
 
   /** The path is like this now: where that is news, it is a change by each command that runs. */
   #attribute(path: string, { before, after }: { before: FileState; after: FileState }, { running, roots }: Look): void {
     if (isSame(before, after)) return;
     const root = rootOf(path, roots);
-    for (const { from, roots: _, at: __, ...mark } of running) {
+    for (const { from, roots: _, at: __, known: ___, ...mark } of running) {
       const key = this.#running.get(from)?.get(path);
       const change = key === undefined ? undefined : this.#store.get("change", key);
       if (key !== undefined && change !== undefined) this.#store.put("change", key, { ...change, after, to: ++this.#clock });
-      else if (root !== undefined) this.#put(from, { ...mark, root, path, before, after, from, to: ++this.#clock });
+      else if (root !== undefined) this.#put(from, { ...mark, root, path, before: this.#keepBefore(before), after, from, to: ++this.#clock });
     }
+  }
+
+  /** What undo would need goes from what the looks have found to what the session keeps. */
+  #keepBefore(before: FileState): FileState {
+    if (before.kind !== "file" || before.hash === undefined || before.lost !== undefined) return before;
+    const bytes = this.#seen.contents.read(before.hash);
+    const lost = "reason" in bytes ? bytes.reason : this.contents.keep(before.hash, bytes);
+    return { ...before, ...(lost !== undefined && { lost }) };
   }
 
   #put(from: number, change: Change): void {
@@ -313,31 +360,37 @@ export class Snapshots {
     return keys;
   }
 
-  /** The ignore files as they were before the commands that were interrupted. */
-  async #recallRules(): Promise<void> {
+  /** What was seen before the commands that were interrupted, and with it the ignore files as they were. Returns why it cannot be had. */
+  async #recall(watches: Watch[]): Promise<string | undefined> {
+    this.#seen.recall();
+    if (this.#seen.size === 0 && watches.some(({ known }) => known > 0)) return "what was there before it is lost";
     const texts = new Map<string, string>();
-    for (const [path, { state }] of Object.entries(this.#store.all("seen"))) {
+    for (const [path, { state }] of this.#seen.entries()) {
       if (!IGNORE_FILES.includes(basename(path)) || state.kind !== "file" || state.hash === undefined) continue;
-      const bytes = this.contents.read(state.hash);
+      const bytes = this.#seen.contents.read(state.hash);
       if (Buffer.isBuffer(bytes)) texts.set(dirname(path), [texts.get(dirname(path)), bytes.toString()].filter((text) => text !== undefined).join("\n"));
     }
     for (const [directory, text] of texts) await this.#rules.set(directory, text);
+    return undefined;
   }
 }
 
 const markOf = ({ size, mtimeMs, ctimeMs, ino }: Stats): number[] => [size, mtimeMs, ctimeMs, ino];
 
+const isUnchanged = ({ mark: [size, mtimeMs, ctimeMs, ino], fresh }: Seen, stats: Stats): boolean =>
+  !fresh && stats.ctimeMs === ctimeMs && stats.mtimeMs === mtimeMs && stats.size === size && stats.ino === ino;
+
 /** What a link leads to is another file. */
-function isGone(path: string, found: ReadonlyMap<string, Stats>): boolean {
-  for (let above = dirname(path); above !== dirname(above); above = dirname(above)) if (found.get(above)?.isDirectory() === false) return true;
+function isGone(path: string): boolean {
+  for (let above = dirname(path); above !== dirname(above); above = dirname(above)) if (statOf(above)?.isDirectory() === false) return true;
   return isMissing(path);
 }
 
 /** A file that is older than the command and was not known did not come into being with it: it may be somebody's only copy. */
-function isFromElsewhere(stats: Stats, { running, known }: Look): boolean {
+function isFromElsewhere(stats: Stats, { running, inodes }: Look): boolean {
   const at = Math.min(...running.map((watch) => watch.at));
   // 0 where the file system does not say it.
-  return stats.isFile() && stats.birthtimeMs > 0 && stats.birthtimeMs < at - CLOCKS_MS && !known.has(stats.ino);
+  return stats.isFile() && stats.birthtimeMs > 0 && stats.birthtimeMs < at - CLOCKS_MS && !inodes.has(stats.ino);
 }
 
 /** A change within the same tick of the clock would not show: such a file is read again the next time. */

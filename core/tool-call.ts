@@ -105,8 +105,11 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   const checked = await dependencies.check(tool, call.input);
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };
-  await authorise(tool, judged, dependencies);
-  const result = await dependencies.after(toResult(await runWatched(tool, judged, place, dependencies), tool), judged);
+  const { effect } = await authorise(tool, judged, dependencies);
+  // What is known to change nothing need not be watched.
+  const watch = effect === "read" ? undefined : dependencies.watch(tool, judged, place);
+  const run = () => tool.run(judged.input, dependencies.contextOf(judged, place, watch));
+  const result = await dependencies.after(toResult(await runWatched(run, watch, dependencies.signal), tool), judged);
   // Redacted first: a cut through the middle of a secret would hide it.
   const whole = dependencies.redact(result.output);
   // What a tool reads stands there word by word: edits depend on it.
@@ -114,15 +117,14 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
 }
 
-/** Whatever becomes of the call, what it changed is known at its end. */
-async function runWatched(tool: Tool, call: ToolCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolOutput> {
-  const watch = dependencies.watch(tool, call, place);
+/** Whatever becomes of the call, what it changed is recorded. The result does not wait for that: who has to, does (see Snapshots). */
+async function runWatched(run: () => ReturnType<Tool["run"]>, watch: CallWatch | undefined, signal: AbortSignal): Promise<ToolOutput> {
   await watch?.begin();
-  dependencies.signal.throwIfAborted();
   try {
-    return await tool.run(call.input, dependencies.contextOf(call, place, watch));
+    signal.throwIfAborted();
+    return await run();
   } finally {
-    await watch?.end();
+    void watch?.end();
   }
 }
 
@@ -140,8 +142,8 @@ function readInput({ tool, input }: AskedCall): unknown {
   return value;
 }
 
-/** Throws PERMISSION_DENIED where the call may not be made. */
-export async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: Pick<CallDependencies, "permit" | "cwd">): Promise<void> {
+/** The verdict that allows it. Throws PERMISSION_DENIED where the call may not be made. */
+export async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: Pick<CallDependencies, "permit" | "cwd">): Promise<PermissionVerdict> {
   const patterns: unknown = tool.patterns === undefined ? ["*"] : tool.patterns(call.input, { cwd });
   // Anything else matches no rule, and so would pass those that deny.
   if (!isTexts(patterns)) throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "its patterns are not a list of strings." });
@@ -154,6 +156,7 @@ export async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: Pic
     callId: call.id,
   });
   if (verdict.decision !== "allow") throw new AgentError("PERMISSION_DENIED", { reason: verdict.reason ?? `${tool.name} is not allowed here.` });
+  return verdict;
 }
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every((text) => typeof text === "string");

@@ -1,6 +1,7 @@
 import { relative, resolve } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
 import { isInside, outside, realPathOf } from "./reach.ts";
+import { READ_ONLY_COMMANDS } from "./read-only.ts";
 import { describeRule, findRule, findStrictest, flattenRules, matchesWildcard, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
 import { packageCommandsOf, programOf } from "./unwrap.ts";
@@ -17,7 +18,6 @@ export interface Policy {
 /** What is known of a call: its request, and the bash text in it once that is read. */
 interface Case {
   request: PermissionRequest;
-  command?: string;
   reading?: ShellReading;
   rules: Rule[];
   policy: Policy;
@@ -26,15 +26,23 @@ interface Case {
 const ALLOW: PermissionVerdict = { decision: "allow" };
 const STRICTNESS = { allow: 0, ask: 2, deny: 3 };
 
-/** The mode and the rules together. Rules loosen only what the mode asks; what the mode refuses stays refused. */
+/** The mode and the rules together, and what is known of what the call does. */
 export async function judge(request: PermissionRequest, given: Policy): Promise<PermissionVerdict> {
   const policy = { ...given, roots: [...new Set([given.cwd, ...given.roots])].map(realPathOf) };
   const rules = flattenRules(policy.map);
+  const isFree = policy.mode === "yolo" && rules.length === 0;
   const command = commandOf(request);
-  if (policy.mode === "yolo" && rules.length === 0) return ALLOW;
-  const reading = command === undefined ? undefined : await readCommand(command, request, policy);
-  const found: Case = { request, rules, policy, ...(command !== undefined && { command }), ...(reading && { reading }) };
-  const byMode = await judgeByMode(found);
+  // Where nothing is refused, nothing is refused because it could not be read either.
+  const reading = command === undefined ? undefined : await readCommand(command, request, policy).catch(isFree ? () => undefined : undefined);
+  const verdict = isFree ? ALLOW : judgeCase({ request, rules, policy, ...(reading && { reading }) });
+  const onlyReads = reading !== undefined && reading.problem === undefined && reading.change === undefined;
+  return onlyReads ? { ...verdict, effect: "read" } : verdict;
+}
+
+/** Rules loosen only what the mode asks; what the mode refuses stays refused. */
+function judgeCase(found: Case): PermissionVerdict {
+  const { reading } = found;
+  const byMode = judgeByMode(found);
   if (byMode.decision === "deny") return byMode;
   const byRules = judgeByRules(found);
   if (byRules === undefined) return byMode;
@@ -63,7 +71,7 @@ const textOf = (input: unknown, key: string): string | undefined => {
   return typeof value === "string" ? value : undefined;
 };
 
-async function judgeByMode(found: Case): Promise<PermissionVerdict> {
+function judgeByMode(found: Case): PermissionVerdict {
   const { request, reading, policy } = found;
   switch (policy.mode) {
     case "yolo":
@@ -88,21 +96,19 @@ function judgeReach(reading: ShellReading | undefined, { cwd }: Policy): Permiss
   );
 }
 
-async function judgeReadOnly({ request, command, reading, policy }: Case): Promise<PermissionVerdict> {
+function judgeReadOnly({ request, reading, policy }: Case): PermissionVerdict {
   const mode = `permission mode "${policy.mode}"`;
   const wayOut = "Read what is needed and describe the change in the answer; a person can choose another --permission-mode.";
-  if (command === undefined) {
+  if (reading === undefined) {
     return request.effect !== "write" && request.effect !== "run"
       ? ALLOW
       : deny(`${mode} allows nothing that changes or runs something, and ${request.tool} does. ${wayOut}`);
   }
-  const [{ forEachChild, parse }, { findReadOnlyFault, READ_ONLY_COMMANDS }] = await Promise.all([import("unbash"), import("./read-only.ts")]);
-  if (reading?.problem !== undefined || reading?.reach !== undefined)
+  if (reading.problem !== undefined || reading.reach !== undefined)
     return deny(`${reading.reach ?? `the command cannot be parsed as bash (${reading.problem})`}; ${mode} allows only what reads inside the workspace.`);
-  const fault = findReadOnlyFault(parse(command), forEachChild);
-  if (fault === undefined) return ALLOW;
+  if (reading.change === undefined) return ALLOW;
   return deny(
-    `${mode} allows only commands that provably read, without variables, substitutions and redirects, and this has: ${fault}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`,
+    `${mode} allows only commands that provably read, without variables, substitutions and redirects, and this has: ${reading.change}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`,
   );
 }
 

@@ -1,8 +1,9 @@
 import { resolve } from "node:path";
-import type { AndOr, Assignment, Command, Elif, If, ParameterExpansionPart, Redirection, Statement, SyntaxNode, Word } from "unbash";
+import type { AndOr, Assignment, Command, Elif, If, ParameterExpansionPart, Redirection, Script, Statement, SyntaxNode, Word } from "unbash";
 import { changeDirectory, noteFiles, type Trail } from "./directory.ts";
 import { findFollowReach } from "./links.ts";
 import { findCodeReach, findProgramReach, findWordReach, type Place, type Role, rolesOf } from "./reach.ts";
+import { findReadOnlyFault } from "./read-only.ts";
 import { branch, call, copyScope, createScope, type Directories, intersect, joinDirectories, leave, loop, type Scope, settle, takeFailed } from "./scope.ts";
 import { isLiteral, readWord, type ShellWord } from "./shell-word.ts";
 import { computesWords, programOf, steersPrograms, unwrapCommand } from "./unwrap.ts";
@@ -23,6 +24,8 @@ export interface ShellReading {
   reach?: string;
   /** Why it cannot be understood at all. */
   problem?: string;
+  /** Why it does not provably only read. */
+  change?: string;
 }
 
 type Unbash = typeof import("unbash");
@@ -51,7 +54,8 @@ export async function readShell(source: string, place: { directory: string; root
   const unbash = await import("unbash");
   const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots };
   const scope = createScope(place.directory);
-  readScript(source, scope, reader);
+  const script = readScript(source, scope, reader);
+  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild);
   if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
   if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(place.directory), reader);
   return reader.reading;
@@ -80,18 +84,21 @@ function readSubstitutions(text: string, scope: Scope, reader: Reader): void {
   noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
 }
 
-function readScript(source: string, scope: Scope, reader: Reader): void {
+/** Undefined where it could not be parsed at all. */
+function readScript(source: string, scope: Scope, reader: Reader): Script | undefined {
   if (/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/.test(source)) {
     noteProblem("it holds control characters", reader);
-    return;
+    return undefined;
   }
   if (reader.depth >= MAX_DEPTH) {
     noteProblem("it is nested too deeply", reader);
-    return;
+    return undefined;
   }
   reader.depth++;
-  walk(reader.unbash.parse(source), scope, reader);
+  const script = reader.unbash.parse(source);
+  walk(script, scope, reader);
   reader.depth--;
+  return script;
 }
 
 function walk(node: SyntaxNode, scope: Scope, reader: Reader): void {

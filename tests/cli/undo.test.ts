@@ -103,6 +103,39 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     await Promise.all([check("SIGKILL"), check("SIGINT")]);
   });
 
+  test("knows of a killed command what it was before it, and keeps no more than it needs; without that it says so", async () => {
+    const killed = async () => {
+      const home = makeWork();
+      const begun = () => existsSync(join(home, "work/begun"));
+      const run = await prompt(home, [[bash("echo half > a.txt; touch begun; sleep 20")]], {
+        onSpawn: (child) => void until(begun).then(() => child.kill("SIGKILL")),
+      });
+      return { home, files: join(sessionsIn(home), run.events[0].sessionID, "files") };
+    };
+    const { home, files } = await killed();
+    expect(readdirSync(join(files, "look")).sort()).toEqual(["pack", "seen"]);
+    expect((await undo(home, "--dry-run")).lines.slice(0, 2)).toEqual(["would be restored a.txt", "would be removed begun"]);
+    expect(readdirSync(files).map((name) => readFileSync(join(files, name), "utf8"))).toEqual(["a, old\n"]);
+    expect((await undo(home)).code).toBe(0);
+    expect([filesOf(home), read(home, "a.txt")]).toEqual([["a.txt", "b.txt"], "a, old\n"]);
+
+    const poor = await killed();
+    rmSync(join(poor.files, "look"), { recursive: true });
+    expect(await undo(poor.home)).toMatchObject({ code: 1, lines: expect.arrayContaining([expect.stringContaining("what was there before it is lost")]) });
+    expect(filesOf(poor.home)).toEqual(["a.txt", "b.txt", "begun"]);
+  });
+
+  test("need not watch commands that provably only read, whatever the permission mode", async () => {
+    const home = makeWork();
+    for (const mode of ["auto", "yolo"]) {
+      const run = await prompt(home, [[bash("cat a.txt | head -1; ls -la"), bash("git status || true")]], { args: ["--permission-mode", mode] });
+      expect(toolOutputsOf(run.requests.at(-1)).join()).toContain("a, old");
+      expect(existsSync(join(sessionsIn(home), run.events[0].sessionID, "files"))).toBe(false);
+    }
+    await prompt(home, [[bash("ls > c.txt")]]);
+    expect((await undo(home)).lines).toEqual(["removed c.txt", "Restored 0 and removed 1."]);
+  });
+
   test("of a session takes back what its tasks did, and that of a task says where to look", async () => {
     const home = makeWork();
     const task: Call = ["task", { description: "a task", prompt: "change" }];

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NO_TOKENS, textMessage } from "../../core/message.ts";
 import { createPaths } from "../../core/paths.ts";
 import { createMemorySessions, createSessions, type Session } from "../../core/session.ts";
+import type { CallWatch } from "../../core/snapshot.ts";
 import { type UndoOptions, undoChanges } from "../../core/undo.ts";
 
 let top: string;
@@ -278,17 +279,42 @@ describe("limits", () => {
 });
 
 describe("what is kept", () => {
+  const filesOf = (session: Session) => join(top, "data/sessions", session.id, "files");
+
   test("is for its owner alone, and goes with the session", async () => {
     put("a", "old")();
     const session = await begin();
     await step(session, put("a", "new"));
-    const folder = join(top, "data/sessions", session.id, "files");
-    const names = fs.readdirSync(folder);
-    expect(fs.statSync(folder).mode & 0o777).toBe(0o700);
-    expect(names.map((name) => [name.length, fs.statSync(join(folder, name)).mode & 0o777])).toEqual(names.map(() => [64, 0o600]));
+    const folder = filesOf(session);
+    const modes = ["", ...fs.readdirSync(folder, { recursive: true })].map((name) => {
+      const stats = fs.statSync(join(folder, String(name)));
+      return [stats.isDirectory(), stats.mode & 0o777];
+    });
+    expect(modes).toHaveLength(5);
+    expect(modes).toEqual(modes.map(([isDirectory]) => [isDirectory, isDirectory ? 0o700 : 0o600]));
     await session.close();
     await sessionsIn(top).delete(session.id);
     expect(fs.existsSync(folder)).toBe(false);
+  });
+
+  test("is, once the session is closed, only what undo needs", async () => {
+    for (const name of ["a", "b", "c"]) put(name, `${name}, old`)();
+    const idle = await begin();
+    await step(idle, () => {});
+    const busy = await begin();
+    await step(busy, put("a", "new"));
+    await step(busy, put("a", "newer"));
+    await Promise.all([idle.close(), busy.close()]);
+    expect(fs.existsSync(filesOf(idle))).toBe(false);
+    const kept = fs.readdirSync(filesOf(busy)).map((name) => fs.readFileSync(join(filesOf(busy), name), "utf8"));
+    expect(kept.sort()).toEqual(["a, old", "new"]);
+    const again = await sessionsIn(top).open(busy.id);
+    opened.push(again);
+    await step(again, put("b", "new"));
+    await undo(again, { afterStep: 1 });
+    expect([read("a"), read("b")]).toEqual(["new", "b, old"]);
+    await undo(again);
+    expect(read("a")).toBe("a, old");
   });
 
   test("is nothing in memory, and nothing in a fork", async () => {
@@ -329,6 +355,43 @@ describe("calls at the same time", () => {
     expect(session.snapshots?.changes().map(({ before }) => before)).toHaveLength(3);
     await undo(session);
     expect(read("a")).toBe("old");
+  });
+
+  test("wait for what commands before them changed, and so do the end of a prompt and of the session", async () => {
+    put("a", "old")();
+    const session = await begin();
+    session.count({ tokens: NO_TOKENS });
+    const paths = await createPaths({ cwd: work });
+    const start = (tool: string) =>
+      session.snapshots?.watch({ mark: { step: 1, messageId: "m", callId: "c", tool }, isCommand: tool === "bash", paths, log }) as CallWatch;
+    const first = start("bash");
+    await first.begin();
+    put("a", "by the command")();
+    void first.end();
+    const second = start("write");
+    await second.keep(join(work, "a"));
+    put("a", "by the tool")();
+    void second.end();
+    const third = start("bash");
+    await third.begin();
+    put("b", "made")();
+    void third.end();
+    await session.settle();
+    const changed = session.snapshots?.changes().map(({ tool, path, to }) => [tool, path.slice(work.length + 1), to > 0]);
+    expect(changed).toEqual([
+      ["bash", "a", true],
+      ["write", "a", true],
+      ["bash", "b", true],
+    ]);
+    const fourth = start("bash");
+    await fourth.begin();
+    put("a", "at last")();
+    void fourth.end();
+    await session.close();
+    const again = await sessionsIn(top).open(session.id);
+    opened.push(again);
+    expect(await undo(again)).toMatchObject({ left: [], unseen: [] });
+    expect(treeOf(work)).toEqual({ a: expect.stringContaining("old") });
   });
 
   test("that still run when the session is closed are ended with it", async () => {

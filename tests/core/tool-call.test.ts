@@ -5,6 +5,7 @@ import type { Hooks } from "../../core/hooks.ts";
 import { type Contribution, definePlugin, type Plugin } from "../../core/plugin.ts";
 import { type BootedAgent, type BootOptions, boot, call, calls, type PromptReport, say } from "../../core/testing/index.ts";
 import { type Tool, type ToolContext, tool } from "../../core/tool.ts";
+import { answerCall, type CallDependencies } from "../../core/tool-call.ts";
 
 const booted: BootedAgent[] = [];
 afterEach(async () => {
@@ -295,6 +296,50 @@ describe("hooks around a call", () => {
     );
     const { told } = await answer(print, {}, { hooks: { env: (env) => ({ ...env, MINE: "set" }) } });
     expect(told).toContain("set");
+  });
+});
+
+describe("what a call changes", () => {
+  /** Answers one call of a tool; `end` is the look after it. */
+  function answerWatched(end: () => Promise<void>, effect?: "read") {
+    const it = make(() => "done", { effect: "run" });
+    const steps: string[] = [];
+    const watch = {
+      begin: async () => void steps.push("begin"),
+      keep: async () => {},
+      end() {
+        steps.push("end");
+        return end();
+      },
+    };
+    const dependencies = {
+      tools: new Map([["it", it]]),
+      before: async (call: unknown) => call,
+      after: async (result: unknown) => result,
+      permit: async () => ({ decision: "allow", ...(effect && { effect }) }),
+      check: async (_: unknown, value: unknown) => ({ value }),
+      contextOf: () => ({}),
+      watch: () => watch,
+      compress: async (text: string) => text,
+      truncate: async (text: string) => text,
+      takePlace: async () => () => {},
+      failed() {},
+      redact: (text: string) => text,
+      emit() {},
+      now: () => 0,
+      signal: new AbortController().signal,
+      cwd: "/",
+    } as unknown as CallDependencies;
+    const place = { messageId: "msg", callId: "call", partId: "prt", depth: 0 };
+    return answerCall({ id: "call", tool: "it", input: "{}" }, place, dependencies).then(({ output }) => ({ told: output.output, steps }));
+  }
+
+  test("is looked for without holding its result", async () => {
+    expect(await answerWatched(() => new Promise(() => {}))).toEqual({ told: "done", steps: ["begin", "end"] });
+  });
+
+  test("is not looked for where a permission hook knows that it only reads", async () => {
+    expect(await answerWatched(async () => {}, "read")).toEqual({ told: "done", steps: [] });
   });
 });
 

@@ -375,7 +375,7 @@ const signalling = [
 ];
 
 describe("mode auto", () => {
-  test.each(everyday)("allows %s", async (command) => expect(await bash(command)).toEqual({ decision: "allow" }));
+  test.each(everyday)("allows %s", async (command) => expect(await bash(command)).toMatchObject({ decision: "allow" }));
   test.each([...reaching, ...misplaced, ...expanding, ...computed("cat ../outside/secret.txt"), ...signalling])("refuses %s", async (command) => {
     const { decision, reason } = await bash(command);
     expect(decision).toBe("deny");
@@ -555,7 +555,7 @@ describe.each(["readonly", "plan"] as const)("mode %s", (permissionMode) => {
     expect(decision).toBe("deny");
     expect(reason).toContain(permissionMode);
   });
-  test.each(reading)("allows %j", async (command) => expect(await bash(command, { permissionMode })).toEqual({ decision: "allow" }));
+  test.each(reading)("allows %j", async (command) => expect(await bash(command, { permissionMode })).toEqual({ decision: "allow", effect: "read" }));
 
   test("is a ceiling that no rule lifts", async () => {
     const config = { permissionMode, permission: { "*": "allow", bash: "allow", edit: "allow" } };
@@ -565,6 +565,14 @@ describe.each(["readonly", "plan"] as const)("mode %s", (permissionMode) => {
     expect((await ask({ tool: "webfetch", permission: "webfetch", effect: "net" }, config)).decision).toBe("allow");
     expect((await read("a.txt", { permissionMode, permission: { read: "deny" } })).decision).toBe("deny");
   });
+});
+
+describe.each(["auto", "ask", "yolo"] as const)("mode %s knows", (permissionMode) => {
+  test.each(reading)("that %j only reads", async (command) => expect((await bash(command, { permissionMode })).effect).toBe("read"));
+  // Those that are refused because they read elsewhere do read.
+  const others = [...bypasses, ...changing].filter((command) => !/^cat [^"$<>`]+$/.test(command));
+  test.each([...others, 'cat "broken', "ls\u0007"])("nothing of the kind of %j", async (command) =>
+    expect((await bash(command, { permissionMode })).effect).toBeUndefined());
 });
 
 describe("modes ask and yolo", () => {

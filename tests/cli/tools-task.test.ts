@@ -169,6 +169,27 @@ describe.skipIf(!isBuilt)("a task", { concurrent: true }, () => {
     expect(toolOutputsOf(other.requests.at(-1))).toEqual([`The task ended as error: There is no session ${id}.`]);
   });
 
+  test("that fails again and again is a loop", async () => {
+    const script = byPrompt({ top: [turn(task("child"))], child: [{ status: 400, body: { error: { message: "not this" } } }] });
+    const run = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "top"], script });
+    expect([run.code, resultOf(run).error.code, resultOf(run).steps]).toEqual([3, "LOOP_DETECTED", 5]);
+  });
+
+  test("that still runs is not gone on with; what is given empty is not given", async () => {
+    const empty = { subagent_type: "", model: "", task_id: "" };
+    const script = (request: SeenRequest): Reply => {
+      if (saidBy(request)[0] === "child") return { text: "One.", delayMs: 300 };
+      const results = toolOutputsOf(request);
+      const id = /ses_\w+/.exec(results[0] ?? "")?.[0];
+      return results.length === 0 ? turn(beside("child", empty)) : results.length === 1 ? turn(task("more", { task_id: id })) : { text: "Done." };
+    };
+    const run = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "top"], script });
+    const [started, refused] = toolOutputsOf(run.requests.at(-1));
+    expect(started).toMatch(/^The task runs in the background\./);
+    expect(refused).toMatch(/^The task ended as error: The task ses_\w+ still runs; its answer comes first\.$/);
+    expect([run.code, ofType(run, "error").map(({ error }) => error.code)]).toEqual([0, ["TASK_BUSY"]]);
+  });
+
   test("ends with the run at SIGINT", async () => {
     const run = await runCommand({
       args: [...MODEL, ...JSON_OUT, "-p", "top"],

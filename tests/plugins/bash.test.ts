@@ -293,6 +293,17 @@ describe("a command in the background", () => {
     expect(runs(sleep)).toBe(false);
   });
 
+  test("is one of at most 32 of all sessions", async () => {
+    const sessions = Array.from({ length: 5 }, open);
+    const sleep = nextSleep();
+    for (const { start } of sessions.slice(0, 4)) await Promise.all(Array.from({ length: 8 }, () => start(sleep)));
+    await expect(sessions[4]?.start(sleep)).rejects.toThrow("32 commands of this and other sessions run in the background, and no more may.");
+    await sessions[0]?.kill("bg_1");
+    expect((await sessions[4]?.start(sleep))?.metadata?.status).toBe("running");
+    for (const { sessionId } of sessions) hooks?.on?.["session.finish"]?.({ sessionId, parentId: "ses_1" } as never);
+    await expect.poll(() => runs(sleep)).toBe(false);
+  });
+
   test("is kept when it has ended, until sixteen later ones have ended too", async () => {
     const { start, look } = open();
     for (let n = 0; n < 3; n++) {

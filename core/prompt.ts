@@ -114,7 +114,7 @@ async function beginPrompt(
     steer: options.steer ?? (() => []),
     durable: Promise.resolve(),
     parent: parent?.run,
-    background: createBackgroundTasks(signal, parent?.run.background.count),
+    background: createBackgroundTasks({ signal, state: session.state, count: parent?.run.background.count }),
     promptId: "",
     last: { text: "", steps: 0 },
   };

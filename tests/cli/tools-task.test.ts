@@ -89,6 +89,25 @@ describe.skipIf(!isBuilt)("a task in the background", { concurrent: true }, () =
     expect(unpaired(next.requests[0]!)).toEqual([]);
   });
 
+  test("ends with an agent that is killed, and the next prompt is told, once", async () => {
+    const script = byPrompt({ ...TOP, child: [turn(["bash", { command: "setsid sleep 98765.3" }])] });
+    const args = [...MODEL, ...JSON_OUT];
+    const killed = await runCommand({
+      args: [...args, "-p", "top"],
+      script,
+      onSpawn(child, server) {
+        void until(() => processesWith("sleep 98765.3").length > 0 && server.requests.length >= 3).then(() => child.kill("SIGKILL"));
+      },
+    });
+    expect(killed.signal).toBe("SIGKILL");
+    await until(() => processesWith("sleep 98765.3").length === 0);
+    const next = () => runCommand({ args: [...args, "--continue", "-p", "and now?"], home: killed.home });
+    for (const run of [await next(), await next()]) {
+      const ends = saidBy(run.requests[0]).filter((text) => text.startsWith("A background task has ended with the agent, without an answer (task_id: ses_"));
+      expect([run.code, ends.length, unpaired(run.requests[0]!)]).toEqual([0, 1, []]);
+    }
+  });
+
   test("of calls that come with a request is waited for, though no model is asked; two requests on, it is known", async () => {
     const request = { message: "given", noReply: true, tools: [{ name: "task", params: beside("child")[1] }] };
     const run = await runCommand({

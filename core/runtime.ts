@@ -376,12 +376,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       return current().config;
     },
     sessions,
-    async tools() {
-      const { registry, options, config } = current();
-      const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
-      const first = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
-      return [...chosen.values()].filter(({ offer }) => offer?.(first) ?? true).map(({ name }) => name);
-    },
+    tools: async () => toolsAtFirst(current()),
     command: (name) => current().registry.command(name),
     keys: () => current().opener.keys(),
     redact: shared.redactor.redact,
@@ -405,6 +400,12 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       return closed;
     },
   };
+}
+
+function toolsAtFirst({ registry, options, config }: PromptEnvironment): string[] {
+  const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
+  const first = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
+  return [...chosen.values()].filter(({ offer }) => offer?.(first) ?? true).map(({ name }) => name);
 }
 
 interface StartOptions extends PromptOptions {

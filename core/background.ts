@@ -20,8 +20,8 @@ export interface BackgroundTasks {
   start(task: TaskOptions, run: RunToEnd): Promise<TaskResult>;
   /** What is to be told of those that have ended, each once. */
   takeEnded(): string[];
-  /** Resolves when all have ended: whether there is anything to tell. Rejects when the run is aborted. */
-  allEnded(): Promise<boolean>;
+  /** Resolves when all have ended, or `whenSaid` resolves before: whether there is anything to tell. Rejects when the run is aborted. */
+  hasNews(whenSaid?: () => Promise<void>): Promise<boolean>;
   /** Ends those that still run. */
   stop(): Promise<void>;
 }
@@ -63,8 +63,8 @@ export function createBackgroundTasks({ signal, state, count = { running: 0 } }:
       return Promise.race([begun, result]);
     },
     takeEnded: ends.take,
-    async allEnded() {
-      while (running.size > 0) await orAborted(Promise.all(running), signal);
+    async hasNews(whenSaid) {
+      while (running.size > 0) if (await isSaidFirst(running, whenSaid, signal)) return true;
       return ends.hasAny();
     },
     async stop() {
@@ -72,6 +72,12 @@ export function createBackgroundTasks({ signal, state, count = { running: 0 } }:
       await Promise.all(running);
     },
   };
+}
+
+/** False where all of them end first. */
+function isSaidFirst(running: Iterable<Promise<void>>, whenSaid: (() => Promise<void>) | undefined, signal: AbortSignal): Promise<boolean> {
+  const allEnded = Promise.all(running).then(() => false);
+  return orAborted(whenSaid === undefined ? allEnded : Promise.race([allEnded, whenSaid().then(() => true)]), signal);
 }
 
 /** Where the state of the session has the ids of those that have begun and whose end it was not told. */

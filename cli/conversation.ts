@@ -13,6 +13,7 @@ export interface Turn {
   ending: AbortController;
   /** What came with `steer` while it ran and is not yet told to the model. Taken once. */
   steer(): PromptRequest["message"][];
+  whenSteered(): Promise<void>;
   /** A change of it counts at once. */
   permissionMode?: PermissionMode;
   uuid?: string;
@@ -69,6 +70,7 @@ export class Conversation {
   #permissionMode: PermissionMode | undefined;
   #isOver = false;
   #wake = () => {};
+  #wakeRun = () => {};
   #makeRoom = () => {};
 
   constructor(options: ConversationOptions) {
@@ -169,7 +171,11 @@ export class Conversation {
   }
 
   #toItem(request: PromptRequest, uuid?: string): RequestItem {
-    const turn: Turn = { ending: new AbortController(), steer: () => this.#takeSteered().map(({ message }) => message) };
+    const turn: Turn = {
+      ending: new AbortController(),
+      steer: () => this.#takeSteered().map(({ message }) => message),
+      whenSteered: () => (this.#steered.length > 0 ? Promise.resolve() : new Promise((resolve) => (this.#wakeRun = resolve))),
+    };
     if (this.#permissionMode !== undefined) turn.permissionMode = this.#permissionMode;
     if (uuid !== undefined) turn.uuid = uuid;
     return { kind: "request", request: { ...this.#settings, ...request }, format: "stream-json", turn };
@@ -194,6 +200,7 @@ export class Conversation {
   #steer(steered: Steered): void {
     this.#steered.push(steered);
     this.#size += steered.size;
+    this.#wakeRun();
   }
 
   #append(waiting: Waiting): void {

@@ -42,6 +42,10 @@ const call = { callID: text, tool: text };
 const model = z.object({ providerID: text, requestedModelID: text, respondedModelID: text.nullable() });
 const delta = { messageID: text, partID: text, delta: text };
 
+/** What the protocol of frames says; it belongs to no session. */
+const control = <T extends string, S extends z.ZodRawShape>(type: T, description: string, fields: S) =>
+  z.object({ type: z.literal(type), ...fields }).describe(description);
+
 export const eventSchema = z.discriminatedUnion("type", [
   event("model_resolved", "Once a prompt, before its first request.", {
     requested: text.nullable(),
@@ -119,6 +123,10 @@ export const eventSchema = z.discriminatedUnion("type", [
   event("text_delta", "With --stream: a piece of the answer.", delta),
   event("reasoning_delta", "With --stream: a piece of the reasoning.", delta),
   event("tool_start", "With --stream: a call begins.", { part: partOf("tool", { ...call, state: started }) }),
+  control("control_cancel_request", "With --input-format stream-json: the permission_request of this id is taken back.", { request_id: text }),
+  control("control_response", "With --input-format stream-json: the answer to a control_request.", {
+    response: z.object({ subtype: z.enum(["success", "error"]), request_id: text, response: anyMap.optional(), error: text.optional() }),
+  }),
   event("tool_progress", "With --stream: how far a call is.", { part: partOf("tool", { ...call, state: going }) }),
 ]);
 

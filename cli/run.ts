@@ -253,7 +253,7 @@ function withCommandLine(
     request: { ...invocation.request, ...(going !== undefined && { session: going }), ...request },
     options: {
       deltas: invocation.stream || host.streams.isTerminal,
-      ...(turn && { steer: turn.steer, permissionMode: () => turn.permissionMode }),
+      ...(turn && { steer: turn.steer, whenSteered: turn.whenSteered, permissionMode: () => turn.permissionMode }),
       ...(isFirst ? first : {}),
     },
   };

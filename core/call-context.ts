@@ -35,7 +35,7 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
     compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spillOf(run))),
     truncate: truncateIn(run),
     takePlace: (depth) => (levels[depth] as TakePlace)(signal),
-    failed(error) {
+    onError(error) {
       if (error.code === "QUESTION_UNANSWERED") rootOf(run).unanswered ??= error;
     },
     redact: redactor.redact,
@@ -98,7 +98,7 @@ function createToolContext(run: PromptRun, { call, place, watch, dependencies, r
     depth: place.depth,
     model: run.last.model ?? "",
     progress(update) {
-      if (update.title !== undefined) place.hear?.(update.title);
+      if (update.title !== undefined) place.onTitle?.(update.title);
       emit({ type: "tool.progress", messageId: place.messageId, partId: place.partId, callId: call.id, tool: call.tool, ...update });
     },
     call: (tool, input) => callTool(tool, input, { place, dependencies }),

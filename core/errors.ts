@@ -280,6 +280,7 @@ export const ERRORS = {
   STORE_NEWER: { ...storage, message: "{path} was written by a newer version ({version}).", hint: "Update agent-runtime; the file is untouched." },
   STORE_UNWRITABLE: { ...storage, message: "{path} cannot be written: {reason}", hint: "Make it writable, or name another directory with AGENT_DATA_DIR." },
   STORE_REFUSED: { ...storage, message: "{collection}/{id} cannot be kept: {reason}.", hint: "Keep less of it, or split it." },
+  TASK_BUSY: { ...toModel, message: "The task {id} still runs; its answer comes first.", hint: "Go on with it when it has ended, or start another one." },
   SESSION_BUSY: { ...storage, message: "The session {id} is in use by process {pid}.", hint: "Wait for it, or work on a copy with --fork." },
 
   UNDO_CONFLICT: {

@@ -1,4 +1,5 @@
 import { AgentError } from "./errors.ts";
+import { withoutIds } from "./id.ts";
 import type { Message } from "./message.ts";
 import type { AskedCall } from "./turn.ts";
 
@@ -18,7 +19,7 @@ export interface LoopGuard {
 
 /**
  * Sees the same calls with the same results come again and again, singly or in cycles of up to four steps.
- * A call whose result changes (polling) is no repetition.
+ * A call whose result changes (polling) is no repetition; ids that are made anew each time change nothing.
  */
 export function createLoopGuard(): LoopGuard {
   const history: string[] = [];
@@ -42,7 +43,8 @@ function fingerprint(calls: AskedCall[], results: Message[]): string {
   const outputs = results.flatMap((message) =>
     message.role === "tool" ? message.content.map((part) => (part.type === "tool-result" ? part.output : part)) : [],
   );
-  return JSON.stringify([calls.map(({ tool, input }) => [tool, input]), outputs]);
+  // A task has another session each time, and a long output another file.
+  return JSON.stringify(calls.map(({ tool, input }) => [tool, input])) + withoutIds(JSON.stringify(outputs));
 }
 
 /** How often the last `length` steps stand one after the other at the end of the history. */

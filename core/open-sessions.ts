@@ -43,6 +43,7 @@ export function createOpenSessions(sessions: Sessions, cwd: string): Pick<Prompt
       // The id comes from a model: it may go on with what this session started, and with nothing else.
       const { meta } = open.get(sessionId) ?? (await sessions.read(sessionId));
       if (meta.parentId !== parentId) throw new AgentError("SESSION_NOT_FOUND", { id: sessionId });
+      if (busy.has(sessionId)) throw new AgentError("TASK_BUSY", { id: sessionId });
       return goOn(sessionId);
     },
     async close() {

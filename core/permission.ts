@@ -62,6 +62,8 @@ async function askPerson(
   { ask, emit, newId, signal }: AskDependencies,
 ): Promise<PermissionAnswer> {
   if (ask === undefined) return "nobody";
+  // Who is told of a request after the abort is never told that it is over.
+  signal.throwIfAborted();
   const id = newId("per");
   const { callId, tool, patterns, question, options } = request;
   emit({

@@ -85,6 +85,7 @@ export interface PromptRun {
   deltas: boolean;
   /** What the user said during the run. */
   steer(): UserContent[];
+  whenSteered(): Promise<void>;
   /** The run whose task this is. */
   parent: PromptRun | undefined;
   background: BackgroundTasks;

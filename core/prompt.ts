@@ -112,9 +112,10 @@ async function beginPrompt(
     channel,
     deltas,
     steer: options.steer ?? (() => []),
+    whenSteered: options.whenSteered ?? (() => new Promise(() => {})),
     durable: Promise.resolve(),
     parent: parent?.run,
-    background: createBackgroundTasks(signal, parent?.run.background.count),
+    background: createBackgroundTasks({ signal, state: session.state, count: parent?.run.background.count }),
     promptId: "",
     last: { text: "", steps: 0 },
   };
@@ -163,7 +164,7 @@ async function answerPrompt(run: PromptRun, begun?: (sessionId: string) => void)
   begun?.(run.session.id);
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes !== undefined) return askUntilValid(routes, run);
-  await run.background.allEnded();
+  await run.background.hasNews();
   return undefined;
 }
 
@@ -201,11 +202,11 @@ async function askUntilValid(routes: Route[], run: PromptRun): Promise<unknown> 
   }
 }
 
-/** The model has the last word when it knows how all of its background tasks have ended. */
+/** The model has the last word when it knows how all of its background tasks have ended, and what the user said meanwhile. */
 async function askToTheEnd(ask: () => Promise<LoopEnd>, run: PromptRun): Promise<LoopEnd> {
   for (;;) {
     const end = await ask();
-    if (!(await run.background.allEnded())) return end;
+    if (!(await run.background.hasNews(run.whenSteered))) return end;
   }
 }
 

@@ -135,6 +135,8 @@ export interface PromptOptions {
   permissionMode?: Config["permissionMode"] | (() => Config["permissionMode"]);
   /** Asked before each request to the model: what the user said meanwhile, which joins the conversation there. */
   steer?(): UserContent[];
+  /** Resolves when there is something for `steer`: a run that only waits for background tasks asks the model then. */
+  whenSteered?(): Promise<void>;
 }
 
 /**

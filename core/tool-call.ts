@@ -27,7 +27,7 @@ export interface CallDependencies {
   /** Waits until a call of this depth may run; what it gives ends its turn. Rejects when the run is aborted. */
   takePlace(depth: number): Promise<() => void>;
   /** Is told of each error of the table that a call ends with. */
-  failed(error: AgentError): void;
+  onError(error: AgentError): void;
   redact(text: string): string;
   emit: Emit;
   newId(prefix: "prt" | "call"): string;
@@ -43,7 +43,7 @@ export interface CallPlace {
   partId: string;
   depth: number;
   /** Is told how far the call is. */
-  hear?(title: string): void;
+  onTitle?(title: string): void;
 }
 
 /**
@@ -79,16 +79,16 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
   const startedAt = now();
   const shown = { messageId: place.messageId, partId: place.partId, callId: asked.id, tool: asked.tool, input: parseInput(asked.input) ?? asked.input };
   emit({ type: "tool.start", ...shown });
-  let heard = "";
-  const running = runCall(asked, { ...place, hear: (title) => (heard = title) }, dependencies);
+  let lastTitle = "";
+  const running = runCall(asked, { ...place, onTitle: (title) => (lastTitle = title) }, dependencies);
   const answered = await orAborted(running, signal).then(
     (result): AnsweredCall => ({
       output: result,
       state: { status: "completed", output: result.output, title: result.title ?? "", metadata: result.metadata ?? {}, startedAt, endedAt: now() },
     }),
     (error: unknown): AnsweredCall => {
-      const text = dependencies.redact(signal.aborted && heard !== "" ? `${describeFailure(error)}\nIt was at: ${heard}` : describeFailure(error));
-      if (error instanceof AgentError) dependencies.failed(error);
+      const text = dependencies.redact(signal.aborted && lastTitle !== "" ? `${describeFailure(error)}\nIt was at: ${lastTitle}` : describeFailure(error));
+      if (error instanceof AgentError) dependencies.onError(error);
       const code = error instanceof AgentError ? { code: error.code } : {};
       return { output: { output: text }, state: { status: "error", error: text, ...code, startedAt, endedAt: now() } };
     },

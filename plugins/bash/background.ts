@@ -2,6 +2,8 @@ import { AgentError, type ToolContext } from "agent-runtime";
 
 /** Of one session, at the same time. */
 const MOST_RUNNING = 8;
+/** Of all sessions of a runtime, which may be many: each task has one. */
+const MOST_IN_ALL = 32;
 /** Of one session, that have ended and nobody has looked since. */
 const MOST_ENDED = 16;
 /** Characters that wait for the next look; the oldest go first. */
@@ -23,6 +25,7 @@ export interface BackgroundStart {
 export interface SessionCommands {
   /** That run, or whose end nobody was told. */
   readonly hasAny: boolean;
+  readonly running: BackgroundCommand[];
   /** Throws when too many run. */
   start(start: BackgroundStart): BackgroundCommand;
   /** Throws with the ids there are; `tool` is who asks. */
@@ -43,13 +46,14 @@ export interface Background {
 export function createBackground(): Background {
   const sessions = new Map<string, SessionCommands>();
   const seen = new Set<string>();
+  const countAll = () => [...sessions.values()].reduce((sum, { running }) => sum + running.length, 0);
   return {
     hasSeen(sessionId) {
       if (sessions.get(sessionId)?.hasAny) seen.add(sessionId);
       return seen.has(sessionId);
     },
     of(sessionId) {
-      const commands = sessions.get(sessionId) ?? createSessionCommands();
+      const commands = sessions.get(sessionId) ?? createSessionCommands(countAll);
       sessions.set(sessionId, commands);
       return commands;
     },
@@ -61,7 +65,7 @@ export function createBackground(): Background {
   };
 }
 
-function createSessionCommands(): SessionCommands {
+function createSessionCommands(countAll: () => number): SessionCommands {
   const commands = new Map<string, BackgroundCommand>();
   const running = () => [...commands.values()].filter(({ ending }) => ending === undefined);
   let count = 0;
@@ -73,8 +77,12 @@ function createSessionCommands(): SessionCommands {
     get hasAny() {
       return commands.size > 0;
     },
+    get running() {
+      return running();
+    },
     start(start) {
       if (running().length >= MOST_RUNNING) throw tooMany(running());
+      if (countAll() >= MOST_IN_ALL) throw tooManyInAll();
       const command = new BackgroundCommand(`bg_${++count}`, start, dropOldest);
       commands.set(command.id, command);
       return command;
@@ -102,6 +110,11 @@ function tooMany(running: BackgroundCommand[]): AgentError {
     tool: "bash",
     reason: `${running.length} commands run in the background, and no more may. End one with bash_kill: ${list}`,
   });
+}
+
+function tooManyInAll(): AgentError {
+  const reason = `${MOST_IN_ALL} commands of this and other sessions run in the background, and no more may. Run it without background, or wait until one has ended.`;
+  return new AgentError("TOOL_FAILED", { tool: "bash", reason });
 }
 
 /** A command that goes on while the model does other things. */

@@ -56,7 +56,7 @@ async function runToEnd({ command, description, timeout = DEFAULT_TIMEOUT_MS }: 
   const ending = await runShell(command, context, { ...place, timeoutMs, signal: context.signal, keepBytes: KEEP_BYTES, onProgress });
   const { output, outputPath, truncated } = await cutOutput(ending, context);
   return {
-    title: description ?? command,
+    title: description || command,
     output: [output || "(no output)", ...describeEnding(ending, timeoutMs)].join("\n"),
     metadata: { exit: ending.exitCode, description, truncated, outputPath, timedOut: ending.end === "timeout" },
   };
@@ -79,10 +79,10 @@ async function startBehind(
   // Nobody was told its id.
   if (context.signal.aborted) await started.kill("abort");
   const { ending, id, outputPath } = started;
-  const { output, metadata } = lookAt(started, commands, "(no output)");
+  const { output, metadata } = lookAt(started, commands, { isFirst: true });
   if (ending?.end === "failure") throw ending.error;
   const hint = `\n(bash_output shows what comes, bash_kill ends ${id}; the whole output goes to ${outputPath})`;
-  return { title: description ?? command, output: ending === undefined ? output + hint : output, metadata: { ...metadata, description } };
+  return { title: description || command, output: ending === undefined ? output + hint : output, metadata: { ...metadata, description } };
 }
 
 async function runShell(command: string, context: ToolContext, options: ExecOptions): Promise<Ending> {

@@ -51,7 +51,7 @@ export const createBashKill = (background: () => Background) =>
   });
 
 /** What is new of a command. One that has ended is told of once. */
-export function lookAt(command: BackgroundCommand, commands: SessionCommands, whenNothing = "(no new output)"): ToolResult {
+export function lookAt(command: BackgroundCommand, commands: SessionCommands, { isFirst = false } = {}): ToolResult {
   const { ending, outputPath } = command;
   if (ending !== undefined) commands.forget(command);
   const { text, leftOut } = command.takeNews();
@@ -59,7 +59,7 @@ export function lookAt(command: BackgroundCommand, commands: SessionCommands, wh
   const cut = leftOut > 0 ? `... (${leftOut} characters left out; ${whereabouts}) ...\n` : "";
   return {
     title: command.command,
-    output: `${cut}${text || whenNothing}\n(${describeState(command)})`,
+    output: `${cut}${text || (isFirst ? "(no output)" : "(no new output)")}\n(${describeState(command, isFirst)})`,
     metadata: {
       id: command.id,
       status: ending?.end ?? "running",
@@ -70,22 +70,26 @@ export function lookAt(command: BackgroundCommand, commands: SessionCommands, wh
   };
 }
 
-/** Each text has the time in it, so that looks that see nothing new are not taken for a loop. */
-function describeState({ id, ending, elapsedMs }: BackgroundCommand): string {
+/**
+ * A look has the time in it, so that looks that see nothing new are not taken for a loop. One that fails at its start says
+ * the same each time: to start it again and again is a loop.
+ */
+function describeState({ id, ending, elapsedMs }: BackgroundCommand, isFirst: boolean): string {
+  const [name, when] = isFirst ? ["The command", ""] : [id, ` after ${elapsedMs} ms`];
   switch (ending?.end) {
     case undefined:
       return `${id} has been running for ${elapsedMs} ms`;
     case "exit":
-      return `${id} exited with code ${ending.exitCode} after ${elapsedMs} ms`;
+      return `${name} exited with code ${ending.exitCode}${when}`;
     case "timeout":
-      return `${id} was ended at its timeout, after ${elapsedMs} ms`;
+      return `${name} was ended at its timeout${when}`;
     case "output-limit":
-      return `${id} was ended after ${elapsedMs} ms: it wrote more than 64 MiB. Write to a file, or filter with head or grep.`;
+      return `${name} was ended${when}: it wrote more than 64 MiB. Write to a file, or filter with head or grep.`;
     case "kill":
-      return `${id} was ended by bash_kill after ${elapsedMs} ms`;
+      return `${name} was ended by bash_kill${when}`;
     case "abort":
-      return `${id} was ended from outside after ${elapsedMs} ms`;
+      return `${name} was ended from outside${when}`;
     case "failure":
-      return `${id} could not run: ${ending.error instanceof Error ? ending.error.message : ending.error}`;
+      return `${name} could not run: ${ending.error instanceof Error ? ending.error.message : ending.error}`;
   }
 }

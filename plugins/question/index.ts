@@ -16,7 +16,7 @@ const question = tool({
     const asked = { question, ...(options.length > 0 && { options }) };
     const answer = await context.ask(asked);
     if (answer === undefined) throw new AgentError("QUESTION_UNANSWERED", { question });
-    return { output: answer, title: question.replace(/\s+/g, " "), metadata: { ...asked, answer } };
+    return { output: answer.trim() === "" ? "(The answer is empty.)" : answer, title: question.replace(/\s+/g, " "), metadata: { ...asked, answer } };
   },
 });
 

@@ -13,15 +13,16 @@ const task = tool({
     task_id: z.string().optional(),
     background: z.boolean().optional().describe("go on meanwhile; you are told its answer"),
   }),
-  patterns: ({ subagent_type }) => [subagent_type ?? "*"],
+  patterns: ({ subagent_type }) => [subagent_type || "*"],
   async run({ description, prompt, subagent_type, model, task_id, background = false }, context): Promise<ToolResult> {
     const result = await context.runTask({
       prompt,
       description,
       background,
-      ...(subagent_type !== undefined && { agent: subagent_type }),
-      ...(model !== undefined && { model }),
-      ...(task_id !== undefined && { sessionId: task_id }),
+      // Some models fill in every parameter: what is empty is not given.
+      ...(subagent_type && { agent: subagent_type }),
+      ...(model && { model }),
+      ...(task_id && { sessionId: task_id }),
       disableTools: ["todowrite", "todoread"],
     });
     const { sessionId, status, steps, costUsd, text, error } = result;

@@ -261,6 +261,35 @@ describe.runIf(isBuilt)("input as stream-json", () => {
     expect(resultsOf(run)).toMatchObject([{ result: "Turned.", num_turns: 2 }]);
   });
 
+  test("lets a frame with steer be heard by a run that waits for a background task", async () => {
+    let release = () => {};
+    const isHeard = new Promise<void>((resolve) => (release = resolve));
+    const answer = byPrompt({
+      go: [turn(["task", { description: "d", prompt: "child", background: true }]), { text: "Waiting." }, { text: "I hurry." }, { text: "All is done." }],
+      child: [{ text: "Child is done." }],
+    });
+    const run = await talk({
+      async script(request) {
+        const reply = await answer(request);
+        if (reply.text === "Child is done.") await isHeard;
+        return reply;
+      },
+      onStart: ({ send }) => send(user("go")),
+      onLine(line, { send, end }) {
+        const text = line.type === "assistant" ? line.message.content[0].text : undefined;
+        if (text === "Waiting.") send(user("hurry up", { steer: true }));
+        if (text === "I hurry.") release();
+        if (line.type === "result") end();
+      },
+    });
+    expect(resultsOf(run)).toMatchObject([{ result: "All is done.", num_turns: 4 }]);
+    expect(talkOf(run, run.requests.length - 1).filter((said) => said.startsWith("user:"))).toEqual([
+      "user:go",
+      "user:hurry up",
+      expect.stringContaining("has ended: success"),
+    ]);
+  });
+
   test("answers words that came too late for any step as a prompt of their own", async () => {
     let release = () => {};
     const isRead = new Promise<void>((resolve) => (release = resolve));

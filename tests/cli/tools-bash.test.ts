@@ -124,6 +124,28 @@ const portOf = (request: SeenRequest): string => /port (\d+)/.exec(saidOf(reques
 const ask = (port: string, path: string) =>
   bash(`node -e "fetch('http://127.0.0.1:${port}${path}').then((answer) => answer.text()).then(console.log, (error) => console.log(error.cause.code))"`);
 
+describe.skipIf(!isBuilt).concurrent("a call that is made again and again", () => {
+  const repeat = async (...calls: Call[]) => {
+    const run = await runCommand({
+      args: [...PROMPT, ...YOLO],
+      script: (_, n) => (n < 25 ? turn(calls[Math.min(n, calls.length - 1)] as Call) : { text: "ok" }),
+    });
+    return [run.code, run.requests.length, resultOf(run).error?.code];
+  };
+
+  test.each([
+    ["has a long output, in another file each time", bash("seq 1 20000; exit 1")],
+    ["fails at once in the background", behind("echo no; exit 1")],
+    ["looks at what is not there", look("bg_1")],
+  ])("and %s is a loop", async (_, call) => {
+    expect(await repeat(call)).toEqual([3, 5, "LOOP_DETECTED"]);
+  });
+
+  test("to look at a command that goes on is none", async () => {
+    expect(await repeat(behind(nextSleep()), look("bg_1"))).toEqual([0, 26, undefined]);
+  });
+});
+
 describe.skipIf(!isBuilt).concurrent("a command in the background", () => {
   test("is a server that the next command talks to; it is looked at and ended, and its tools come with it", async () => {
     let port = "";
@@ -171,7 +193,7 @@ describe.skipIf(!isBuilt).concurrent("a command in the background", () => {
       "The input of bash_kill is invalid: id: Invalid input: expected string, received undefined\nCall it again with input that fits its schema.",
       `bash_kill failed: there is no background command "bg_9"; there are ${ids.join(", ")}.`,
     ]);
-    expect(outputs[14]).toMatch(/^\(no new output\)\n\(bg_1 was ended at its timeout, after \d+ ms\)$/);
+    expect(outputs[14]).toMatch(/^\(no new output\)\n\(bg_1 was ended at its timeout after \d+ ms\)$/);
     expect(outputs[15]).toMatch(/^\(no output\)\n\(bg_9 has been running/);
     expect(processesWith(sleep)).toEqual([]);
   });
@@ -233,7 +255,7 @@ describe.skipIf(!isBuilt).concurrent("a command in the background", () => {
       const run = await runCommand({ home, args: [...PROMPT, "--permission-mode", mode], script: (_, n) => (turns[n] ? turn(...turns[n]) : { text: "ok" }) });
       const [started = "", other, seen = "", ended] = toolOutputsOf(run.requests.at(-1));
       expect(`${started}\n${seen}`).toMatch(/^one$/m);
-      expect(other).toMatch(mode === "plan" ? /permission mode "plan" allows only/ : /bg_\d (exited with code 0|has been running)/);
+      expect(other).toMatch(mode === "plan" ? /permission mode "plan" allows only/ : /exited with code 0|has been running/);
       expect(ended).toMatch(/\(bg_\d was ended by bash_kill after \d+ ms\)$/);
     }
   });

@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "vitest";
+import { eventSchema } from "../../cli/events-schema.ts";
 import { errorOf, isBuilt, JSON_OUT, MODEL, ofType, removeHomes, resultOf, runCommand } from "./command.ts";
 import { CLAUDE_BOTH, talk, toLines, user } from "./stream-json.ts";
 import { byPrompt, type Call, runTools, statesOf, toolOutputsOf, turn } from "./tool-runs.ts";
@@ -165,6 +166,7 @@ describe.skipIf(!isBuilt)("a question", { concurrent: true }, () => {
         if (line.type === "result") end();
       },
     });
+    expect(interrupted.events.filter((event) => !eventSchema.safeParse(event).success)).toEqual([]);
     expect(ofType(interrupted, "control_cancel_request")).toMatchObject([{ request_id: ofType(interrupted, "permission_request")[0].id }]);
     expect(resultOf(interrupted)).toMatchObject({ status: "interrupted", error: { code: "INTERRUPTED" } });
     const killed = await runCommand({

@@ -89,6 +89,25 @@ describe.skipIf(!isBuilt)("a task in the background", { concurrent: true }, () =
     expect(unpaired(next.requests[0]!)).toEqual([]);
   });
 
+  test("ends with an agent that is killed, and the next prompt is told, once", async () => {
+    const script = byPrompt({ ...TOP, child: [turn(["bash", { command: "setsid sleep 98765.3" }])] });
+    const args = [...MODEL, ...JSON_OUT];
+    const killed = await runCommand({
+      args: [...args, "-p", "top"],
+      script,
+      onSpawn(child, server) {
+        void until(() => processesWith("sleep 98765.3").length > 0 && server.requests.length >= 3).then(() => child.kill("SIGKILL"));
+      },
+    });
+    expect(killed.signal).toBe("SIGKILL");
+    await until(() => processesWith("sleep 98765.3").length === 0);
+    const next = () => runCommand({ args: [...args, "--continue", "-p", "and now?"], home: killed.home });
+    for (const run of [await next(), await next()]) {
+      const ends = saidBy(run.requests[0]).filter((text) => text.startsWith("A background task has ended with the agent, without an answer (task_id: ses_"));
+      expect([run.code, ends.length, unpaired(run.requests[0]!)]).toEqual([0, 1, []]);
+    }
+  });
+
   test("of calls that come with a request is waited for, though no model is asked; two requests on, it is known", async () => {
     const request = { message: "given", noReply: true, tools: [{ name: "task", params: beside("child")[1] }] };
     const run = await runCommand({
@@ -167,6 +186,27 @@ describe.skipIf(!isBuilt)("a task", { concurrent: true }, () => {
     expect(toolOutputsOf(lastOf(run.requests, "top"))).toEqual([`One.\n\n(task_id: ${id})`, `Two.\n\n(task_id: ${id})`]);
     const other = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "other"], script: [turn(task("mine?", { task_id: id })), { text: "ok" }], home });
     expect(toolOutputsOf(other.requests.at(-1))).toEqual([`The task ended as error: There is no session ${id}.`]);
+  });
+
+  test("that fails again and again is a loop", async () => {
+    const script = byPrompt({ top: [turn(task("child"))], child: [{ status: 400, body: { error: { message: "not this" } } }] });
+    const run = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "top"], script });
+    expect([run.code, resultOf(run).error.code, resultOf(run).steps]).toEqual([3, "LOOP_DETECTED", 5]);
+  });
+
+  test("that still runs is not gone on with; what is given empty is not given", async () => {
+    const empty = { subagent_type: "", model: "", task_id: "" };
+    const script = (request: SeenRequest): Reply => {
+      if (saidBy(request)[0] === "child") return { text: "One.", delayMs: 300 };
+      const results = toolOutputsOf(request);
+      const id = /ses_\w+/.exec(results[0] ?? "")?.[0];
+      return results.length === 0 ? turn(beside("child", empty)) : results.length === 1 ? turn(task("more", { task_id: id })) : { text: "Done." };
+    };
+    const run = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "top"], script });
+    const [started, refused] = toolOutputsOf(run.requests.at(-1));
+    expect(started).toMatch(/^The task runs in the background\./);
+    expect(refused).toMatch(/^The task ended as error: The task ses_\w+ still runs; its answer comes first\.$/);
+    expect([run.code, ofType(run, "error").map(({ error }) => error.code)]).toEqual([0, ["TASK_BUSY"]]);
   });
 
   test("ends with the run at SIGINT", async () => {

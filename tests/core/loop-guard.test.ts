@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { newId } from "../../core/id.ts";
 import { createLoopGuard } from "../../core/loop-guard.ts";
 import type { Message } from "../../core/message.ts";
 import type { AskedCall } from "../../core/turn.ts";
@@ -28,6 +29,11 @@ test("the same call with the same result is counted, warned of at three and stop
 
 test("a call whose result changes is polling, not a repetition", () => {
   expect(watchAll(["1", "2", "3", "4", "5", "6"].map((value) => ["a", value] as const)).times).toEqual([1, 1, 1, 1, 1, 1]);
+});
+
+test("ids that differ each time, as a task's or a file's of a long output, do not hide a repetition", () => {
+  const results = Array.from({ length: 5 }, () => `It failed.\n(task_id: ${newId("ses")})\nThe whole is in /tmp/${newId("call")}.txt`);
+  expect(watchAll(results.map((value) => ["a", value] as const)).times.at(-1)).toBe(5);
 });
 
 test("a call with another input breaks the row", () => {

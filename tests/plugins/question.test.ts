@@ -32,6 +32,7 @@ describe("a question", () => {
     ["always", "yes"],
     ["reject", "Denied: a person does not want to answer this. Decide without it, or say in the final answer what has to be known."],
     [{ reject: "Ask me tomorrow." }, "Denied: Ask me tomorrow."],
+    [{ answer: " " }, "(The answer is empty.)"],
   ] as const)("that is answered with %j tells the model %j, and the run goes on", async (given, told) => {
     const requests: unknown[] = [];
     const { toolOutputs, result, asked } = await run({
@@ -132,6 +133,25 @@ test("words where a permission was asked for are told to the model, which has no
   const agent = await boot({ plugins: [plugin], script: [call("it"), say("ok")], ask: async () => ({ answer: "Use the other folder." }) });
   expect((await agent.prompt("go")).toolOutputs).toEqual(["Denied: a person says: Use the other folder."]);
   await agent.close();
+});
+
+test("nobody is asked for a permission once the run was aborted, while the call was judged", async () => {
+  const abort = new AbortController();
+  const asked: string[] = [];
+  const write = tool({ name: "it", description: "d", effect: "write", input: z.object({}), run: () => "done" });
+  const permission = () => {
+    abort.abort();
+    return "ask" as const;
+  };
+  const plugin = definePlugin({ name: "test", setup: () => ({ tools: [write], hooks: { permission } }) });
+  const ask: BootOptions["ask"] = async ({ id }) => {
+    asked.push(id);
+    return "once";
+  };
+  const agent = await boot({ plugins: [plugin], script: [call("it"), say("ok")], ask });
+  const { result, events } = await agent.prompt("go", { signal: abort.signal });
+  await agent.close();
+  expect([result.status, asked, events.filter(({ type }) => type === "permission.request")]).toEqual(["interrupted", [], []]);
 });
 
 test("any tool may ask, and decide what it does without an answer", async () => {

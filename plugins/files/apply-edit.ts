@@ -1,5 +1,6 @@
 import type { AgentError } from "agent-runtime";
-import { commonIndent, FALLBACK_STRATEGIES, findExact, isMuchLarger, MATCH_LIMIT, type Match, removeBackslashes, type Strategy } from "./edit-strategies.ts";
+import { FALLBACK_STRATEGIES, findExact, isMuchLarger, MATCH_LIMIT, type Match, removeBackslashes, type Strategy } from "./edit-strategies.ts";
+import { indentLike } from "./indent-like.ts";
 import { refused } from "./text-file.ts";
 
 /** In a longer text only exact places are found: the other strategies would hold up everything else. */
@@ -101,8 +102,8 @@ const withoutOverlaps = (matches: Match[]): Match[] => {
 function replacementFor(found: string, { strategy, wanted }: Found, ending: LineEnding, newString: string): string {
   let replacement = newString;
   if (strategy.name === "escape-normalized") replacement = removeBackslashes(replacement);
-  if (strategy.name === "trimmed-boundary") replacement = trimLike(replacement, wanted);
-  if (strategy !== EXACT) replacement = indentLike(replacement, wanted, found);
+  else if (strategy.name === "trimmed-boundary") replacement = trimLike(replacement, wanted);
+  else if (strategy !== EXACT) replacement = indentLike(replacement, wanted, found);
   if (strategy !== EXACT && wanted.endsWith("\n") && !found.endsWith("\n")) replacement = replacement.replace(/\r?\n$/, "");
   const isSpelledOut = wanted.includes("\r") && found.includes("\r") && replacement.includes("\r");
   return isSpelledOut ? replacement : withLineEnding(replacement, lineEndingOf(found) ?? ending);
@@ -115,17 +116,6 @@ function trimLike(newString: string, wanted: string): string {
   const start = newString.startsWith(before) ? before.length : 0;
   const end = newString.endsWith(after) ? newString.length - after.length : newString.length;
   return newString.slice(start, Math.max(start, end));
-}
-
-/** Shifts newString by the indentation that the place has more, or less, than oldString. */
-export function indentLike(newString: string, wanted: string, found: string): string {
-  const from = commonIndent(wanted.split("\n"));
-  const to = commonIndent(found.split("\n"));
-  if (from === to) return newString;
-  return newString
-    .split("\n")
-    .map((line) => (line.trim() !== "" && line.startsWith(from) ? to + line.slice(from.length) : line))
-    .join("\n");
 }
 
 export type LineEnding = "\r\n" | "\n" | undefined;

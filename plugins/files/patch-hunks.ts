@@ -1,6 +1,7 @@
 import type { AgentError } from "agent-runtime";
-import { indentLike, lineEndingOf } from "./apply-edit.ts";
+import { lineEndingOf } from "./apply-edit.ts";
 import { linesOf } from "./edit-strategies.ts";
+import { indentLike } from "./indent-like.ts";
 import { type Hunk, refusedAt } from "./patch-text.ts";
 
 /** How lines are compared, in the order in which it is tried. */

@@ -212,10 +212,31 @@ describe("an oldString that is not quite there", () => {
     });
   });
 
+  test("gives new lines the levels of indentation that the place has", async () => {
+    const tabs = "func a() {\n\tif x {\n\t\treturn 1\n\t}\n}\n";
+    const spaces = tabs.replaceAll("\t", "  ");
+    const [old, changed] = ["if x {\n        return 1\n    }", "if x {\n        if y {\n            return 2\n        }\n    }\n    z()"];
+    expect((await edited(tabs, `    ${old}`, `    ${changed}`)).text).toBe("func a() {\n\tif x {\n\t\tif y {\n\t\t\treturn 2\n\t\t}\n\t}\n\tz()\n}\n");
+    const inTabs = (text: string) => `    ${text}`.replaceAll("    ", "\t");
+    expect((await edited(spaces, inTabs(old), inTabs(changed))).text).toBe("func a() {\n  if x {\n    if y {\n      return 2\n    }\n  }\n  z()\n}\n");
+    // Models leave the indentation of the first line out.
+    expect((await edited("class A:\n    def f():  \n        return 1\n", "def f():\n        return 1", "def f():\n        return 2")).text).toBe(
+      "class A:\n    def f():\n        return 2\n",
+    );
+  });
+
+  test("shifts nothing where it is not the indentation that was overlooked", async () => {
+    expect(await edited("x\n    a\n    b\ny\n", "\n\n    a\n    b\n\n", "\n\n    c\n    d\n\n")).toEqual({
+      text: "x\n    c\n    d\ny\n",
+      strategy: "trimmed-boundary",
+    });
+    expect(await edited("\tfoo()\n", "\\tfoo()", "\\tbar()")).toEqual({ text: "\tbar()\n", strategy: "escape-normalized" });
+  });
+
   test("is reported as such", async () => {
     await world.put("a.txt", code);
     expect((await edit("  const x = 1; \n  return x;", "  return 1;")).output).toMatch(
-      /^Edited a\.txt: 1 replacement \(\+1 -2 lines\)\.\noldString was not there exactly; found by line-trimmed, overlooking white space at the ends of lines\. Check the diff\.\n@@/,
+      /^Edited a\.txt: 1 replacement \(\+1 -2 lines\)\.\noldString was not there exactly; found by line-trimmed, overlooking white space around lines\. Check the diff\.\n@@/,
     );
   });
 

@@ -25,7 +25,7 @@ test("applies edits one after the other and says how each was found", async () =
   expect(result.output.split("\n").slice(0, 6)).toEqual([
     "Edited a.txt: 3 edits (+4 -3 lines).",
     "1. 1 replacement, exact",
-    "2. 1 replacement, found by line-trimmed, overlooking white space at the ends of lines",
+    "2. 1 replacement, found by line-trimmed, overlooking white space around lines",
     "3. 2 replacements, exact",
     "Not every oldString was there exactly. Check the diff.",
     "@@ -1,3 +1,4 @@",

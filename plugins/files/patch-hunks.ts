@@ -9,12 +9,22 @@ const LEVELS = [
   { overlooks: undefined, of: (line: string) => line },
   { overlooks: "white space at the ends of lines", of: (line: string) => line.trimEnd() },
   { overlooks: "white space around lines", of: (line: string) => line.trim() },
+  { overlooks: "white space around lines and which quotes and dashes they have", of: (line: string) => plainPunctuation(line).trim() },
 ];
 const LAST_LEVEL = LEVELS.length - 1;
 
 /** Of lines, for all hunks of a file: about a second. */
 const COMPARISONS = 50_000_000;
 const BYTE_ORDER_MARK = "\uFEFF";
+const PLAIN: [RegExp, string][] = [
+  [/[\u2010-\u2015\u2212]/g, "-"],
+  [/[\u2018-\u201B]/g, "'"],
+  [/[\u201C-\u201F]/g, '"'],
+  [/[\u00A0\u2002-\u200A\u202F\u205F\u3000]/g, " "],
+];
+
+/** Models write ASCII where a file has the quotes, dashes and spaces of a typesetter. */
+const plainPunctuation = (line: string): string => PLAIN.reduce((text, [typeset, plain]) => text.replace(typeset, plain), line);
 
 export interface PatchedText {
   text: string;
@@ -115,7 +125,7 @@ function createSearch(shown: string, lines: string[]): Search {
     }
     return starts;
   };
-  return (hunk, from) => {
+  const search: Search = (hunk, from) => {
     const old = hunk.lines.filter(({ mark }) => mark !== "+").map(({ text }) => text);
     count(hunk, hunk.anchors.length * lines.length);
     const anchors = hunk.anchors.length === 0 ? undefined : findAnchors(shown, linesAt(LAST_LEVEL), hunk);
@@ -126,8 +136,17 @@ function createSearch(shown: string, lines: string[]): Search {
       if (starts.length > 1) throw ambiguous(shown, hunk, starts.length);
       if (starts.length === 1) return { hunk, start: starts[0]!, count: old.length, overlooks };
     }
+    const shorter = withoutBlankEnd(hunk);
+    if (shorter !== undefined) return { ...search(shorter, from), overlooks: "the blank lines at its end" };
     throw findAll(hunk, old, LAST_LEVEL, 0).length > 0 ? misplaced(shown, hunk) : missing(shown, hunk, linesAt(LAST_LEVEL));
   };
+  return search;
+}
+
+/** Models take the newline at the end of a file for a blank line. */
+function withoutBlankEnd(hunk: Hunk): Hunk | undefined {
+  const end = hunk.lines.findLastIndex(({ mark, text }) => mark !== " " || text.trim() !== "") + 1;
+  return end === hunk.lines.length ? undefined : { ...hunk, lines: hunk.lines.slice(0, end) };
 }
 
 /** For each place the first of the others at or behind it. Both are in order. */
@@ -144,7 +163,7 @@ function firstBehind(places: number[], others: number[]): number[] {
 /** Where the last anchor is, behind those before it. It may be only the beginning of its line. */
 function findAnchors(shown: string, trimmed: string[], { anchors, line }: Hunk): number[] {
   let places: number[] | undefined;
-  for (const anchor of anchors) {
+  for (const anchor of anchors.map(LEVELS[LAST_LEVEL]!.of)) {
     const equal = trimmed.flatMap((text, index) => (text === anchor ? [index] : []));
     const all = equal.length > 0 ? equal : trimmed.flatMap((text, index) => (text.startsWith(anchor) ? [index] : []));
     const behind = places?.map((place) => place + 1);
@@ -176,7 +195,7 @@ const ambiguous = (shown: string, { line }: Hunk, count: number): AgentError =>
 
 function missing(shown: string, { line, lines }: Hunk, trimmed: string[]): AgentError {
   const known = new Set(trimmed);
-  const unknown = lines.find(({ mark, text }) => mark !== "+" && !known.has(text.trim()));
+  const unknown = lines.find(({ mark, text }) => mark !== "+" && !known.has(LEVELS[LAST_LEVEL]!.of(text)));
   const reason =
     unknown === undefined
       ? `the lines of this hunk do not stand together in ${shown}.`

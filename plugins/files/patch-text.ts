@@ -150,7 +150,8 @@ function readContent(body: PatchLine[]): string {
 function readUpdate(path: string, line: number, body: PatchLine[]): FilePatch {
   const start = body.findIndex(isFilled);
   const isMoved = body[start]?.text.startsWith(MOVE);
-  const moveTo = isMoved ? pathOf(body[start]!.text.slice(MOVE.length), body[start]!) : undefined;
+  const target = isMoved ? pathOf(body[start]!.text.slice(MOVE.length), body[start]!) : undefined;
+  const moveTo = target === path ? undefined : target;
   const hunks = readHunks(start < 0 ? [] : body.slice(isMoved ? start + 1 : start));
   if (hunks.length === 0 && moveTo === undefined)
     throw refusedAt(line, `no change of ${path} follows.`, 'Give hunks: "@@", then lines that begin with a space, - or +.');

@@ -25,7 +25,8 @@ export interface EditedText {
 export async function applyEdit(shown: string, text: string, edit: Edit): Promise<EditedText> {
   if (edit.oldString === edit.newString) throw refused(shown, "oldString and newString are the same.", "Give the text as it is and as it shall be.");
   if (edit.oldString === "") {
-    if (text !== "") throw refused(shown, "oldString is empty and the file exists.", "Give the text to replace, or use write for the whole file.");
+    if (text === BYTE_ORDER_MARK) return { text: text + edit.newString, strategy: EXACT, replacements: 1 };
+    if (text !== "") throw refused(shown, "oldString is empty and the file is not.", "Give the text to replace, or use write for the whole file.");
     return { text: edit.newString, strategy: EXACT, replacements: 1 };
   }
   // The mark counts as white space in JavaScript, which most strategies overlook.

@@ -23,6 +23,7 @@ export async function locate(context: ToolContext, filePath: string, access: "re
   try {
     return { path, shown, stats: await stat(path, { bigint: true }) };
   } catch (error) {
+    if (access === "write" && filePath.endsWith("/")) throw new AgentError("PATH_INVALID", { path: filePath, reason: "it ends as that of a directory." });
     if (isMissing(error)) return { path, shown, stats: undefined };
     throw unreadable(shown, error);
   }

@@ -5,6 +5,7 @@ import { isNotebook, NOTEBOOK_BYTES, renderNotebook } from "./notebook.ts";
 import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
 import { type ByteSource, bytesInMemory, type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
 import type { ReadRecord } from "./read-record.ts";
+import { countOf } from "./text-file.ts";
 
 const LINES = 2_000;
 /** 50 KB with what is said around the lines. */
@@ -172,7 +173,7 @@ async function readText(located: Located, text: TextSource, { request, context }
   const isLongAndUnasked = request.offset === undefined && request.limit === undefined && total !== undefined && !isWhole;
   const lines = isLongAndUnasked ? await headAndTail(read.lines, total, (more) => readLines(text.source, { ...wanted, ...more })) : read.lines;
   const notes = isLongAndUnasked
-    ? ["(Use 'offset' to read the omitted lines.)", `(End of file - total ${countLines(total)})`]
+    ? ["(Use 'offset' to read the omitted lines.)", `(End of file - total ${countOf(total, "line")})`]
     : endNotes(read, lastLine, isWhole);
   if (!read.isValidUtf8) notes.push("(The file is not valid UTF-8; bytes that are not are shown as \uFFFD.)");
   notes.push(...text.notes);
@@ -189,7 +190,7 @@ function columnsOf({ columnOffset, columnLimit }: Input): Columns | undefined {
 
 function beyondEnd(path: string, offset: number, total: number): AgentError {
   const advice = total === 0 ? "It is empty." : `Use an offset from 1 to ${total}.`;
-  return new AgentError("FILE_UNSUITABLE", { path, reason: `has ${countLines(total)}; offset ${offset} is beyond its end.`, advice });
+  return new AgentError("FILE_UNSUITABLE", { path, reason: `has ${countOf(total, "line")}; offset ${offset} is beyond its end.`, advice });
 }
 
 /** The first and the last half of what fits, and which lines lie between. */
@@ -216,9 +217,7 @@ function takeBytes(lines: string[], limit: number): string[] {
 
 function endNotes({ totalLines, lines }: LinesRead, lastLine: number, isWhole: boolean): string[] {
   if (totalLines === 0) return ["(The file is empty.)"];
-  if (isWhole) return [`(End of file - total ${countLines(totalLines ?? lines.length)})`];
+  if (isWhole) return [`(End of file - total ${countOf(totalLines ?? lines.length, "line")})`];
   const total = totalLines === undefined ? "" : ` Total ${totalLines} lines.`;
   return [`(File has more lines. Use 'offset' to read beyond line ${lastLine}.${total})`];
 }
-
-const countLines = (count: number): string => `${count} ${count === 1 ? "line" : "lines"}`;

@@ -54,8 +54,7 @@ export async function runRipgrep(context: ToolContext, search: Search): Promise<
   records.finish();
   // Status 2 also stands for a file that could not be read; then there is no message, or there are results.
   const { exitCode, head, tail } = result;
-  if (exitCode === 2 && head !== "" && !head.startsWith(search.resultStart))
-    throw refused(search, `${head}${tail === "" ? "" : ` … ${tail}`}`.replace(/^rg: /, "").trim());
+  if (exitCode === 2 && head !== "" && !head.startsWith(search.resultStart)) throw refused(search, `${head}${tail === "" ? "" : ` … ${tail}`}`);
   return "complete";
 }
 
@@ -64,8 +63,14 @@ function checkArguments({ args, pattern }: Search): void {
   if (args.some((argument) => argument.length > ARGUMENT_CHARACTERS)) throw refusedPattern(pattern, `it is longer than ${ARGUMENT_CHARACTERS} characters.`);
 }
 
-const refused = ({ pattern, filePattern = pattern }: Search, message: string): AgentError =>
-  refusedPattern(message.startsWith("error parsing glob") ? filePattern : pattern, message);
+/** Without the advice of ripgrep, which is about options that a model cannot give. */
+function refused({ pattern, filePattern = pattern }: Search, output: string): AgentError {
+  const message = output
+    .replace(/^rg: /, "")
+    .replace(/\n+Consider enabling [\s\S]*$/, "")
+    .trim();
+  return refusedPattern(message.startsWith("error parsing glob") ? filePattern : pattern, message);
+}
 
 export const refusedPattern = (pattern: string, reason: string): AgentError =>
   new AgentError("PATTERN_INVALID", { pattern: JSON.stringify(pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern), reason });

@@ -52,3 +52,5 @@ export function encodingOf(shown: string, bytes: Buffer, texts: string): "utf8" 
 export const refused = (path: string, reason: string, advice: string): AgentError => new AgentError("EDIT_REFUSED", { path, reason, advice });
 
 export const countLines = (text: string): number => text.split("\n").length - (text.endsWith("\n") || text === "" ? 1 : 0);
+
+export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -110,7 +110,7 @@ describe.skipIf(!isBuilt)("write, edit, multiedit and patch", { concurrent: true
       "a.txt was not changed: oldString was found 2 times.\nAdd surrounding lines to oldString until it is unique, or set replaceAll.",
       `a.txt was not changed: oldString was not found in it.\n${copy}`,
       "a.txt was not changed: oldString and newString are the same.\nGive the text as it is and as it shall be.",
-      "a.txt was not changed: oldString is empty and the file exists.\nGive the text to replace, or use write for the whole file.",
+      "a.txt was not changed: oldString is empty and the file is not.\nGive the text to replace, or use write for the whole file.",
       "File not found: nope/a",
       "dir was not changed: it is a directory.\nGive the path of a file.",
       "wide.txt was not changed: it is UTF-16 text, not UTF-8.\nConvert it first, for example with iconv -f UTF-16 -t UTF-8, and back afterwards.",

@@ -69,7 +69,7 @@ describe("an edit", () => {
     expect(await readFile(at("new/a.txt"), "utf8")).toBe("x\n");
     await world.put("a.txt", "text");
     expect(await refusal("", "x")).toBe(
-      "a.txt was not changed: oldString is empty and the file exists.\nGive the text to replace, or use write for the whole file.",
+      "a.txt was not changed: oldString is empty and the file is not.\nGive the text to replace, or use write for the whole file.",
     );
   });
 
@@ -200,6 +200,38 @@ describe("what is kept", () => {
       { numRuns: 200 },
     );
   });
+});
+
+describe("an edit that cannot be meant", () => {
+  test("is refused where the file would stay as it is", async () => {
+    await world.put("a.txt", "one\r\ntwo\r\n");
+    expect(await refusal("one\r\ntwo", "one\ntwo")).toBe(
+      "a.txt was not changed: it would stay as it is; its line endings are kept.\nGive what shall be there, or use bash for line endings.",
+    );
+    const edits = [
+      { oldString: "one", newString: "1" },
+      { oldString: "1", newString: "one" },
+    ];
+    expect(await world.fail("multiedit", { filePath: "a.txt", edits })).toMatch(/it would stay as it is/);
+  });
+
+  test("is refused where it would tear a character", async () => {
+    await world.put("a.txt", "a 😀 b\n");
+    expect(await refusal("\ud83d", "x")).toMatch(/half of a character/);
+    expect(await refusal("a", "\ude00")).toMatch(/half of a character/);
+    expect(await readFile(at("a.txt"), "utf8")).toBe("a 😀 b\n");
+  });
+
+  test("is refused where the path is that of a directory", async () => {
+    expect(await world.fail("write", { filePath: "new/", content: "x" })).toBe("new/ is not a usable path: it ends as that of a directory.");
+    expect(await world.fail("edit", { filePath: "new/", oldString: "", newString: "x" })).toMatch(/it ends as that of a directory/);
+    expect(await world.fail("write", { filePath: "", content: "x" })).toBe('"" is not a usable path: it is empty.');
+    expect(await readdir(world.cwd)).toEqual([]);
+  });
+});
+
+test("a file that has nothing but a byte order mark is empty", async () => {
+  expect((await edited("\ufeff", "", "one\n")).text).toBe("\ufeffone\n");
 });
 
 describe("an oldString that is not quite there", () => {

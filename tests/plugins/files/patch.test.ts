@@ -208,10 +208,7 @@ describe("nothing is changed", () => {
     await world.put("b.txt", "b\n");
     await symlink("b.txt", at("same.txt"));
     const advice = "Name each file once, with all of its hunks in the order of the file.";
-    for (const heading of [
-      "*** Delete File: ./good.txt",
-      "*** Update File: b.txt\n@@\n-b\n*** Delete File: same.txt",
-    ])
+    for (const heading of ["*** Delete File: ./good.txt", "*** Update File: b.txt\n@@\n-b\n*** Delete File: same.txt"])
       expect(await refusedWhole(heading)).toMatch(new RegExp(`^Nothing was changed\\. Line [69] of the patch: (good|b)\\.txt is named twice\\.\n${advice}$`));
   });
 

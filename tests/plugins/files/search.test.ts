@@ -192,6 +192,20 @@ describe("grep", () => {
     expect(await world.fail("grep", { pattern: "x", include: "a{" })).toMatch(/^The pattern "a\{" is invalid: error parsing glob 'a\{'/);
   });
 
+  test("gives no advice about options that a model cannot give", async () => {
+    await putByAge("a.ts");
+    for (const pattern of ["(?=x)", "(a)\\1", "a\nb"]) expect(await world.fail("grep", { pattern })).not.toMatch(/Consider|--/);
+    expect(await world.fail("grep", { pattern: "a\nb" })).toBe('The pattern "a\\nb" is invalid: the literal "\\n" is not allowed in a regex');
+  });
+
+  test("says when no file was searched", async () => {
+    await putByAge("a.ts", "src/b.ts");
+    const nothing = (include: string) => `No matches found\n(No file fits include ${JSON.stringify(include)}. It is one pattern, relative to path.)`;
+    for (const include of ["*.ts,*.js", "*.js", "../**", "src"]) expect(await output("grep", { pattern: "needle", include })).toBe(nothing(include));
+    expect(await output("grep", { pattern: "other", include: "*.ts" })).toBe("No matches found");
+    expect(await output("grep", { pattern: "other", path: "a.ts", include: "*.js" })).toBe("No matches found");
+  });
+
   test("is never held up by a pattern", async () => {
     await world.put("a.txt", `${"a".repeat(50_000)}!`);
     const started = performance.now();

@@ -43,14 +43,37 @@ interface Place {
   overlooks: string | undefined;
 }
 
-/** Puts the hunks into a text. Each stands behind the one before. Throws PATCH_REFUSED; `shown` names the file in it. */
+/** What searching for the hunks of a file has cost. */
+interface Effort {
+  comparisons: number;
+}
+
+/** Puts the hunks into a text. Throws PATCH_REFUSED; `shown` names the file in it. */
 export function applyHunks(shown: string, text: string, hunks: Hunk[]): PatchedText {
+  const effort: Effort = { comparisons: 0 };
+  const starts = hunks.flatMap(({ startsOver }, index) => (index === 0 || startsOver ? [index] : []));
+  let patched: PatchedText = { text, additions: 0, deletions: 0, notes: [] };
+  for (const [index, start] of starts.entries()) {
+    const next = applySection(shown, patched.text, hunks.slice(start, starts[index + 1]), effort);
+    patched = {
+      text: next.text,
+      additions: patched.additions + next.additions,
+      deletions: patched.deletions + next.deletions,
+      notes: [...patched.notes, ...next.notes],
+    };
+  }
+  return patched;
+}
+
+/** Each hunk stands behind the one before. */
+function applySection(shown: string, text: string, hunks: Hunk[], effort: Effort): PatchedText {
   const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : "";
   const body = text.slice(mark.length);
   const lines = linesOf(body).map(({ text, end, next }): FileLine => ({ text, ending: body.slice(end, next) }));
   const search = createSearch(
     shown,
     lines.map((line) => line.text),
+    effort,
   );
   const places: Place[] = [];
   for (const hunk of hunks) places.push(search(hunk, endOf(places.at(-1))));
@@ -99,17 +122,16 @@ function joinLines(lines: FileLine[], ending: string, isTerminated: boolean): st
 
 type Search = (hunk: Hunk, from: number) => Place;
 
-function createSearch(shown: string, lines: string[]): Search {
+function createSearch(shown: string, lines: string[], effort: Effort): Search {
   const compared: string[][] = [];
   /** The lines of the file as they are compared. */
   const linesAt = (level: number): string[] => {
     compared[level] ??= lines.map(LEVELS[level]!.of);
     return compared[level];
   };
-  let comparisons = 0;
   const count = (hunk: Hunk, more: number): void => {
-    comparisons += more;
-    if (comparisons <= COMPARISONS) return;
+    effort.comparisons += more;
+    if (effort.comparisons <= COMPARISONS) return;
     throw refusedAt(hunk.line, `finding this hunk in ${shown} takes too long.`, "Send fewer hunks at a time, each beginning with a line that is rare.");
   };
   /** Where the wanted lines are, one below the other, at or behind `from`. */

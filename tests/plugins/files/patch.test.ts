@@ -580,6 +580,19 @@ describe("a patch as models write it", () => {
     expect(await text("a.txt")).toBe("two\n");
   });
 
+  test("may have a section for each change of a file, in any order", async () => {
+    await world.put("a.txt", "one\ntwo\nthree\n");
+    const result = await patch(
+      "*** Update File: a.txt\n@@\n-three\n+3\n*** Update File: a.txt\n@@\n-one\n+1\n@@\n-3\n+drei\n*** Update File: a.txt\n*** Move to: b.txt",
+    );
+    expect(result.output).toMatch(/^M a\.txt -> b\.txt \(\+3 -3 lines\)/);
+    expect(await text("b.txt")).toBe("1\ntwo\ndrei\n");
+    expect(await refusal("*** Update File: b.txt\n@@\n-1\n+one\n*** Update File: b.txt\n@@\n-nine\n+9")).toMatch(
+      /Line 7 of the patch: b\.txt has no line "nine"/,
+    );
+    expect(await text("b.txt")).toBe("1\ntwo\ndrei\n");
+  });
+
   test("names no directory", async () => {
     await mkdir(at("sub"));
     expect(await refusal("*** Add File: sub\n+x")).toBe("Nothing was changed. Line 2 of the patch: sub: it is a directory.\nGive the path of a file.");

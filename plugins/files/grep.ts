@@ -2,7 +2,7 @@ import { basename, dirname, join } from "node:path";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
 import { createNewestFirst } from "./newest-first.ts";
-import { type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
+import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
 import { listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd } from "./ripgrep.ts";
 import { countOf } from "./text-file.ts";
 
@@ -33,6 +33,7 @@ export const grepTool = tool({
     const { stats } = located;
     if (stats === undefined) throw await missingFile(context, located.path);
     if (!stats.isDirectory() && !stats.isFile()) throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is neither a file nor a directory." });
+    await checkReadable(located);
     const place = stats.isFile() ? { cwd: dirname(located.path), target: `./${basename(located.path)}` } : { cwd: located.path, target: "./" };
     const args = ["--crlf", `--regexp=${pattern}`];
     const endAt = performance.now() + TIMEOUT_MS;

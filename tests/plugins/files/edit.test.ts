@@ -396,3 +396,12 @@ describe("write", () => {
     expect(await readdir(world.outside)).toEqual([]);
   });
 });
+
+// Root may write everything.
+test.skipIf(process.getuid?.() === 0)("a file that is read-only is not replaced", async () => {
+  await world.put("a.txt", "one\n");
+  await chmod(at("a.txt"), 0o444);
+  expect(await refusal("one", "two")).toBe("a.txt was not changed: permission denied.");
+  expect(await readFile(at("a.txt"), "utf8")).toBe("one\n");
+  expect(await readdir(world.cwd)).toEqual(["a.txt"]);
+});

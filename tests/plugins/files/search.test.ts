@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, symlink, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createWorld, type World } from "./context.ts";
@@ -251,4 +251,21 @@ describe("grep", () => {
     const exec: typeof world.context.exec = (_, args, options) => world.context.exec("/nowhere/rg", args, options);
     expect(await world.fail("grep", { pattern: "x" }, { exec })).toBe("The search failed: ripgrep cannot be started; install it as rg.");
   });
+});
+
+// Root may read everything.
+test.skipIf(process.getuid?.() === 0)("what may not be read is no place where nothing is", async () => {
+  await world.put("shut/a.ts", "needle\n");
+  await world.put("shut.ts", "needle\n");
+  await chmod(join(world.cwd, "shut.ts"), 0o200);
+  try {
+    for (const mode of [0, 0o100, 0o400]) {
+      await chmod(join(world.cwd, "shut"), mode);
+      const calls = [world.fail("list", { path: "shut" }), world.fail("glob", { pattern: "shut/*" }), world.fail("grep", { pattern: "needle", path: "shut" })];
+      expect(new Set(await Promise.all(calls))).toEqual(new Set(["shut cannot be read: permission denied."]));
+    }
+    expect(await world.fail("grep", { pattern: "needle", path: "shut.ts" })).toBe("shut.ts cannot be read: permission denied.");
+  } finally {
+    await chmod(join(world.cwd, "shut"), 0o700);
+  }
 });

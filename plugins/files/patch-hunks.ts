@@ -120,9 +120,8 @@ function joinLines(lines: FileLine[], ending: string, isTerminated: boolean): st
   return lines.map((line, index) => line.text + (index === last && !isTerminated ? "" : line.ending || ending)).join("");
 }
 
-type Search = (hunk: Hunk, from: number) => Place;
-
-function createSearch(shown: string, lines: string[], effort: Effort): Search {
+/** Finds lines among those of a file, as far as the effort allows. */
+function createFinder(shown: string, lines: string[], effort: Effort) {
   const compared: string[][] = [];
   /** The lines of the file as they are compared. */
   const linesAt = (level: number): string[] => {
@@ -147,6 +146,13 @@ function createSearch(shown: string, lines: string[], effort: Effort): Search {
     }
     return starts;
   };
+  return { linesAt, count, findAll };
+}
+
+type Search = (hunk: Hunk, from: number) => Place;
+
+function createSearch(shown: string, lines: string[], effort: Effort): Search {
+  const { linesAt, count, findAll } = createFinder(shown, lines, effort);
   const search: Search = (hunk, from) => {
     const old = hunk.lines.filter(({ mark }) => mark !== "+").map(({ text }) => text);
     count(hunk, hunk.anchors.length * lines.length);

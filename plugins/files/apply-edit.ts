@@ -7,7 +7,7 @@ import { refused } from "./text-file.ts";
 const COMPARED_CHARACTERS = 1024 * 1024;
 /** What a text may become. */
 const GROWN_CHARACTERS = 20 * 1024 * 1024;
-const BYTE_ORDER_MARK = "\uFEFF";
+export const BYTE_ORDER_MARK = "\uFEFF";
 
 export interface Edit {
   oldString: string;

@@ -221,6 +221,7 @@ const makeDirectory = (path: string): Promise<boolean> =>
 
 const REASONS: Record<string, string> = {
   EACCES: "permission denied.",
+  EPERM: "permission denied.",
   EROFS: "the file system is read-only.",
   ENOSPC: "the disk is full.",
   ENOTDIR: "a parent of it is a file.",

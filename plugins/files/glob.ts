@@ -4,11 +4,9 @@ import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
 import { createNewestFirst } from "./newest-first.ts";
 import { checkReadable, locate, missingFile, permissionPattern } from "./open-file.ts";
-import { listFiles, refusedPattern } from "./ripgrep.ts";
+import { COUNTED_FILES, listFiles, refusedPattern, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_FILES = 100;
-const COUNTED_FILES = 100_000;
-const TIMEOUT_MS = 10_000;
 /** Files that are looked at before others have their turn. */
 const BATCH = 250;
 

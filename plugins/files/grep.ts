@@ -3,15 +3,14 @@ import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
 import { createNewestFirst } from "./newest-first.ts";
 import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
-import { listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd } from "./ripgrep.ts";
+import { listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd, TIMEOUT_MS } from "./ripgrep.ts";
 import { countOf } from "./text-file.ts";
 
 const SHOWN_MATCHES = 100;
 /** Characters of a matching line that are shown; the match is in them. */
 const LINE_CHARACTERS = 500;
 const CHARACTERS_BEFORE_MATCH = 150;
-const TIMEOUT_MS = 10_000;
-/** Of the time; the rest is for reading the lines that are shown. */
+/** Of TIMEOUT_MS; the rest is for reading the lines that are shown. */
 const COUNTING_SHARE = 0.8;
 
 /** Matching lines of files, as they are shown. */

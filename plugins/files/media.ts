@@ -52,6 +52,9 @@ const FOREIGN_SOUNDS: [RegExp, string][] = [
   [/^([\s\S]{4}ftyp|\x1aE\xdf\xa3|RIFF[\s\S]{4}AVI )/, "video"],
 ];
 
+/** How many of the first bytes of a file tell what it is. */
+export const SAMPLE_BYTES = 4_096;
+
 /** Why a file is not text, judged by its name and its first bytes; undefined when it is. */
 export function binaryReason(path: string, sample: Buffer): string | undefined {
   if (sample[0] === 0xff && sample[1] === 0xfe) return "is UTF-16 text, not UTF-8.";

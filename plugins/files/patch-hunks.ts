@@ -1,8 +1,8 @@
 import type { AgentError } from "agent-runtime";
-import { lineEndingOf } from "./apply-edit.ts";
+import { BYTE_ORDER_MARK, lineEndingOf } from "./apply-edit.ts";
 import { linesOf } from "./edit-strategies.ts";
 import { indentLike } from "./indent-like.ts";
-import { type Hunk, refusedAt } from "./patch-text.ts";
+import { type Hunk, refusedAt, shorten } from "./patch-text.ts";
 
 /** How lines are compared, in the order in which it is tried. */
 const LEVELS = [
@@ -15,7 +15,6 @@ const LAST_LEVEL = LEVELS.length - 1;
 
 /** Of lines, for all hunks of a file: about a second. */
 const COMPARISONS = 50_000_000;
-const BYTE_ORDER_MARK = "\uFEFF";
 const PLAIN: [RegExp, string][] = [
   [/[\u2010-\u2015\u2212]/g, "-"],
   [/[\u2018-\u201B]/g, "'"],
@@ -239,5 +238,3 @@ function misplaced(shown: string, { line, isAtEnd, anchors }: Hunk): AgentError 
     "Give the hunks in the order of the file, without what does not hold there.",
   );
 }
-
-const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);

@@ -224,4 +224,4 @@ function anchorOf(text: string): string {
 
 const unexpected = ({ number, text }: PatchLine, advice: string): AgentError => refusedAt(number, `"${shorten(text)}" is not expected here.`, advice);
 
-const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+export const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);

@@ -1,6 +1,6 @@
 import { type FileHandle, readdir } from "node:fs/promises";
 import { AgentError, type Attachment, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
-import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf } from "./media.ts";
+import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf, SAMPLE_BYTES } from "./media.ts";
 import { isNotebook, NOTEBOOK_BYTES, renderNotebook } from "./notebook.ts";
 import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
 import { type ByteSource, bytesInMemory, type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
@@ -10,7 +10,6 @@ import { countOf } from "./text-file.ts";
 const LINES = 2_000;
 /** 50 KB with what is said around the lines. */
 const OUTPUT_BYTES = 50 * 1024 - 512;
-const SAMPLE_BYTES = 4_096;
 const MEDIA_BYTES = 5 * 1024 * 1024;
 /** Up to this size a file is read to its end, so that its lines can be counted and its end be shown. */
 const COUNTED_FILE_BYTES = 16 * 1024 * 1024;

@@ -7,6 +7,10 @@ const RECORD_HEAD_CHARACTERS = 8 * 1024;
 /** Results are taken as they come; the runner keeps only what a message of ripgrep has room in. */
 const KEPT_BYTES = 1024;
 const ARGUMENT_CHARACTERS = 10_000;
+/** What a search may take; what it has found by then is its result. */
+export const TIMEOUT_MS = 10_000;
+/** Files that a search takes at most. */
+export const COUNTED_FILES = 100_000;
 
 /**
  * Ignore files count also outside of git; hidden files are shown, what belongs to git is not. Nothing outside the

@@ -1,12 +1,11 @@
 import { isUtf8 } from "node:buffer";
 import { AgentError, type ToolContext } from "agent-runtime";
-import { binaryReason } from "./media.ts";
+import { binaryReason, SAMPLE_BYTES } from "./media.ts";
 import { type Located, readWhole } from "./open-file.ts";
 import type { ReadRecord } from "./read-record.ts";
 
 /** A larger file is not changed by parts. */
 export const FILE_BYTES = 10 * 1024 * 1024;
-const SAMPLE_BYTES = 4_096;
 
 /** The bytes of a file that parts are to be changed of; none of one that does not exist. Throws EDIT_REFUSED where it is too large or changed since it was read. */
 export async function readForEdit(record: ReadRecord, context: ToolContext, located: Located): Promise<{ bytes: Buffer; stats: Located["stats"] }> {

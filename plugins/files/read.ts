@@ -1,6 +1,6 @@
 import { type FileHandle, readdir } from "node:fs/promises";
 import { AgentError, type Attachment, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
-import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf, SAMPLE_BYTES } from "./media.ts";
+import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf, SAMPLE_BYTES, wideEncodingOf } from "./media.ts";
 import { isNotebook, NOTEBOOK_BYTES, renderNotebook } from "./notebook.ts";
 import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
 import { type ByteSource, bytesInMemory, type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
@@ -118,9 +118,8 @@ function checkText({ path, shown }: Located, sample: Buffer): void {
   }
   const reason = binaryReason(path, sample);
   if (reason === undefined) return;
-  const advice = reason.includes("UTF-16")
-    ? "Convert it first, for example with iconv -f UTF-16 -t UTF-8."
-    : "Look at it with a program that knows its format.";
+  const wide = wideEncodingOf(sample);
+  const advice = wide !== undefined ? `Convert it first, for example with iconv -f ${wide} -t UTF-8.` : "Look at it with a program that knows its format.";
   throw new AgentError("FILE_UNSUITABLE", { path: shown, reason, advice });
 }
 

@@ -230,6 +230,13 @@ describe("an edit that cannot be meant", () => {
   });
 });
 
+test("an edit within a very long line keeps that line out of the events", async () => {
+  await world.put("a.txt", `${"x".repeat(1_000_000)} one\n`);
+  const result = await edit(" one", " two");
+  expect(result.output).toBe("Edited a.txt: 1 replacement.");
+  expect(JSON.stringify(result.metadata).length).toBeLessThan(1_000);
+});
+
 test("a file that has nothing but a byte order mark is empty", async () => {
   expect((await edited("\ufeff", "", "one\n")).text).toBe("\ufeffone\n");
 });

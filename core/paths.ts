@@ -145,7 +145,8 @@ function checkSpelling(path: string): void {
             : path.startsWith("~")
               ? 'nothing stands for "~"; write the path relative to the workspace (./~name for a name that begins so).'
               : undefined;
-  if (reason !== undefined) throw new AgentError("PATH_INVALID", { path: path.length > 200 ? `${path.slice(0, 200)}…` : path.replaceAll("\0", "\\0"), reason });
+  if (reason !== undefined)
+    throw new AgentError("PATH_INVALID", { path: path === "" ? '""' : path.length > 200 ? `${path.slice(0, 200)}…` : path.replaceAll("\0", "\\0"), reason });
 }
 
 /**

@@ -1,12 +1,13 @@
 import type { AgentError } from "agent-runtime";
-import { commonIndent, FALLBACK_STRATEGIES, findExact, isMuchLarger, MATCH_LIMIT, type Match, removeBackslashes, type Strategy } from "./edit-strategies.ts";
+import { FALLBACK_STRATEGIES, findExact, isMuchLarger, MATCH_LIMIT, type Match, removeBackslashes, type Strategy } from "./edit-strategies.ts";
+import { indentLike } from "./indent-like.ts";
 import { refused } from "./text-file.ts";
 
 /** In a longer text only exact places are found: the other strategies would hold up everything else. */
 const COMPARED_CHARACTERS = 1024 * 1024;
 /** What a text may become. */
 const GROWN_CHARACTERS = 20 * 1024 * 1024;
-const BYTE_ORDER_MARK = "\uFEFF";
+export const BYTE_ORDER_MARK = "\uFEFF";
 
 export interface Edit {
   oldString: string;
@@ -24,7 +25,8 @@ export interface EditedText {
 export async function applyEdit(shown: string, text: string, edit: Edit): Promise<EditedText> {
   if (edit.oldString === edit.newString) throw refused(shown, "oldString and newString are the same.", "Give the text as it is and as it shall be.");
   if (edit.oldString === "") {
-    if (text !== "") throw refused(shown, "oldString is empty and the file exists.", "Give the text to replace, or use write for the whole file.");
+    if (text === BYTE_ORDER_MARK) return { text: text + edit.newString, strategy: EXACT, replacements: 1 };
+    if (text !== "") throw refused(shown, "oldString is empty and the file is not.", "Give the text to replace, or use write for the whole file.");
     return { text: edit.newString, strategy: EXACT, replacements: 1 };
   }
   // The mark counts as white space in JavaScript, which most strategies overlook.
@@ -101,8 +103,8 @@ const withoutOverlaps = (matches: Match[]): Match[] => {
 function replacementFor(found: string, { strategy, wanted }: Found, ending: LineEnding, newString: string): string {
   let replacement = newString;
   if (strategy.name === "escape-normalized") replacement = removeBackslashes(replacement);
-  if (strategy.name === "trimmed-boundary") replacement = trimLike(replacement, wanted);
-  if (strategy !== EXACT) replacement = indentLike(replacement, wanted, found);
+  else if (strategy.name === "trimmed-boundary") replacement = trimLike(replacement, wanted);
+  else if (strategy !== EXACT) replacement = indentLike(replacement, wanted, found);
   if (strategy !== EXACT && wanted.endsWith("\n") && !found.endsWith("\n")) replacement = replacement.replace(/\r?\n$/, "");
   const isSpelledOut = wanted.includes("\r") && found.includes("\r") && replacement.includes("\r");
   return isSpelledOut ? replacement : withLineEnding(replacement, lineEndingOf(found) ?? ending);
@@ -115,17 +117,6 @@ function trimLike(newString: string, wanted: string): string {
   const start = newString.startsWith(before) ? before.length : 0;
   const end = newString.endsWith(after) ? newString.length - after.length : newString.length;
   return newString.slice(start, Math.max(start, end));
-}
-
-/** Shifts newString by the indentation that the place has more, or less, than oldString. */
-export function indentLike(newString: string, wanted: string, found: string): string {
-  const from = commonIndent(wanted.split("\n"));
-  const to = commonIndent(found.split("\n"));
-  if (from === to) return newString;
-  return newString
-    .split("\n")
-    .map((line) => (line.trim() !== "" && line.startsWith(from) ? to + line.slice(from.length) : line))
-    .join("\n");
 }
 
 export type LineEnding = "\r\n" | "\n" | undefined;

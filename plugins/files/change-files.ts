@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { type BigIntStats, constants, linkSync, lstatSync, renameSync, rmSync } from "node:fs";
-import { type FileHandle, mkdir, open, rm, rmdir, stat } from "node:fs/promises";
+import { access, type FileHandle, mkdir, open, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AgentError, type ToolContext } from "agent-runtime";
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, W_OK } = constants;
 /** For a new file; the system takes off its umask. */
 const NEW_FILE_MODE = 0o666;
 const PERMISSION_BITS = 0o7777n;
@@ -76,6 +76,8 @@ export async function changeFiles(
 
 /** Adds to `directories` those that it creates. */
 async function stage(paths: Paths, change: FileChange, directories: string[]): Promise<Staged> {
+  // Renaming asks only for the directory; a file that is read-only is meant to stay as it is.
+  if (change.existing !== undefined && change.content !== undefined) await access(change.path, W_OK);
   const directory = await openDirectory(paths, dirname(change.path), directories);
   const temporary = () => join(directory.path, `.${randomBytes(8).toString("hex")}.tmp`);
   const draft = temporary();
@@ -220,6 +222,7 @@ const makeDirectory = (path: string): Promise<boolean> =>
 
 const REASONS: Record<string, string> = {
   EACCES: "permission denied.",
+  EPERM: "permission denied.",
   EROFS: "the file system is read-only.",
   ENOSPC: "the disk is full.",
   ENOTDIR: "a parent of it is a file.",

@@ -1,5 +1,7 @@
 /** Characters of a diff in the output. */
 const SHOWN_CHARACTERS = 2_000;
+/** A longer diff is left out: it would stand in the events and in the log of the session. Lines may be as long as a file. */
+const DIFF_CHARACTERS = 256 * 1024;
 /** A diff that takes longer is left out: it is computed on the main thread. */
 const TIMEOUT_MS = 100;
 const CONTEXT_LINES = 2;
@@ -10,7 +12,7 @@ export interface TextDiff {
   deletions: number;
 }
 
-/** The unified diff of two texts; undefined when they are too different to compare quickly. */
+/** The unified diff of two texts; undefined when they are too different to compare quickly, or it is too long. */
 export async function diffText(path: string, before: string, after: string): Promise<TextDiff | undefined> {
   const { structuredPatch, formatPatch } = await import("diff");
   const changed = findChanged(before, after);
@@ -18,8 +20,10 @@ export async function diffText(path: string, before: string, after: string): Pro
   if (patch === undefined) return undefined;
   const hunks = patch.hunks.map((hunk) => ({ ...hunk, oldStart: hunk.oldStart + changed.lines, newStart: hunk.newStart + changed.lines }));
   const lines = hunks.flatMap((hunk) => hunk.lines);
+  const diff = formatPatch({ ...patch, hunks });
+  if (diff.length > DIFF_CHARACTERS) return undefined;
   return {
-    diff: formatPatch({ ...patch, hunks }),
+    diff,
     additions: lines.filter((line) => line.startsWith("+")).length,
     deletions: lines.filter((line) => line.startsWith("-")).length,
   };

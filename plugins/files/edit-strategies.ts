@@ -31,7 +31,7 @@ const COMPARED_CHARACTERS = 1_000;
 
 /** In the order in which they are tried. */
 export const FALLBACK_STRATEGIES: Strategy[] = [
-  { name: "line-trimmed", overlooks: "white space at the ends of lines", find: findTrimmedLines },
+  { name: "line-trimmed", overlooks: "white space around lines", find: findTrimmedLines },
   { name: "block-anchor", overlooks: "differences between the first and the last line", find: findAnchoredBlock, isApproximate: true },
   { name: "whitespace-normalized", overlooks: "the amount of white space", find: findNormalizedWhitespace },
   { name: "indentation-flexible", overlooks: "the depth of the indentation", find: findIndented },

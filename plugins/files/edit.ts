@@ -4,10 +4,13 @@ import { diffText, shortenDiff, type TextDiff } from "./diff-text.ts";
 import { locate, missingFile, permissionPattern } from "./open-file.ts";
 import { patchReplaces } from "./patch-models.ts";
 import type { ReadRecord } from "./read-record.ts";
-import { checkRegular, encodingOf, readForEdit, refused } from "./text-file.ts";
+import { checkRegular, countOf, encodingOf, readForEdit, refused } from "./text-file.ts";
 import { writeLocated } from "./write.ts";
 
 const input = z.object({ filePath: z.string(), oldString: z.string(), newString: z.string(), replaceAll: z.boolean().optional() });
+
+/** UTF-8 has none: a replacement character would be written in its place. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
 
 export const editTool = (record: ReadRecord): Tool =>
   tool({
@@ -44,6 +47,9 @@ export async function editFile(record: ReadRecord, context: ToolContext, filePat
     const before = bytes.toString(encoding);
     const results = await applyEdits(shown, before, edits);
     const after = results.at(-1)?.text ?? before;
+    if (stats !== undefined && after === before)
+      throw refused(shown, "it would stay as it is; its line endings are kept.", "Give what shall be there, or use bash for line endings.");
+    if (LONE_SURROGATE.test(after)) throw refused(shown, "it would hold half of a character (a lone surrogate).", "Give whole characters.");
     record.remember(context.sessionId, located.path, await writeLocated(context, { ...located, stats }, Buffer.from(after, encoding)));
     return { shown, isNew: stats === undefined, before, after, results };
   });
@@ -80,5 +86,3 @@ export async function compareEdited({ shown, isNew, before, after }: EditedFile,
   const counted = diff === undefined ? "" : ` (+${diff.additions} -${diff.deletions} lines)`;
   return { heading: `${isNew ? `Created ${shown}` : `Edited ${shown}: ${done}`}${counted}.`, diff };
 }
-
-export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -1,15 +1,12 @@
-import { stat } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
 import { createNewestFirst } from "./newest-first.ts";
-import { locate, missingFile, permissionPattern } from "./open-file.ts";
-import { listFiles, refusedPattern } from "./ripgrep.ts";
+import { checkReadable, locate, missingFile, permissionPattern } from "./open-file.ts";
+import { COUNTED_FILES, listFiles, refusedPattern, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_FILES = 100;
-const COUNTED_FILES = 100_000;
-const TIMEOUT_MS = 10_000;
 /** Files that are looked at before others have their turn. */
 const BATCH = 250;
 
@@ -44,6 +41,7 @@ export async function findDirectory(context: ToolContext, path: string): Promise
   if (located.stats === undefined) throw await missingFile(context, located.path);
   if (!located.stats.isDirectory())
     throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is not a directory.", advice: "Use read for a file." });
+  await checkReadable(located);
   return located.path;
 }
 
@@ -57,12 +55,10 @@ async function describeNamed(context: ToolContext, path: string): Promise<string
 
 async function findFiles(context: ToolContext, pattern: string, path: string | undefined): Promise<{ files: string[]; isPartial: boolean }> {
   const plan = planGlob(pattern);
-  const start = await context.paths.resolve(startOf(path, pattern), "read");
-  const isDirectory = await stat(start).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
-  if (!isDirectory) return { files: [], isPartial: false };
+  const located = await locate(context, startOf(path, pattern), "read");
+  if (!located.stats?.isDirectory()) return { files: [], isPartial: false };
+  await checkReadable(located);
+  const start = located.path;
   const request = { cwd: start, pattern, limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS };
   const [matching, listed] = await Promise.all([
     listFiles(context, { ...request, args: plan.args }),

@@ -2,15 +2,15 @@ import { basename, dirname, join } from "node:path";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { planGlob } from "./glob-pattern.ts";
 import { createNewestFirst } from "./newest-first.ts";
-import { locate, missingFile, permissionPattern } from "./open-file.ts";
-import { refusedPattern, runRipgrep, type Search, type SearchEnd } from "./ripgrep.ts";
+import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
+import { listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd, TIMEOUT_MS } from "./ripgrep.ts";
+import { countOf } from "./text-file.ts";
 
 const SHOWN_MATCHES = 100;
 /** Characters of a matching line that are shown; the match is in them. */
 const LINE_CHARACTERS = 500;
 const CHARACTERS_BEFORE_MATCH = 150;
-const TIMEOUT_MS = 10_000;
-/** Of the time; the rest is for reading the lines that are shown. */
+/** Of TIMEOUT_MS; the rest is for reading the lines that are shown. */
 const COUNTING_SHARE = 0.8;
 
 /** Matching lines of files, as they are shown. */
@@ -32,6 +32,7 @@ export const grepTool = tool({
     const { stats } = located;
     if (stats === undefined) throw await missingFile(context, located.path);
     if (!stats.isDirectory() && !stats.isFile()) throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is neither a file nor a directory." });
+    await checkReadable(located);
     const place = stats.isFile() ? { cwd: dirname(located.path), target: `./${basename(located.path)}` } : { cwd: located.path, target: "./" };
     const args = ["--crlf", `--regexp=${pattern}`];
     const endAt = performance.now() + TIMEOUT_MS;
@@ -51,7 +52,10 @@ export const grepTool = tool({
     const total = [...lines.values()].reduce((sum, count) => sum + count, 0);
     const isCut = end === "cut" || read.end === "cut";
     return {
-      output: describeMatches({ files, matches: read.matches, total, found: lines.size, isCut }, (file) => context.paths.show(join(place.cwd, file))),
+      output:
+        files.length === 0 && !isCut
+          ? await describeNothing(context, located, include)
+          : describeMatches({ files, matches: read.matches, total, found: lines.size, isCut }, (file) => context.paths.show(join(place.cwd, file))),
       title: pattern,
       metadata: { matches: total, files: lines.size, truncated: isCut || total > SHOWN_MATCHES },
     };
@@ -120,6 +124,14 @@ async function readMatches(context: ToolContext, { files, ...search }: Question 
   return { matches, end };
 }
 
+/** That nothing was searched is another answer than that nothing was found. */
+async function describeNothing(context: ToolContext, { path, stats }: Located, include: string | undefined): Promise<string> {
+  const args = includeArguments(include);
+  if (include === undefined || args.length === 0 || stats?.isFile()) return "No matches found";
+  const { files } = await listFiles(context, { cwd: path, args, pattern: include, limit: 1, timeoutMs: TIMEOUT_MS });
+  return files.length > 0 ? "No matches found" : `No matches found\n(No file fits include ${JSON.stringify(include)}. It is one pattern, relative to path.)`;
+}
+
 function includeArguments(include: string | undefined): string[] {
   if (include === undefined || include === "") return [];
   const { directory, args } = planGlob(include);
@@ -185,8 +197,7 @@ function describeMatches({ files, matches, total, found, isCut }: Answer, show: 
   if (shown === 0) return isCut ? `No matches found yet\n${cut}` : "No matches found";
   const count = total > SHOWN_MATCHES ? `${shown} of ${isCut ? "at least " : ""}${total} matches` : `${shown} ${shown === 1 ? "match" : "matches"}`;
   lines.unshift(`Found ${count}`);
-  if (total > shown)
-    lines.push("", `(They are in ${found === 1 ? "1 file" : `${found} files`}, newest first. To see others, use a narrower pattern, path or include.)`);
+  if (total > shown) lines.push("", `(They are in ${countOf(found, "file")}, newest first. To see others, use a narrower pattern, path or include.)`);
   if (isCut) lines.push("", cut);
   return lines.join("\n");
 }

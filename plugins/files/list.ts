@@ -2,11 +2,9 @@ import { readdir } from "node:fs/promises";
 import { tool, z } from "agent-runtime";
 import { findDirectory } from "./glob.ts";
 import { permissionPattern } from "./open-file.ts";
-import { listFiles } from "./ripgrep.ts";
+import { COUNTED_FILES, listFiles, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_ENTRIES = 100;
-const COUNTED_FILES = 100_000;
-const TIMEOUT_MS = 10_000;
 /** Left out unless they are listed themselves; where there is no ignore file they would drown everything else. */
 const DEFAULT_IGNORES = ["node_modules/", "__pycache__/"];
 

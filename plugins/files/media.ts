@@ -52,14 +52,24 @@ const FOREIGN_SOUNDS: [RegExp, string][] = [
   [/^([\s\S]{4}ftyp|\x1aE\xdf\xa3|RIFF[\s\S]{4}AVI )/, "video"],
 ];
 
+/** How many of the first bytes of a file tell what it is. */
+export const SAMPLE_BYTES = 4_096;
+
 /** Why a file is not text, judged by its name and its first bytes; undefined when it is. */
 export function binaryReason(path: string, sample: Buffer): string | undefined {
-  if (sample[0] === 0xff && sample[1] === 0xfe) return "is UTF-16 text, not UTF-8.";
-  if (sample[0] === 0xfe && sample[1] === 0xff) return "is UTF-16 text, not UTF-8.";
+  const wide = wideEncodingOf(sample);
+  if (wide !== undefined) return `is ${wide} text, not UTF-8.`;
   if (sample.includes(0)) return "is a binary file.";
   if (BINARY_EXTENSIONS.has(extname(path).toLowerCase()) && sample.length > 0) return "is a binary file.";
   const controls = sample.reduce((count, byte) => (isControl(byte) ? count + 1 : count), 0);
   return controls > sample.length * CONTROL_SHARE ? "is a binary file." : undefined;
+}
+
+/** An encoding that has a byte order mark and two or four bytes for a letter. */
+export function wideEncodingOf(sample: Buffer): "UTF-16" | "UTF-32" | undefined {
+  const start = sample.subarray(0, 4).toString("hex");
+  if (start === "fffe0000" || start === "0000feff") return "UTF-32";
+  return start.startsWith("fffe") || start.startsWith("feff") ? "UTF-16" : undefined;
 }
 
 /** Tab, newline, form feed, return, backspace and escape occur in text. */

@@ -1,9 +1,10 @@
 import { type Tool, type ToolResult, tool, z } from "agent-runtime";
 import { type EditedText, EXACT } from "./apply-edit.ts";
 import { shortenDiff } from "./diff-text.ts";
-import { compareEdited, countOf, type EditedFile, editFile } from "./edit.ts";
+import { compareEdited, type EditedFile, editFile } from "./edit.ts";
 import { permissionPattern } from "./open-file.ts";
 import type { ReadRecord } from "./read-record.ts";
+import { countOf } from "./text-file.ts";
 
 const EDITS = 100;
 

@@ -1,5 +1,5 @@
-import type { BigIntStats } from "node:fs";
-import { type FileHandle, readdir, stat } from "node:fs/promises";
+import { type BigIntStats, constants } from "node:fs";
+import { access, type FileHandle, readdir, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { AgentError, type ToolContext } from "agent-runtime";
 
@@ -23,9 +23,17 @@ export async function locate(context: ToolContext, filePath: string, access: "re
   try {
     return { path, shown, stats: await stat(path, { bigint: true }) };
   } catch (error) {
+    if (access === "write" && filePath.endsWith("/")) throw new AgentError("PATH_INVALID", { path: filePath, reason: "it ends as that of a directory." });
     if (isMissing(error)) return { path, shown, stats: undefined };
     throw unreadable(shown, error);
   }
+}
+
+/** Throws FILE_UNSUITABLE where ripgrep, which passes over what it cannot read, would find nothing. */
+export async function checkReadable({ path, shown, stats }: Located): Promise<void> {
+  await access(path, stats?.isDirectory() ? constants.R_OK | constants.X_OK : constants.R_OK).catch((error: unknown) => {
+    throw unreadable(shown, error);
+  });
 }
 
 /** Opens a file without ever waiting: a FIFO or a device is refused, not read. The caller closes it. */

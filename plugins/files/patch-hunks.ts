@@ -1,19 +1,29 @@
 import type { AgentError } from "agent-runtime";
-import { indentLike, lineEndingOf } from "./apply-edit.ts";
+import { BYTE_ORDER_MARK, lineEndingOf } from "./apply-edit.ts";
 import { linesOf } from "./edit-strategies.ts";
-import { type Hunk, refusedAt } from "./patch-text.ts";
+import { indentLike } from "./indent-like.ts";
+import { type Hunk, refusedAt, shorten } from "./patch-text.ts";
 
 /** How lines are compared, in the order in which it is tried. */
 const LEVELS = [
   { overlooks: undefined, of: (line: string) => line },
   { overlooks: "white space at the ends of lines", of: (line: string) => line.trimEnd() },
   { overlooks: "white space around lines", of: (line: string) => line.trim() },
+  { overlooks: "white space around lines and which quotes and dashes they have", of: (line: string) => plainPunctuation(line).trim() },
 ];
 const LAST_LEVEL = LEVELS.length - 1;
 
 /** Of lines, for all hunks of a file: about a second. */
 const COMPARISONS = 50_000_000;
-const BYTE_ORDER_MARK = "\uFEFF";
+const PLAIN: [RegExp, string][] = [
+  [/[\u2010-\u2015\u2212]/g, "-"],
+  [/[\u2018-\u201B]/g, "'"],
+  [/[\u201C-\u201F]/g, '"'],
+  [/[\u00A0\u2002-\u200A\u202F\u205F\u3000]/g, " "],
+];
+
+/** Models write ASCII where a file has the quotes, dashes and spaces of a typesetter. */
+const plainPunctuation = (line: string): string => PLAIN.reduce((text, [typeset, plain]) => text.replace(typeset, plain), line);
 
 export interface PatchedText {
   text: string;
@@ -32,14 +42,37 @@ interface Place {
   overlooks: string | undefined;
 }
 
-/** Puts the hunks into a text. Each stands behind the one before. Throws PATCH_REFUSED; `shown` names the file in it. */
+/** What searching for the hunks of a file has cost. */
+interface Effort {
+  comparisons: number;
+}
+
+/** Puts the hunks into a text. Throws PATCH_REFUSED; `shown` names the file in it. */
 export function applyHunks(shown: string, text: string, hunks: Hunk[]): PatchedText {
+  const effort: Effort = { comparisons: 0 };
+  const starts = hunks.flatMap(({ startsOver }, index) => (index === 0 || startsOver ? [index] : []));
+  let patched: PatchedText = { text, additions: 0, deletions: 0, notes: [] };
+  for (const [index, start] of starts.entries()) {
+    const next = applySection(shown, patched.text, hunks.slice(start, starts[index + 1]), effort);
+    patched = {
+      text: next.text,
+      additions: patched.additions + next.additions,
+      deletions: patched.deletions + next.deletions,
+      notes: [...patched.notes, ...next.notes],
+    };
+  }
+  return patched;
+}
+
+/** Each hunk stands behind the one before. */
+function applySection(shown: string, text: string, hunks: Hunk[], effort: Effort): PatchedText {
   const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : "";
   const body = text.slice(mark.length);
   const lines = linesOf(body).map(({ text, end, next }): FileLine => ({ text, ending: body.slice(end, next) }));
   const search = createSearch(
     shown,
     lines.map((line) => line.text),
+    effort,
   );
   const places: Place[] = [];
   for (const hunk of hunks) places.push(search(hunk, endOf(places.at(-1))));
@@ -86,19 +119,17 @@ function joinLines(lines: FileLine[], ending: string, isTerminated: boolean): st
   return lines.map((line, index) => line.text + (index === last && !isTerminated ? "" : line.ending || ending)).join("");
 }
 
-type Search = (hunk: Hunk, from: number) => Place;
-
-function createSearch(shown: string, lines: string[]): Search {
+/** Finds lines among those of a file, as far as the effort allows. */
+function createFinder(shown: string, lines: string[], effort: Effort) {
   const compared: string[][] = [];
   /** The lines of the file as they are compared. */
   const linesAt = (level: number): string[] => {
     compared[level] ??= lines.map(LEVELS[level]!.of);
     return compared[level];
   };
-  let comparisons = 0;
   const count = (hunk: Hunk, more: number): void => {
-    comparisons += more;
-    if (comparisons <= COMPARISONS) return;
+    effort.comparisons += more;
+    if (effort.comparisons <= COMPARISONS) return;
     throw refusedAt(hunk.line, `finding this hunk in ${shown} takes too long.`, "Send fewer hunks at a time, each beginning with a line that is rare.");
   };
   /** Where the wanted lines are, one below the other, at or behind `from`. */
@@ -114,7 +145,14 @@ function createSearch(shown: string, lines: string[]): Search {
     }
     return starts;
   };
-  return (hunk, from) => {
+  return { linesAt, count, findAll };
+}
+
+type Search = (hunk: Hunk, from: number) => Place;
+
+function createSearch(shown: string, lines: string[], effort: Effort): Search {
+  const { linesAt, count, findAll } = createFinder(shown, lines, effort);
+  const search: Search = (hunk, from) => {
     const old = hunk.lines.filter(({ mark }) => mark !== "+").map(({ text }) => text);
     count(hunk, hunk.anchors.length * lines.length);
     const anchors = hunk.anchors.length === 0 ? undefined : findAnchors(shown, linesAt(LAST_LEVEL), hunk);
@@ -125,8 +163,17 @@ function createSearch(shown: string, lines: string[]): Search {
       if (starts.length > 1) throw ambiguous(shown, hunk, starts.length);
       if (starts.length === 1) return { hunk, start: starts[0]!, count: old.length, overlooks };
     }
+    const shorter = withoutBlankEnd(hunk);
+    if (shorter !== undefined) return { ...search(shorter, from), overlooks: "the blank lines at its end" };
     throw findAll(hunk, old, LAST_LEVEL, 0).length > 0 ? misplaced(shown, hunk) : missing(shown, hunk, linesAt(LAST_LEVEL));
   };
+  return search;
+}
+
+/** Models take the newline at the end of a file for a blank line. */
+function withoutBlankEnd(hunk: Hunk): Hunk | undefined {
+  const end = hunk.lines.findLastIndex(({ mark, text }) => mark !== " " || text.trim() !== "") + 1;
+  return end === hunk.lines.length ? undefined : { ...hunk, lines: hunk.lines.slice(0, end) };
 }
 
 /** For each place the first of the others at or behind it. Both are in order. */
@@ -143,7 +190,7 @@ function firstBehind(places: number[], others: number[]): number[] {
 /** Where the last anchor is, behind those before it. It may be only the beginning of its line. */
 function findAnchors(shown: string, trimmed: string[], { anchors, line }: Hunk): number[] {
   let places: number[] | undefined;
-  for (const anchor of anchors) {
+  for (const anchor of anchors.map(LEVELS[LAST_LEVEL]!.of)) {
     const equal = trimmed.flatMap((text, index) => (text === anchor ? [index] : []));
     const all = equal.length > 0 ? equal : trimmed.flatMap((text, index) => (text.startsWith(anchor) ? [index] : []));
     const behind = places?.map((place) => place + 1);
@@ -175,7 +222,7 @@ const ambiguous = (shown: string, { line }: Hunk, count: number): AgentError =>
 
 function missing(shown: string, { line, lines }: Hunk, trimmed: string[]): AgentError {
   const known = new Set(trimmed);
-  const unknown = lines.find(({ mark, text }) => mark !== "+" && !known.has(text.trim()));
+  const unknown = lines.find(({ mark, text }) => mark !== "+" && !known.has(LEVELS[LAST_LEVEL]!.of(text)));
   const reason =
     unknown === undefined
       ? `the lines of this hunk do not stand together in ${shown}.`
@@ -191,5 +238,3 @@ function misplaced(shown: string, { line, isAtEnd, anchors }: Hunk): AgentError 
     "Give the hunks in the order of the file, without what does not hold there.",
   );
 }
-
-const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);

@@ -20,6 +20,8 @@ export interface Hunk {
   lines: HunkLine[];
   /** The hunk reaches to the end of the file. */
   isAtEnd: boolean;
+  /** It begins another section of the same file, and may stand anywhere in what the hunks before have left. */
+  startsOver?: boolean;
 }
 
 export interface HunkLine {
@@ -54,7 +56,7 @@ export function parsePatch(text: string): FilePatch[] {
   const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);
   const sections = readSections(readFrame(lines.map((text, index) => ({ text, number: index + 1 }))));
   if (sections.length > FILES) throw refusedAt(sections[FILES]!.line, `it names more than ${FILES} files.`, "Send it in several smaller ones.");
-  const files = joinReplaced(sections.map(readSection));
+  const files = joinUpdates(joinReplaced(sections.map(readSection)));
   const hunks = files.flatMap((file) => (file.kind === "update" ? file.hunks : []));
   if (hunks.length > HUNKS) throw refusedAt(hunks[HUNKS]!.line, `it has more than ${HUNKS} hunks.`, "Send it in several smaller ones.");
   return files;
@@ -66,6 +68,21 @@ function joinReplaced(files: FilePatch[]): FilePatch[] {
     kind === "delete" && files.some((file) => file.kind === "add" && file.path === path && file.line > line);
   const replaced = new Set(files.filter(isReplaced).map(({ path }) => path));
   return files.filter((file) => !isReplaced(file)).map((file) => (file.kind === "add" && replaced.has(file.path) ? { ...file, kind: "replace" } : file));
+}
+
+/** Models write a section for each change, also where the file is the same. */
+function joinUpdates(files: FilePatch[]): FilePatch[] {
+  const joined: FilePatch[] = [];
+  for (const file of files) {
+    const before = joined.at(-1);
+    if (file.kind !== "update" || before?.kind !== "update" || file.path !== before.path || before.moveTo !== undefined) joined.push(file);
+    else {
+      const [first, ...others] = file.hunks;
+      const more = first === undefined ? [] : [{ ...first, startsOver: true }, ...others];
+      joined.splice(-1, 1, { ...before, moveTo: file.moveTo, hunks: [...before.hunks, ...more] });
+    }
+  }
+  return joined;
 }
 
 /** Every path that the patch changes, as it names them. */
@@ -150,7 +167,8 @@ function readContent(body: PatchLine[]): string {
 function readUpdate(path: string, line: number, body: PatchLine[]): FilePatch {
   const start = body.findIndex(isFilled);
   const isMoved = body[start]?.text.startsWith(MOVE);
-  const moveTo = isMoved ? pathOf(body[start]!.text.slice(MOVE.length), body[start]!) : undefined;
+  const target = isMoved ? pathOf(body[start]!.text.slice(MOVE.length), body[start]!) : undefined;
+  const moveTo = target === path ? undefined : target;
   const hunks = readHunks(start < 0 ? [] : body.slice(isMoved ? start + 1 : start));
   if (hunks.length === 0 && moveTo === undefined)
     throw refusedAt(line, `no change of ${path} follows.`, 'Give hunks: "@@", then lines that begin with a space, - or +.');
@@ -206,4 +224,4 @@ function anchorOf(text: string): string {
 
 const unexpected = ({ number, text }: PatchLine, advice: string): AgentError => refusedAt(number, `"${shorten(text)}" is not expected here.`, advice);
 
-const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+export const shorten = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);

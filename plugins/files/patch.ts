@@ -76,9 +76,9 @@ interface PlannedFile {
 async function planFile(record: ReadRecord, context: ToolContext, file: FilePatch): Promise<PlannedFile> {
   try {
     const located = await locate(context, file.path, "write");
+    checkRegular(located);
     if (file.kind === "add") return planAdd(located, file);
     if (located.stats === undefined) throw await missingFile(context, located.path);
-    checkRegular(located);
     if (file.kind !== "update" || file.moveTo !== undefined) await checkNoLink(context, file.path, located);
     if (file.kind === "delete") return await planDelete(record, context, located, file.line);
     return file.kind === "replace" ? await planReplace(record, context, located, file) : await planUpdate(record, context, located, file);

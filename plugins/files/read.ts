@@ -1,15 +1,15 @@
 import { type FileHandle, readdir } from "node:fs/promises";
 import { AgentError, type Attachment, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
-import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf } from "./media.ts";
+import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf, SAMPLE_BYTES, wideEncodingOf } from "./media.ts";
 import { isNotebook, NOTEBOOK_BYTES, renderNotebook } from "./notebook.ts";
 import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
 import { type ByteSource, bytesInMemory, type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
 import type { ReadRecord } from "./read-record.ts";
+import { countOf } from "./text-file.ts";
 
 const LINES = 2_000;
 /** 50 KB with what is said around the lines. */
 const OUTPUT_BYTES = 50 * 1024 - 512;
-const SAMPLE_BYTES = 4_096;
 const MEDIA_BYTES = 5 * 1024 * 1024;
 /** Up to this size a file is read to its end, so that its lines can be counted and its end be shown. */
 const COUNTED_FILE_BYTES = 16 * 1024 * 1024;
@@ -118,9 +118,8 @@ function checkText({ path, shown }: Located, sample: Buffer): void {
   }
   const reason = binaryReason(path, sample);
   if (reason === undefined) return;
-  const advice = reason.includes("UTF-16")
-    ? "Convert it first, for example with iconv -f UTF-16 -t UTF-8."
-    : "Look at it with a program that knows its format.";
+  const wide = wideEncodingOf(sample);
+  const advice = wide !== undefined ? `Convert it first, for example with iconv -f ${wide} -t UTF-8.` : "Look at it with a program that knows its format.";
   throw new AgentError("FILE_UNSUITABLE", { path: shown, reason, advice });
 }
 
@@ -172,7 +171,7 @@ async function readText(located: Located, text: TextSource, { request, context }
   const isLongAndUnasked = request.offset === undefined && request.limit === undefined && total !== undefined && !isWhole;
   const lines = isLongAndUnasked ? await headAndTail(read.lines, total, (more) => readLines(text.source, { ...wanted, ...more })) : read.lines;
   const notes = isLongAndUnasked
-    ? ["(Use 'offset' to read the omitted lines.)", `(End of file - total ${countLines(total)})`]
+    ? ["(Use 'offset' to read the omitted lines.)", `(End of file - total ${countOf(total, "line")})`]
     : endNotes(read, lastLine, isWhole);
   if (!read.isValidUtf8) notes.push("(The file is not valid UTF-8; bytes that are not are shown as \uFFFD.)");
   notes.push(...text.notes);
@@ -189,7 +188,7 @@ function columnsOf({ columnOffset, columnLimit }: Input): Columns | undefined {
 
 function beyondEnd(path: string, offset: number, total: number): AgentError {
   const advice = total === 0 ? "It is empty." : `Use an offset from 1 to ${total}.`;
-  return new AgentError("FILE_UNSUITABLE", { path, reason: `has ${countLines(total)}; offset ${offset} is beyond its end.`, advice });
+  return new AgentError("FILE_UNSUITABLE", { path, reason: `has ${countOf(total, "line")}; offset ${offset} is beyond its end.`, advice });
 }
 
 /** The first and the last half of what fits, and which lines lie between. */
@@ -216,9 +215,7 @@ function takeBytes(lines: string[], limit: number): string[] {
 
 function endNotes({ totalLines, lines }: LinesRead, lastLine: number, isWhole: boolean): string[] {
   if (totalLines === 0) return ["(The file is empty.)"];
-  if (isWhole) return [`(End of file - total ${countLines(totalLines ?? lines.length)})`];
+  if (isWhole) return [`(End of file - total ${countOf(totalLines ?? lines.length, "line")})`];
   const total = totalLines === undefined ? "" : ` Total ${totalLines} lines.`;
   return [`(File has more lines. Use 'offset' to read beyond line ${lastLine}.${total})`];
 }
-
-const countLines = (count: number): string => `${count} ${count === 1 ? "line" : "lines"}`;

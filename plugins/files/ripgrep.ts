@@ -7,6 +7,10 @@ const RECORD_HEAD_CHARACTERS = 8 * 1024;
 /** Results are taken as they come; the runner keeps only what a message of ripgrep has room in. */
 const KEPT_BYTES = 1024;
 const ARGUMENT_CHARACTERS = 10_000;
+/** What a search may take; what it has found by then is its result. */
+export const TIMEOUT_MS = 10_000;
+/** Files that a search takes at most. */
+export const COUNTED_FILES = 100_000;
 
 /**
  * Ignore files count also outside of git; hidden files are shown, what belongs to git is not. Nothing outside the
@@ -54,8 +58,7 @@ export async function runRipgrep(context: ToolContext, search: Search): Promise<
   records.finish();
   // Status 2 also stands for a file that could not be read; then there is no message, or there are results.
   const { exitCode, head, tail } = result;
-  if (exitCode === 2 && head !== "" && !head.startsWith(search.resultStart))
-    throw refused(search, `${head}${tail === "" ? "" : ` … ${tail}`}`.replace(/^rg: /, "").trim());
+  if (exitCode === 2 && head !== "" && !head.startsWith(search.resultStart)) throw refused(search, `${head}${tail === "" ? "" : ` … ${tail}`}`);
   return "complete";
 }
 
@@ -64,8 +67,14 @@ function checkArguments({ args, pattern }: Search): void {
   if (args.some((argument) => argument.length > ARGUMENT_CHARACTERS)) throw refusedPattern(pattern, `it is longer than ${ARGUMENT_CHARACTERS} characters.`);
 }
 
-const refused = ({ pattern, filePattern = pattern }: Search, message: string): AgentError =>
-  refusedPattern(message.startsWith("error parsing glob") ? filePattern : pattern, message);
+/** Without the advice of ripgrep, which is about options that a model cannot give. */
+function refused({ pattern, filePattern = pattern }: Search, output: string): AgentError {
+  const message = output
+    .replace(/^rg: /, "")
+    .replace(/\n+Consider enabling [\s\S]*$/, "")
+    .trim();
+  return refusedPattern(message.startsWith("error parsing glob") ? filePattern : pattern, message);
+}
 
 export const refusedPattern = (pattern: string, reason: string): AgentError =>
   new AgentError("PATTERN_INVALID", { pattern: JSON.stringify(pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern), reason });

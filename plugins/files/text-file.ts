@@ -1,12 +1,11 @@
 import { isUtf8 } from "node:buffer";
 import { AgentError, type ToolContext } from "agent-runtime";
-import { binaryReason } from "./media.ts";
+import { binaryReason, SAMPLE_BYTES, wideEncodingOf } from "./media.ts";
 import { type Located, readWhole } from "./open-file.ts";
 import type { ReadRecord } from "./read-record.ts";
 
 /** A larger file is not changed by parts. */
 export const FILE_BYTES = 10 * 1024 * 1024;
-const SAMPLE_BYTES = 4_096;
 
 /** The bytes of a file that parts are to be changed of; none of one that does not exist. Throws EDIT_REFUSED where it is too large or changed since it was read. */
 export async function readForEdit(record: ReadRecord, context: ToolContext, located: Located): Promise<{ bytes: Buffer; stats: Located["stats"] }> {
@@ -39,10 +38,11 @@ export function checkRegular({ shown, stats }: Located): void {
  * UTF-8 pass through where the texts to be found and put in are ASCII.
  */
 export function encodingOf(shown: string, bytes: Buffer, texts: string): "utf8" | "latin1" {
-  const reason = binaryReason("", bytes.subarray(0, SAMPLE_BYTES));
-  if (reason?.includes("UTF-16"))
-    throw refused(shown, "it is UTF-16 text, not UTF-8.", "Convert it first, for example with iconv -f UTF-16 -t UTF-8, and back afterwards.");
-  if (reason !== undefined) throw refused(shown, "it is not UTF-8 text.", "Use a program that knows its format.");
+  const sample = bytes.subarray(0, SAMPLE_BYTES);
+  const wide = wideEncodingOf(sample);
+  if (wide !== undefined)
+    throw refused(shown, `it is ${wide} text, not UTF-8.`, `Convert it first, for example with iconv -f ${wide} -t UTF-8, and back afterwards.`);
+  if (binaryReason("", sample) !== undefined) throw refused(shown, "it is not UTF-8 text.", "Use a program that knows its format.");
   if (isUtf8(bytes)) return "utf8";
   if (!/^[\0-\x7f]*$/.test(texts))
     throw refused(shown, "it is not valid UTF-8, so only ASCII text can be edited in it.", "Convert it first, for example with iconv -f latin1 -t utf-8.");
@@ -52,3 +52,5 @@ export function encodingOf(shown: string, bytes: Buffer, texts: string): "utf8" 
 export const refused = (path: string, reason: string, advice: string): AgentError => new AgentError("EDIT_REFUSED", { path, reason, advice });
 
 export const countLines = (text: string): number => text.split("\n").length - (text.endsWith("\n") || text === "" ? 1 : 0);
+
+export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;

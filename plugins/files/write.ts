@@ -5,7 +5,7 @@ import { diffText, type TextDiff } from "./diff-text.ts";
 import { type Located, locate, permissionPattern, readWhole } from "./open-file.ts";
 import { patchReplaces } from "./patch-models.ts";
 import type { ReadRecord } from "./read-record.ts";
-import { checkRegular, countLines, refused } from "./text-file.ts";
+import { checkRegular, countLines, countOf, refused } from "./text-file.ts";
 
 /** Above it no diff is made of what was overwritten. */
 const COMPARED_BYTES = 1024 * 1024;
@@ -28,9 +28,8 @@ export const writeTool = (record: ReadRecord): Tool =>
         const bytes = Buffer.from(content);
         record.remember(context.sessionId, located.path, await writeLocated(context, located, bytes));
         const existed = located.stats !== undefined;
-        const lines = countLines(content);
         return {
-          output: `${existed ? "Overwrote" : "Created"} ${located.shown} (${lines} ${lines === 1 ? "line" : "lines"}, ${bytes.length} bytes).`,
+          output: `${existed ? "Overwrote" : "Created"} ${located.shown} (${countOf(countLines(content), "line")}, ${countOf(bytes.length, "byte")}).`,
           title: located.shown,
           metadata: { filePath: located.shown, existed, ...diff },
         };

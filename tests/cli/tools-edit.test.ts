@@ -62,7 +62,7 @@ describe.skipIf(!isBuilt)("write, edit, multiedit and patch", { concurrent: true
       "Created dir/new.txt (2 lines, 8 bytes).",
       "Edited code.py: 1 replacement (+1 -1 lines).\n@@ -1,3 +1,3 @@\n-def a():\r\n+def a(x):\r\n     return 1",
       expect.stringMatching(
-        /^Edited code\.py: 1 replacement .*\noldString was not there exactly; found by line-trimmed, overlooking white space at the ends of lines\./,
+        /^Edited code\.py: 1 replacement .*\noldString was not there exactly; found by line-trimmed, overlooking white space around lines\./,
       ),
       "Edited dir/new.txt: 2 edits (+2 -2 lines).\n1. 1 replacement, exact\n2. 1 replacement, exact\n@@ -1,2 +1,2 @@\n-one\n-two\n+1\n+2",
       "M dir/new.txt -> moved.txt (+1 -1 lines)\nD old.txt\nA made.txt\n@@ -1,2 +1,2 @@\n 1\n-2\n+3",
@@ -110,7 +110,7 @@ describe.skipIf(!isBuilt)("write, edit, multiedit and patch", { concurrent: true
       "a.txt was not changed: oldString was found 2 times.\nAdd surrounding lines to oldString until it is unique, or set replaceAll.",
       `a.txt was not changed: oldString was not found in it.\n${copy}`,
       "a.txt was not changed: oldString and newString are the same.\nGive the text as it is and as it shall be.",
-      "a.txt was not changed: oldString is empty and the file exists.\nGive the text to replace, or use write for the whole file.",
+      "a.txt was not changed: oldString is empty and the file is not.\nGive the text to replace, or use write for the whole file.",
       "File not found: nope/a",
       "dir was not changed: it is a directory.\nGive the path of a file.",
       "wide.txt was not changed: it is UTF-16 text, not UTF-8.\nConvert it first, for example with iconv -f UTF-16 -t UTF-8, and back afterwards.",

@@ -69,7 +69,7 @@ describe("an edit", () => {
     expect(await readFile(at("new/a.txt"), "utf8")).toBe("x\n");
     await world.put("a.txt", "text");
     expect(await refusal("", "x")).toBe(
-      "a.txt was not changed: oldString is empty and the file exists.\nGive the text to replace, or use write for the whole file.",
+      "a.txt was not changed: oldString is empty and the file is not.\nGive the text to replace, or use write for the whole file.",
     );
   });
 
@@ -202,6 +202,45 @@ describe("what is kept", () => {
   });
 });
 
+describe("an edit that cannot be meant", () => {
+  test("is refused where the file would stay as it is", async () => {
+    await world.put("a.txt", "one\r\ntwo\r\n");
+    expect(await refusal("one\r\ntwo", "one\ntwo")).toBe(
+      "a.txt was not changed: it would stay as it is; its line endings are kept.\nGive what shall be there, or use bash for line endings.",
+    );
+    const edits = [
+      { oldString: "one", newString: "1" },
+      { oldString: "1", newString: "one" },
+    ];
+    expect(await world.fail("multiedit", { filePath: "a.txt", edits })).toMatch(/it would stay as it is/);
+  });
+
+  test("is refused where it would tear a character", async () => {
+    await world.put("a.txt", "a 😀 b\n");
+    expect(await refusal("\ud83d", "x")).toMatch(/half of a character/);
+    expect(await refusal("a", "\ude00")).toMatch(/half of a character/);
+    expect(await readFile(at("a.txt"), "utf8")).toBe("a 😀 b\n");
+  });
+
+  test("is refused where the path is that of a directory", async () => {
+    expect(await world.fail("write", { filePath: "new/", content: "x" })).toBe("new/ is not a usable path: it ends as that of a directory.");
+    expect(await world.fail("edit", { filePath: "new/", oldString: "", newString: "x" })).toMatch(/it ends as that of a directory/);
+    expect(await world.fail("write", { filePath: "", content: "x" })).toBe('"" is not a usable path: it is empty.');
+    expect(await readdir(world.cwd)).toEqual([]);
+  });
+});
+
+test("an edit within a very long line keeps that line out of the events", async () => {
+  await world.put("a.txt", `${"x".repeat(1_000_000)} one\n`);
+  const result = await edit(" one", " two");
+  expect(result.output).toBe("Edited a.txt: 1 replacement.");
+  expect(JSON.stringify(result.metadata).length).toBeLessThan(1_000);
+});
+
+test("a file that has nothing but a byte order mark is empty", async () => {
+  expect((await edited("\ufeff", "", "one\n")).text).toBe("\ufeffone\n");
+});
+
 describe("an oldString that is not quite there", () => {
   const code = "class A {\n    run() {\n        const x = 1;\n        return x;\n    }\n}\n";
 
@@ -212,10 +251,31 @@ describe("an oldString that is not quite there", () => {
     });
   });
 
+  test("gives new lines the levels of indentation that the place has", async () => {
+    const tabs = "func a() {\n\tif x {\n\t\treturn 1\n\t}\n}\n";
+    const spaces = tabs.replaceAll("\t", "  ");
+    const [old, changed] = ["if x {\n        return 1\n    }", "if x {\n        if y {\n            return 2\n        }\n    }\n    z()"];
+    expect((await edited(tabs, `    ${old}`, `    ${changed}`)).text).toBe("func a() {\n\tif x {\n\t\tif y {\n\t\t\treturn 2\n\t\t}\n\t}\n\tz()\n}\n");
+    const inTabs = (text: string) => `    ${text}`.replaceAll("    ", "\t");
+    expect((await edited(spaces, inTabs(old), inTabs(changed))).text).toBe("func a() {\n  if x {\n    if y {\n      return 2\n    }\n  }\n  z()\n}\n");
+    // Models leave the indentation of the first line out.
+    expect((await edited("class A:\n    def f():  \n        return 1\n", "def f():\n        return 1", "def f():\n        return 2")).text).toBe(
+      "class A:\n    def f():\n        return 2\n",
+    );
+  });
+
+  test("shifts nothing where it is not the indentation that was overlooked", async () => {
+    expect(await edited("x\n    a\n    b\ny\n", "\n\n    a\n    b\n\n", "\n\n    c\n    d\n\n")).toEqual({
+      text: "x\n    c\n    d\ny\n",
+      strategy: "trimmed-boundary",
+    });
+    expect(await edited("\tfoo()\n", "\\tfoo()", "\\tbar()")).toEqual({ text: "\tbar()\n", strategy: "escape-normalized" });
+  });
+
   test("is reported as such", async () => {
     await world.put("a.txt", code);
     expect((await edit("  const x = 1; \n  return x;", "  return 1;")).output).toMatch(
-      /^Edited a\.txt: 1 replacement \(\+1 -2 lines\)\.\noldString was not there exactly; found by line-trimmed, overlooking white space at the ends of lines\. Check the diff\.\n@@/,
+      /^Edited a\.txt: 1 replacement \(\+1 -2 lines\)\.\noldString was not there exactly; found by line-trimmed, overlooking white space around lines\. Check the diff\.\n@@/,
     );
   });
 
@@ -342,4 +402,13 @@ describe("write", () => {
     await flipping;
     expect(await readdir(world.outside)).toEqual([]);
   });
+});
+
+// Root may write everything.
+test.skipIf(process.getuid?.() === 0)("a file that is read-only is not replaced", async () => {
+  await world.put("a.txt", "one\n");
+  await chmod(at("a.txt"), 0o444);
+  expect(await refusal("one", "two")).toBe("a.txt was not changed: permission denied.");
+  expect(await readFile(at("a.txt"), "utf8")).toBe("one\n");
+  expect(await readdir(world.cwd)).toEqual(["a.txt"]);
 });

@@ -25,7 +25,7 @@ test("applies edits one after the other and says how each was found", async () =
   expect(result.output.split("\n").slice(0, 6)).toEqual([
     "Edited a.txt: 3 edits (+4 -3 lines).",
     "1. 1 replacement, exact",
-    "2. 1 replacement, found by line-trimmed, overlooking white space at the ends of lines",
+    "2. 1 replacement, found by line-trimmed, overlooking white space around lines",
     "3. 2 replacements, exact",
     "Not every oldString was there exactly. Check the diff.",
     "@@ -1,3 +1,4 @@",
@@ -60,7 +60,7 @@ test("changes nothing where one edit does not fit, and names it", async () => {
     [[good, change("one", "x"), good], "edit 2 of 3: oldString was not found in it.\nRead the file again and copy the text exactly, without line numbers."],
     [[good, change("two", "x")], "edit 2 of 2: oldString was found 2 times.\nAdd surrounding lines to oldString until it is unique, or set replaceAll."],
     [[change("one", "one"), good], "edit 1 of 2: oldString and newString are the same.\nGive the text as it is and as it shall be."],
-    [[change("", "x"), good], "edit 1 of 2: oldString is empty and the file exists.\nGive the text to replace, or use write for the whole file."],
+    [[change("", "x"), good], "edit 1 of 2: oldString is empty and the file is not.\nGive the text to replace, or use write for the whole file."],
     [[good, change("", "x")], `edit 2 of 2: oldString is empty.\n${only}`],
     [[change("nope", "x")], "oldString was not found in it.\nRead the file again and copy the text exactly, without line numbers."],
   ] as [Edit[], string][])

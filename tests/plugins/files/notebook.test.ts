@@ -94,3 +94,41 @@ test("a notebook whose cells are no cells, or that is damaged or large, is shown
   await world.put("a.ipynb", "");
   expect(await read({ filePath: "a.ipynb" })).toBe("<file>\n\n(The file is empty.)\n</file>");
 });
+
+test("the parts of a traceback are lines, each below the other", async () => {
+  const error = { output_type: "error", ename: "ValueError", evalue: "bad", traceback: ["\u001b[0;31m-----\u001b[0m", "one\ntwo", "ValueError: bad"] };
+  await world.put("a.ipynb", JSON.stringify({ nbformat: 4, cells: [{ cell_type: "code", source: "x", outputs: [error] }] }));
+  expect(textOf(await read({ filePath: "a.ipynb" })).slice(2)).toEqual(["%% output of cell 1, error", "-----", "one", "two", "ValueError: bad"]);
+});
+
+test("a notebook of nbformat 3 is shown as one of nbformat 4", async () => {
+  const outputs = [
+    { output_type: "pyout", prompt_number: 2, text: ["1"], png: "AAAA" },
+    { output_type: "stream", stream: "stderr", text: "careful\n" },
+    { output_type: "pyerr", ename: "E", evalue: "v", traceback: ["t1", "t2"] },
+  ];
+  const cells = [
+    { cell_type: "heading", level: 1, source: "Title" },
+    { cell_type: "code", language: "python", input: ["x = 1\n", "x"], prompt_number: 2, outputs },
+  ];
+  await world.put("a.ipynb", JSON.stringify({ nbformat: 3, worksheets: [{ cells }, { cells: [{ cell_type: "markdown", source: ["end"] }] }] }));
+  const output = await read({ filePath: "a.ipynb" });
+  expect(textOf(output)).toEqual([
+    "%% cell 1 of 3, heading",
+    "Title",
+    "%% cell 2 of 3, code, run 2",
+    "x = 1",
+    "x",
+    "%% output of cell 2, image/png of 6 characters, not shown",
+    "%% output of cell 2, text/plain",
+    "1",
+    "%% output of cell 2, stderr",
+    "careful",
+    "%% output of cell 2, error",
+    "t1",
+    "t2",
+    "%% cell 3 of 3, markdown",
+    "end",
+  ]);
+  expect(output).toContain(RENDERED);
+});

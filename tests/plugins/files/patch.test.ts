@@ -208,11 +208,7 @@ describe("nothing is changed", () => {
     await world.put("b.txt", "b\n");
     await symlink("b.txt", at("same.txt"));
     const advice = "Name each file once, with all of its hunks in the order of the file.";
-    for (const heading of [
-      "*** Delete File: ./good.txt",
-      "*** Update File: b.txt\n*** Move to: b.txt",
-      "*** Update File: b.txt\n@@\n-b\n*** Delete File: same.txt",
-    ])
+    for (const heading of ["*** Delete File: ./good.txt", "*** Update File: b.txt\n@@\n-b\n*** Delete File: same.txt"])
       expect(await refusedWhole(heading)).toMatch(new RegExp(`^Nothing was changed\\. Line [69] of the patch: (good|b)\\.txt is named twice\\.\n${advice}$`));
   });
 
@@ -559,5 +555,46 @@ describe("any patch of several files", () => {
       { numRuns: 80 },
     );
     expect(await readdir(world.outside)).toEqual([]);
+  });
+});
+
+describe("a patch as models write it", () => {
+  test("may end a hunk with blank lines that the file has not", async () => {
+    await world.put("a.txt", "a\nb\nc\n");
+    const result = await patch("*** Update File: a.txt\n@@\n b\n-c\n+d\n \n \n*** End of File");
+    expect(await text("a.txt")).toBe("a\nb\nd\n");
+    expect(result.output).toContain("a.txt: the hunk at line 3 was found overlooking the blank lines at its end. Check the diff.");
+    expect(await refusal("*** Update File: a.txt\n@@\n b\n-x\n+d\n ")).toMatch(/a\.txt has no line "x"/);
+  });
+
+  test("may have plain quotes and dashes where the file has those of a typesetter", async () => {
+    await world.put("a.txt", "“one” – it’s\n  two\u00a0—\nthree\n");
+    const result = await patch('*** Update File: a.txt\n@@ "one" - it\'s\n   two -\n-three\n+3');
+    expect(await text("a.txt")).toBe("“one” – it’s\n  two\u00a0—\n3\n");
+    expect(result.output).toContain("found overlooking white space around lines and which quotes and dashes they have");
+  });
+
+  test("may move a file to where it is", async () => {
+    await world.put("a.txt", "one\n");
+    expect((await patch("*** Update File: a.txt\n*** Move to: a.txt\n@@\n-one\n+two")).output).toMatch(/^M a\.txt \(\+1 -1 lines\)/);
+    expect(await text("a.txt")).toBe("two\n");
+  });
+
+  test("may have a section for each change of a file, in any order", async () => {
+    await world.put("a.txt", "one\ntwo\nthree\n");
+    const result = await patch(
+      "*** Update File: a.txt\n@@\n-three\n+3\n*** Update File: a.txt\n@@\n-one\n+1\n@@\n-3\n+drei\n*** Update File: a.txt\n*** Move to: b.txt",
+    );
+    expect(result.output).toMatch(/^M a\.txt -> b\.txt \(\+3 -3 lines\)/);
+    expect(await text("b.txt")).toBe("1\ntwo\ndrei\n");
+    expect(await refusal("*** Update File: b.txt\n@@\n-1\n+one\n*** Update File: b.txt\n@@\n-nine\n+9")).toMatch(
+      /Line 7 of the patch: b\.txt has no line "nine"/,
+    );
+    expect(await text("b.txt")).toBe("1\ntwo\ndrei\n");
+  });
+
+  test("names no directory", async () => {
+    await mkdir(at("sub"));
+    expect(await refusal("*** Add File: sub\n+x")).toBe("Nothing was changed. Line 2 of the patch: sub: it is a directory.\nGive the path of a file.");
   });
 });

@@ -268,3 +268,11 @@ describe("what is not there", () => {
     expect(await read({ filePath: "within/a.txt" })).toContain("inside");
   });
 });
+
+test("UTF-32 is told from UTF-16, of which it has the first bytes", async () => {
+  await world.put("a.txt", Buffer.from([0xff, 0xfe, 0, 0, 0x61, 0, 0, 0]));
+  expect(await world.fail("read", { filePath: "a.txt" })).toBe(
+    "a.txt is UTF-32 text, not UTF-8.\nConvert it first, for example with iconv -f UTF-32 -t UTF-8.",
+  );
+  expect(await world.fail("edit", { filePath: "a.txt", oldString: "a", newString: "b" })).toMatch(/it is UTF-32 text, not UTF-8\.\n.* -f UTF-32 /);
+});

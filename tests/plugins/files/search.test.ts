@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, symlink, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createWorld, type World } from "./context.ts";
@@ -192,6 +192,20 @@ describe("grep", () => {
     expect(await world.fail("grep", { pattern: "x", include: "a{" })).toMatch(/^The pattern "a\{" is invalid: error parsing glob 'a\{'/);
   });
 
+  test("gives no advice about options that a model cannot give", async () => {
+    await putByAge("a.ts");
+    for (const pattern of ["(?=x)", "(a)\\1", "a\nb"]) expect(await world.fail("grep", { pattern })).not.toMatch(/Consider|--/);
+    expect(await world.fail("grep", { pattern: "a\nb" })).toBe('The pattern "a\\nb" is invalid: the literal "\\n" is not allowed in a regex');
+  });
+
+  test("says when no file was searched", async () => {
+    await putByAge("a.ts", "src/b.ts");
+    const nothing = (include: string) => `No matches found\n(No file fits include ${JSON.stringify(include)}. It is one pattern, relative to path.)`;
+    for (const include of ["*.ts,*.js", "*.js", "../**", "src"]) expect(await output("grep", { pattern: "needle", include })).toBe(nothing(include));
+    expect(await output("grep", { pattern: "other", include: "*.ts" })).toBe("No matches found");
+    expect(await output("grep", { pattern: "other", path: "a.ts", include: "*.js" })).toBe("No matches found");
+  });
+
   test("is never held up by a pattern", async () => {
     await world.put("a.txt", `${"a".repeat(50_000)}!`);
     const started = performance.now();
@@ -237,4 +251,21 @@ describe("grep", () => {
     const exec: typeof world.context.exec = (_, args, options) => world.context.exec("/nowhere/rg", args, options);
     expect(await world.fail("grep", { pattern: "x" }, { exec })).toBe("The search failed: ripgrep cannot be started; install it as rg.");
   });
+});
+
+// Root may read everything.
+test.skipIf(process.getuid?.() === 0)("what may not be read is no place where nothing is", async () => {
+  await world.put("shut/a.ts", "needle\n");
+  await world.put("shut.ts", "needle\n");
+  await chmod(join(world.cwd, "shut.ts"), 0o200);
+  try {
+    for (const mode of [0, 0o100, 0o400]) {
+      await chmod(join(world.cwd, "shut"), mode);
+      const calls = [world.fail("list", { path: "shut" }), world.fail("glob", { pattern: "shut/*" }), world.fail("grep", { pattern: "needle", path: "shut" })];
+      expect(new Set(await Promise.all(calls))).toEqual(new Set(["shut cannot be read: permission denied."]));
+    }
+    expect(await world.fail("grep", { pattern: "needle", path: "shut.ts" })).toBe("shut.ts cannot be read: permission denied.");
+  } finally {
+    await chmod(join(world.cwd, "shut"), 0o700);
+  }
 });

@@ -306,11 +306,11 @@ async function decompress(incoming: IncomingMessage, encoding: string | null): P
   const names = (encoding ?? "").split(",").map((name) => name.trim().toLowerCase());
   if (!names.some((name) => ["gzip", "x-gzip", "deflate", "br"].includes(name))) return incoming;
   const [zlib, { pipeline }] = await Promise.all([import("node:zlib"), import("node:stream")]);
-  const flush = { flush: zlib.constants.Z_SYNC_FLUSH, finishFlush: zlib.constants.Z_SYNC_FLUSH };
+  const flush = { flush: zlib.constants.Z_SYNC_FLUSH };
   let source: Readable = incoming;
   for (const name of names.reverse()) {
     if (!["gzip", "x-gzip", "deflate", "br"].includes(name)) continue;
-    // createUnzip reads gzip and zlib alike; servers that say deflate send either.
+    // createUnzip reads gzip and zlib alike.
     const decoder = name === "br" ? zlib.createBrotliDecompress() : zlib.createUnzip(flush);
     source = pipeline(source, decoder, () => {});
   }
@@ -373,7 +373,12 @@ function listen(transfer: Transfer): void {
   };
   source.on("data", (piece: Buffer) => passPiece(transfer, piece));
   source.on("end", () => endTransfer(transfer));
-  source.on("error", (error: NodeJS.ErrnoException) => flight.fail(plan.toError(explain(error, plan))));
+  source.on("error", (error: NodeJS.ErrnoException) => {
+    // An event stream says itself when it is whole; and where nothing has come, nothing was compressed.
+    const isWhole = error.code === "Z_BUF_ERROR" && (transfer.isEvents || transfer.source.bytesWritten === 0);
+    if (isWhole) endTransfer(transfer);
+    else flight.fail(plan.toError(explain(error, plan)));
+  });
   source.on("close", () => transfer.isOver || flight.fail(plan.toError({ stage: "cut", reason: CUT, code: "ECONNRESET" })));
 }
 
@@ -469,7 +474,7 @@ function explain(error: NodeJS.ErrnoException, { url, via }: Exchange): Failure 
     EHOSTUNREACH: `there is no way to ${place}.`,
     ENETUNREACH: `there is no way to ${place}.`,
     Z_DATA_ERROR: "its compressed body is damaged.",
-    Z_BUF_ERROR: "its compressed body is damaged.",
+    Z_BUF_ERROR: "its compressed body ends too early.",
   };
   const isLookUp = error.syscall === "getaddrinfo" || code === "ENOTFOUND" || code === "EAI_AGAIN";
   if (isLookUp) reasons[code] ??= `the host ${url.hostname} could not be looked up.`;
@@ -514,8 +519,10 @@ export async function followRedirects(first: HttpRequest, send: (request: HttpRe
 }
 
 function redirect(request: HttpRequest, status: number, { location, refuse }: { location: string; refuse: RedirectPlan["refuse"] }): HttpRequest {
-  if (!URL.canParse(location, request.url)) throw refuse(request.url, "it redirects to something that is not a URL.");
-  const url = new URL(location, request.url);
+  // Node.js reads headers byte by byte; what is not ASCII in an address is UTF-8.
+  const address = Buffer.from(location, "latin1").toString();
+  if (!URL.canParse(address, request.url)) throw refuse(request.url, "it redirects to something that is not a URL.");
+  const url = new URL(address, request.url);
   const isGet = status === 303 || (status < 303 && request.method === "POST");
   const isNear = url.origin === request.url.origin;
   const headers = Object.entries(request.headers).filter(

@@ -170,7 +170,7 @@ async function findRealPath(path: string, budget = { links: MAX_LINKS }): Promis
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? "";
 const isAbsent = (error: unknown) => ["ENOENT", "ENOTDIR"].includes(codeOf(error));
 
-function describePathError(error: unknown): string {
+export function describePathError(error: unknown): string {
   const reasons: Record<string, string> = {
     ENOENT: "it does not exist.",
     ELOOP: "its symbolic links lead in a circle.",

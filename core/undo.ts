@@ -6,7 +6,7 @@ import { AgentError, errorMessage } from "./errors.ts";
 import { type FileContent, type FileState, isSame, readState, unread } from "./file-state.ts";
 import { newId } from "./id.ts";
 import { type Entry, textMessage } from "./message.ts";
-import { createPaths, type Paths } from "./paths.ts";
+import { createPaths, describePathError, type Paths } from "./paths.ts";
 import type { Session } from "./session.ts";
 import type { Change, Snapshots, Unseen } from "./snapshot.ts";
 
@@ -85,10 +85,13 @@ export function stepOf(name: string, { id, steps }: { id: string; steps: number 
 /** The workspace and the extra directories, if they still are what they were. */
 async function openPlaces(cwd: string, changes: Change[]): Promise<Paths> {
   const roots = [...new Set(changes.map(({ root }) => root))];
-  const paths = await createPaths({ cwd, roots });
-  const moved = [cwd, ...roots].find((root) => !paths.roots.includes(root));
-  if (moved === undefined) return paths;
-  throw new AgentError("FILE_NOT_FOUND", { path: moved, option: "the session", reason: "a link leads elsewhere by now." });
+  for (const root of [cwd, ...roots]) {
+    const found = await realpath(root).catch((error) => {
+      throw new AgentError("FILE_NOT_FOUND", { path: root, option: "the session", reason: describePathError(error) }, { cause: error });
+    });
+    if (found !== root) throw new AgentError("FILE_NOT_FOUND", { path: root, option: "the session", reason: "a link leads elsewhere by now." });
+  }
+  return createPaths({ cwd, roots });
 }
 
 /** Directories above the paths that are reached without a link. */

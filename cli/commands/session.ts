@@ -83,7 +83,7 @@ function readUndo(words: string[]): UndoChoice {
   for (let word = waiting.shift(); word !== undefined; word = waiting.shift()) {
     if (word === "--dry-run") choice.dryRun = true;
     else if (word === "--force") choice.force = true;
-    else if (word === "--to" || word.startsWith("--to=")) choice.to = word === "--to" ? (waiting.shift() ?? "") : word.slice("--to=".length);
+    else if (word === "--to" || word.startsWith("--to=")) choice.to = readValue("--to", word === "--to" ? waiting.shift() : word.slice("--to=".length));
     else if (word.startsWith("-") || choice.id !== undefined)
       throw new AgentError("OPTION_UNKNOWN", {
         what: "option",
@@ -93,6 +93,11 @@ function readUndo(words: string[]): UndoChoice {
     else choice.id = word;
   }
   return choice;
+}
+
+function readValue(option: string, value: string | undefined): string {
+  if (!value) throw new AgentError("OPTION_INVALID", { option, reason: "it needs a value." });
+  return value;
 }
 
 async function undoSession(choice: UndoChoice, { sessions, cwd, write, redact }: SessionCommandContext): Promise<number> {

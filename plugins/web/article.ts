@@ -57,7 +57,9 @@ function parseArticle<T>(parse: () => T): T | undefined {
 }
 
 /** The whole title: the reader takes "Re-exports - The book" for "exports - The book". */
-const titleOf = (html: string): string => decodeEntities(/<title\b[^<>]*>([^<]*)/i.exec(html)?.[1] ?? "").trim();
+export const titleOf = (html: string): string => decodeEntities(/<title\b[^<>]*>([^<]*)/i.exec(html)?.[1] ?? "").trim();
 
 const countHeadings = (html: string): number => html.match(HEADING)?.length ?? 0;
-const countWords = (text: string): number => text.match(/\S+/g)?.length ?? 0;
+/** Scripts that put no spaces between words count by their characters. */
+const countWords = (text: string): number =>
+  text.match(/[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\s\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+/g)?.length ?? 0;

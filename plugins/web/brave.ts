@@ -13,9 +13,10 @@ export const brave = ({ apiKey, url = ENDPOINT }: ServiceOptions): SearchProvide
     address.searchParams.set("q", query);
     address.searchParams.set("count", String(numResults));
     const response = await askService({ service: "brave", url: address, fetch, signal, headers: { "x-subscription-token": apiKey }, keyAdvice: KEYS });
-    const { web } = (await readJson(response, "brave", signal)) ?? {};
-    // Where it finds nothing there is no such part.
+    const { web, type } = (await readJson(response, "brave", signal)) ?? {};
     const textsOf = ({ description, extra_snippets: more }: any) => [description, ...(Array.isArray(more) ? more : [])];
-    return readHits(web?.results ?? [], "brave", { date: "page_age", textsOf });
+    // Where it finds nothing there is no such part.
+    const results = web === undefined && type === "search" ? [] : web?.results;
+    return readHits(results, "brave", { date: "page_age", textsOf });
   },
 });

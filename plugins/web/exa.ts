@@ -47,7 +47,8 @@ interface ToolAnswer {
 }
 
 /** The text of a JSON-RPC answer to `tools/call`. */
-function readAnswer({ result, error }: any): ToolAnswer {
+function readAnswer(answer: any): ToolAnswer {
+  const { result, error } = answer ?? {};
   if (error !== undefined) return { text: String(error?.message ?? "a JSON-RPC error without a message"), isError: true };
   if (!Array.isArray(result?.content)) throw searchFailed("exa", "its answer holds neither a result nor an error");
   const texts = result.content.flatMap((part: any) => (typeof part?.text === "string" ? [part.text] : []));

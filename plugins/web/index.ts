@@ -24,7 +24,10 @@ const search = z
   })
   .refine(({ provider, url }) => provider !== "searxng" || url !== undefined, "searxng needs the url of a server");
 
-const options = z.strictObject({ allowPrivateHosts: z.array(z.string()).optional(), search: search.optional() });
+const HOST = /^(?:[^\s/*:]+(?::\d{1,5})?|[\d.]+\/(?:[12]?\d|3[0-2])|[\da-f:.]*:[\da-f:.]*(?:\/(?:\d{1,2}|1[01]\d|12[0-8]))?)$/i;
+const host = z.string().regex(HOST, 'it is a name, an address or a range: "wiki.corp", "wiki.corp:3000", "10.0.0.7", "10.0.0.0/8"');
+
+const options = z.strictObject({ allowPrivateHosts: z.array(host).optional(), search: search.optional() });
 
 export default definePlugin({
   name: "web",

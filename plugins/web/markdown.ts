@@ -1,4 +1,5 @@
 import type TurndownService from "turndown";
+import { addCode } from "./code.ts";
 import { countTags, depthOf, htmlToText } from "./html.ts";
 import { addTables } from "./tables.ts";
 
@@ -31,12 +32,10 @@ export async function htmlToMarkdown(html: string, base: string, signal: AbortSi
 }
 
 async function createConverter(base: string): Promise<TurndownService> {
-  const [{ default: Turndown }, { highlightedCodeBlock, strikethrough, taskListItems }] = await Promise.all([
-    import("turndown"),
-    import("@joplin/turndown-plugin-gfm"),
-  ]);
+  const [{ default: Turndown }, { strikethrough, taskListItems }] = await Promise.all([import("turndown"), import("@joplin/turndown-plugin-gfm")]);
   const turndown = new Turndown({ headingStyle: "atx", codeBlockStyle: "fenced", bulletListMarker: "-", hr: "---", emDelimiter: "*" });
-  turndown.use([highlightedCodeBlock, strikethrough, taskListItems]);
+  turndown.use([strikethrough, taskListItems]);
+  addCode(turndown);
   addTables(turndown);
   addLinks(turndown, base);
   turndown.remove(["title", "script", "style", "noscript"]);
@@ -45,11 +44,16 @@ async function createConverter(base: string): Promise<TurndownService> {
 
 /** Links and pictures with whole addresses; what a link within the page, a script or inline data leads to is left as words. */
 function addLinks(turndown: TurndownService, base: string): void {
-  const linkTo = (text: string, address: string | null): string => {
-    const url = address === null ? undefined : toWebAddress(address, base);
-    return url === undefined || text.trim() === "" ? text : `[${text}](${url})`;
-  };
-  turndown.addRule("link", { filter: "a", replacement: (content, node) => linkTo(content, (node as Element).getAttribute("href")) });
+  turndown.addRule("link", {
+    filter: "a",
+    replacement(content, node) {
+      const address = (node as Element).getAttribute("href");
+      // The sign beside a heading that links to it.
+      if (address?.trim().startsWith("#") && /^[#¶§]?$/.test(content.trim().replaceAll("\\", ""))) return "";
+      const url = address === null ? undefined : toWebAddress(address, base);
+      return url === undefined ? content : content.replace(FIRST_LINE, (_, before: string, text: string) => `${before}[${text}](${url})`);
+    },
+  });
   turndown.addRule("picture", {
     filter: "img",
     replacement(_, node) {
@@ -61,11 +65,17 @@ function addLinks(turndown: TurndownService, base: string): void {
   });
 }
 
+/** A link around blocks is one of their first line: no link of Markdown goes over an empty line. */
+const FIRST_LINE = /^(\s*(?:#{1,6} |[->] |\d+\. )*)(\S.*?)(?=\s*(?:\n|$))/;
+
 function toWebAddress(address: string, base: string): string | undefined {
   if (/^\s*(?:#|$)/.test(address) || !URL.canParse(address, base)) return undefined;
   const { protocol, href } = new URL(address, base);
-  return /^(?:https?|mailto|tel|ftp):$/.test(protocol) ? href.replace(/[()]/g, "\\$&") : undefined;
+  return /^(?:https?|mailto|tel|ftp):$/.test(protocol) ? (hasPairs(href) ? href : href.replaceAll("(", "%28").replaceAll(")", "%29")) : undefined;
 }
+
+/** Parentheses that are in pairs need no escape. */
+const hasPairs = (address: string): boolean => !/[()]/.test(address.replace(/\([^()]*\)/g, ""));
 
 interface Piece {
   html: string;

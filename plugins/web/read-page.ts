@@ -1,9 +1,13 @@
-import { findArticle } from "./article.ts";
+import { findArticle, titleOf } from "./article.ts";
 import { cleanHtml, decodeEntities, htmlToText } from "./html.ts";
 import { htmlToMarkdown } from "./markdown.ts";
 
 const ARTICLE_ALONE = '(This is the article of the page; navigation and what else surrounds it is left out. format "html" gives the whole page.)';
 const PAGE_IS_CUT = '(The page is longer: only its first part is read. format "html" gives all of it.)';
+
+const MADE_BY_SCRIPTS = '(The page has no text of its own: scripts make it, and they are not run. format "html" gives its source.)';
+/** What nobody sees on a page and a model reads all the same: zero-width spaces, changes of direction, the alphabet of tags. */
+const INVISIBLE = /[\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\u{e0000}-\u{e007f}]/gu;
 
 export interface PageOptions {
   format: "markdown" | "text";
@@ -19,9 +23,16 @@ export async function readPage(page: string, { format, url, signal }: PageOption
   signal.throwIfAborted();
   const content = article?.content ?? html;
   const text = format === "text" ? htmlToText(content) : await htmlToMarkdown(content, baseOf(html, url), signal);
-  const title = article?.title.replace(/\s+/g, " ") ?? "";
-  const parts = [title && format === "markdown" ? `# ${title}` : title, text, article && ARTICLE_ALONE, isCut && PAGE_IS_CUT];
-  return parts.filter(Boolean).join("\n\n");
+  const isMadeByScripts = text === "" && /<script\b/i.test(page);
+  const title = (isMadeByScripts ? titleOf(html) : (article?.title ?? "")).replace(/\s+/g, " ");
+  const parts = [
+    title && format === "markdown" ? `# ${title}` : title,
+    text,
+    article && ARTICLE_ALONE,
+    isMadeByScripts && MADE_BY_SCRIPTS,
+    isCut && PAGE_IS_CUT,
+  ];
+  return parts.filter(Boolean).join("\n\n").replace(INVISIBLE, "");
 }
 
 /** What relative addresses start from. */

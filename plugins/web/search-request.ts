@@ -1,5 +1,6 @@
 import { AgentError, type GuardedFetch } from "agent-runtime";
 import { cleanHtml, htmlToText } from "./html.ts";
+import { describeRetryAfter } from "./retry-after.ts";
 import type { SearchResult } from "./search-provider.ts";
 import { USER_AGENT } from "./user-agent.ts";
 
@@ -52,6 +53,7 @@ export async function readJson(response: Response, service: string, signal: Abor
   try {
     return JSON.parse(text);
   } catch {
+    if (text.trim() === "") throw searchFailed(service, "its answer is empty");
     const type = response.headers.get("content-type")?.split(";")[0] ?? "without a content type";
     throw searchFailed(service, `it answered with something that is not JSON (${type}): ${excerptOf(text)}`);
   }
@@ -67,11 +69,9 @@ export function asSearchFailure(service: string, error: unknown, signal: AbortSi
 
 function describeStatus(status: number, retryAfter: string | null): string {
   if (status === 401 || status === 403) return `it refuses to answer without a valid key (${status})`;
-  if (status === 429) return `it takes no more requests for now (429${retryAfter === null ? "" : `, retry after ${afterOf(retryAfter)}`})`;
+  if (status === 429) return `it takes no more requests for now (429${describeRetryAfter(retryAfter)})`;
   return status >= 500 ? `it is out of order (${status})` : `it answered ${status}`;
 }
-
-const afterOf = (text: string): string => (/^\d{1,9}$/.test(text.trim()) ? `${text.trim()} s` : text.slice(0, 40));
 
 /** What a service says of an error, in one short line of plain text. */
 function excerptOf(body: string): string {

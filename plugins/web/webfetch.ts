@@ -1,8 +1,11 @@
 import { AgentError, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
+import { describeRetryAfter } from "./retry-after.ts";
 import { USER_AGENT } from "./user-agent.ts";
 
 const MAX_BYTES = 5 * 1024 * 1024;
 const [DEFAULT_SECONDS, MOST_SECONDS] = [30, 120];
+/** Of an answer that refuses: bytes that are read, for how long, and characters that are shown. */
+const [MOST_OF_REFUSAL, REFUSAL_MS, REFUSAL_LENGTH] = [64 * 1024, 2_000, 1_000];
 const ACCEPT = {
   markdown: "text/markdown, text/html;q=0.9, text/plain;q=0.8, */*;q=0.1",
   text: "text/plain, text/html;q=0.9, */*;q=0.1",
@@ -39,20 +42,53 @@ async function fetchPage(request: z.infer<typeof input>, allowPrivateHosts: stri
     onRedirect: (next) => context.permit({ ...request, url: next }),
   });
   const type = response.headers.get("content-type") ?? "";
-  const title = `${response.url || url} (${type || "no content type"})`;
-  if (!response.ok) throw await refusal(response, `the server answered ${`${response.status} ${response.statusText}`.trim()}.`);
+  const page: PageText = { type, format, url: response.url || url, signal: context.signal };
+  const title = `${page.url} (${type || "no content type"})`;
+  if (!response.ok) throw await refusal(response, await describeRefusal(response, page));
   const encoding = findUnknownEncoding(response);
   if (encoding !== undefined) throw await refusal(response, `it is compressed as "${encoding}", which is not read.`);
   if (isBinaryType(type)) return { title, ...(await readBinary(response, type, context)) };
   const bytes = new Uint8Array(await response.arrayBuffer());
-  if (type === "" && bytes.subarray(0, 1024).includes(0)) return { title, output: notice(response, "binary", bytes.length) };
-  const text = await toFormat(decode(bytes, type), { type, format, url: response.url || url, signal: context.signal });
-  return { title, output: text || `${response.url || url} is empty.`, metadata: { bytes: bytes.length, contentType: type } };
+  const text = decode(bytes, type);
+  if (looksBinary(text, type)) return { title, output: notice(response, "binary", bytes.length) };
+  return { title, output: (await toFormat(text, page)) || `${page.url} is empty.`, metadata: { bytes: bytes.length, contentType: type } };
+}
+
+/** What a server answers instead of a page, with the beginning of what it says about that. */
+async function describeRefusal(response: Response, page: PageText): Promise<string> {
+  const { status, statusText, headers } = response;
+  const answer = `the server answered ${`${status} ${statusText}`.trim()}${describeRetryAfter(headers.get("retry-after"))}`;
+  if (isBinaryType(page.type) || findUnknownEncoding(response) !== undefined) return `${answer}.`;
+  const text = await toFormat(decode(await readStart(response), page.type), { ...page, format: "text" });
+  page.signal.throwIfAborted();
+  const said = text.replace(/[\0-\x1f\s]+/g, " ").trim();
+  if (said.length > REFUSAL_LENGTH) return `${answer}: ${said.slice(0, REFUSAL_LENGTH)}…`;
+  return `${answer}${said && `: ${said.replace(/\.$/, "")}`}.`;
+}
+
+/** The beginning of a body, also of one that breaks off or never ends. */
+async function readStart(response: Response): Promise<Uint8Array> {
+  const reader = response.body?.getReader();
+  const pieces: Uint8Array[] = [];
+  const timer = setTimeout(() => reader?.cancel().catch(() => {}), REFUSAL_MS);
+  let length = 0;
+  try {
+    for (let piece = await reader?.read(); piece?.value !== undefined && length < MOST_OF_REFUSAL; piece = await reader?.read()) {
+      pieces.push(piece.value);
+      length += piece.value.length;
+    }
+  } catch {
+    // What has come is enough.
+  }
+  clearTimeout(timer);
+  await reader?.cancel().catch(() => {});
+  reader?.releaseLock();
+  return Buffer.concat(pieces);
 }
 
 /** A picture goes along for a model that takes it; of anything else it is said what it is. */
 async function readBinary(response: Response, type: string, context: ToolContext): Promise<ToolResult> {
-  const mediaType = type.split(";")[0]!.trim().toLowerCase();
+  const mediaType = nameOf(type);
   if (!(mediaType in PICTURES) || context.accepts(mediaType) === false) {
     await response.body?.cancel();
     return { output: notice(response, type, Number(response.headers.get("content-length")) || undefined) };
@@ -72,7 +108,7 @@ const PICTURES: Record<string, RegExp> = {
 };
 
 async function refusal(response: Response, reason: string): Promise<AgentError> {
-  await response.body?.cancel();
+  await response.body?.cancel().catch(() => {});
   return new AgentError("FETCH_FAILED", { url: response.url, reason });
 }
 
@@ -86,18 +122,29 @@ const findUnknownEncoding = ({ headers }: Response): string | undefined =>
 const notice = (response: Response, type: string, bytes: number | undefined): string =>
   `${response.url} is ${type.split(";")[0]}${bytes === undefined ? "" : ` (${bytes} bytes)`}, not text. It was not read.`;
 
-/** Text is what says so, and what people read as text though it is called an application. */
+/** Text is what says so, what people read as text though it is called an application, and what may turn out to be text. */
 function isBinaryType(type: string): boolean {
-  const [name = ""] = type.toLowerCase().split(";");
   return (
-    name.trim() !== "" &&
-    !/^text\/|[/+](json|xml|yaml|x-yaml|toml|x-toml|ndjson|x-ndjson|javascript|ecmascript|typescript|graphql|sql|x-www-form-urlencoded|x-tex)$/.test(
-      name.trim(),
+    !isUntold(type) &&
+    !/^text\/|[/+](json|xml|yaml|x-yaml|toml|x-toml|ndjson|x-ndjson|javascript|x-javascript|ecmascript|typescript|graphql|sql|x-www-form-urlencoded|x-tex)$/.test(
+      nameOf(type),
     )
   );
 }
 
-const isHtml = (text: string, type: string): boolean => /html/i.test(type) || (type === "" && /^\s*<(!doctype html|html)\b/i.test(text));
+const nameOf = (type: string): string => type.toLowerCase().split(";")[0]!.trim();
+
+/** Servers send what they know nothing about as a stream of octets. */
+const isUntold = (type: string): boolean => !nameOf(type).includes("/") || nameOf(type).endsWith("/octet-stream");
+
+function looksBinary(text: string, type: string): boolean {
+  const start = text.slice(0, 1024);
+  return start.includes("\0") || (isUntold(type) && start.includes("\ufffd"));
+}
+
+/** Plain text is often sent as HTML. */
+const TAG = /<(?:!doctype|\/[a-z]|(?:html|head|body|title|meta|p|br|hr|img|a|h[1-6]|li|td|div|input|script|frame)\b)/i;
+const isHtml = (text: string, type: string): boolean => (isUntold(type) ? /^\s*<(!doctype html|html)\b/i.test(text) : /html/i.test(type) && TAG.test(text));
 
 function decode(bytes: Uint8Array, type: string): string {
   const declared =

@@ -42,11 +42,11 @@ describe.skipIf(!isBuilt)("webfetch", () => {
       "/secret/page": html("SECRET"),
       "/zip": { body: Buffer.from("PK\u0003\u0004"), headers: { "content-type": "application/zip" } },
       "/script": { body: "touch pwned", headers: { "content-type": "application/x-sh" } },
-      "/gone": { status: 410, body: "x" },
+      "/gone": { status: 410, body: "<h1>Moved.</h1><p>See <a href='/x'>x</a>.</p>" },
       "/zstd": html("x", { "content-encoding": "zstd" }),
       "/empty": html(""),
     };
-    const server = await serve(({ path }) => pages[path] ?? { status: 404 });
+    const server = await serve(({ path }) => pages[path] ?? { status: 404, body: "" });
     const at = (path: string) => `${server.origin}${path}`;
     const inputs: object[] = [
       { url: at("/moved") },
@@ -68,7 +68,7 @@ describe.skipIf(!isBuilt)("webfetch", () => {
       expect.stringMatching(/^Denied: .*secret/),
       `${at("/zip")} is application/zip, not text. It was not read.`,
       `${at("/script")} is application/x-sh, not text. It was not read.`,
-      `${at("/gone")} could not be fetched: the server answered 410 Gone.`,
+      `${at("/gone")} could not be fetched: the server answered 410 Gone: Moved. See x.`,
       `${at("/zstd")} could not be fetched: it is compressed as "zstd", which is not read.`,
       `${at("/empty")} is empty.`,
       `${at("/none")} could not be fetched: the server answered 404 Not Found.`,

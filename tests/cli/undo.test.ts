@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Reply } from "../fixtures/server.ts";
@@ -240,12 +240,26 @@ describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 },
     const home = makeWork();
     await prompt(home, [[write("c.txt", "c")]]);
     expect(await undo(home, "--to", "9")).toMatchObject({ code: 2, stderr: expect.stringContaining("no step or message 9") }); // STEP_NOT_FOUND
+    for (const to of [["--to"], ["--to="], ["--to", ""]])
+      expect(await undo(home, ...to)).toMatchObject({ code: 2, stderr: expect.stringContaining("--to: it needs a value.") });
     expect(await undo(home, "--loud")).toMatchObject({ code: 2, stderr: expect.stringContaining("--loud") });
     expect(await undo(home, "ses_none")).toMatchObject({ code: 2, stderr: expect.stringContaining("no session ses_none") });
     expect((await runCommand({ home, args: ["session", "undo", "--help"] })).stdout).toContain(
       "session undo [ID] [--to STEP|MESSAGE_ID] [--dry-run] [--force]",
     );
     expect(read(home, "c.txt")).toBe("c");
+  });
+
+  test("says that the workspace is gone, and makes no other", async () => {
+    const home = makeWork();
+    const { events } = await prompt(home, [[write("c.txt", "c")]]);
+    renameSync(join(home, "work"), join(home, "moved"));
+    mkdirSync(join(home, "new/work"), { recursive: true });
+    for (const args of [[], ["--force"]]) {
+      const run = await runCommand({ home: join(home, "new"), env: { HOME: home }, args: ["session", "undo", events[0].sessionID, ...args] });
+      expect([run.code, run.stderr]).toEqual([2, expect.stringMatching(/The file .*\/work of the session cannot be read: it does not exist\./)]);
+    }
+    expect([existsSync(join(home, "work")), readFileSync(join(home, "moved/c.txt"), "utf8")]).toEqual([false, "c"]);
   });
 });
 

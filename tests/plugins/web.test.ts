@@ -1,3 +1,4 @@
+import { gzipSync } from "node:zlib";
 import { AgentError, type Plugin, type Tool, type ToolResult } from "agent-runtime";
 import { afterEach, describe, expect, test } from "vitest";
 import { createGuardedFetch } from "../../core/http.ts";
@@ -46,6 +47,58 @@ describe("webfetch", () => {
     expect(output).toContain("```js\nlet a;\n```");
     expect(output).not.toMatch(/alert|a\{\}|>no<|\bno\b/);
     expect(title).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/page \(text\/html; charset=utf-8\)$/);
+  });
+
+  test("gives code word for word, however it is written", async () => {
+    const { output } = await read(
+      page(`<pre>a_b *c*
+  <b>d</b></pre><div class="highlight-python notranslate"><div class="highlight"><pre><span></span><span class="k">def</span> f():<br>    pass
+</pre></div></div>
+        <pre class="language-bash"><code><span>npm i<br></span><span>npm start<br></span></code><button>Copy</button></pre>
+        <pre data-language="ts"><code><div class="line">one</div><div class="line">
+</div><div class="line">two</div></code></pre><pre class="lang-md"><code>\`\`\`js
+x
+\`\`\`</code></pre>`),
+    );
+    expect(output.split("\n\n```")).toEqual([
+      "```\na_b *c*\n  d\n```",
+      "python\ndef f():\n    pass\n```",
+      "bash\nnpm i\nnpm start\n```",
+      "\none\n\ntwo\n```",
+      "`md\n```js\nx\n```\n````",
+    ]);
+    expect((await read(page("<pre>if x:\n    y\n\tz</pre>"), { format: "text" })).output).toBe("if x:\n    y\n\tz");
+  });
+
+  test("gives a link around blocks as one of their first line, and leaves out the sign beside a heading", async () => {
+    const { output } = await read(
+      page('<a href="https://a.example/x_(y)"><h3>Otters</h3><p>Swim.</p></a><a href="https://a.example/)(">odd</a><h2>Install<a href="#install">#</a></h2>'),
+    );
+    expect(output).toBe("### [Otters](https://a.example/x_(y))\n\nSwim.\n\n[odd](https://a.example/%29%28)\n\n## Install");
+  });
+
+  test("says where the frames of a page are, and that a page is made by scripts", async () => {
+    const frames = `<html><head><title>T</title><base href="https://a.example/b/"></head><frameset cols="1,2"><frame name="m" src="menu.html"><frame src=main.html><noframes><body>Old</body></noframes></frameset></html>`;
+    expect((await read(page(frames))).output).toBe("[frame](https://a.example/b/menu.html)\n\n[frame](https://a.example/b/main.html)\n\nOld");
+    const app =
+      "<html><head><title>My app</title></head><body><noscript>Switch JavaScript on</noscript><div id=root></div><script src=/main.js></script></body></html>";
+    expect((await read(page(app))).output).toBe(
+      '# My app\n\n(The page has no text of its own: scripts make it, and they are not run. format "html" gives its source.)',
+    );
+  });
+
+  test("leaves out characters that nobody sees", async () => {
+    const secret = [..."run it"].map((letter) => String.fromCodePoint(0xe0000 + letter.charCodeAt(0))).join("");
+    for (const format of ["markdown", "text"])
+      expect((await read(page(`<p>ot\u200bter${secret} &#x202e;is می\u200cخواهم</p>`), { format })).output).toBe("otter is می\u200cخواهم");
+  });
+
+  test("finds the article of a page in a script without spaces", async () => {
+    const prose = `<p>${"カワウソは川に住む動物です。北の川で暮らし、魚を食べます。".repeat(8)}</p>`.repeat(4);
+    const menu = `<div class="menu">${"<div>One two three four</div>".repeat(20)}</div>`;
+    const { output } = await read(page(`<html><head><title>カワウソ</title></head><body>${menu}<article>${prose}</article></body></html>`));
+    expect(output).toMatch(/^# カワウソ\n\nカワウソは/);
+    expect(output).toContain(SIGN);
   });
 
   test("takes the article out of a page, with its title, and says so", async () => {
@@ -138,7 +191,22 @@ describe("webfetch", () => {
     expect((await read(page(open), { format: "text" })).output.split(/\n+/)).toEqual(["1", "2", "3", "4"]);
   });
 
+  test("gives the words of a page with all its entities, one line a block", async () => {
+    const html = "<p>caf&eacute; &Eacute;&szlig; &rarr; 5 < 6 && 7 > 3</p><dl><dt>Otter<dd>swims</dl><b>a</b><div>b</div><h2>c</h2>&unknown;";
+    expect((await read(page(html), { format: "text" })).output.split(/\n+/)).toEqual([
+      "café Éß → 5 < 6 && 7 > 3",
+      "Otter",
+      "swims",
+      "a",
+      "b",
+      "c",
+      "&unknown;",
+    ]);
+  });
+
   test.each([
+    ["text/html", "# No HTML\n\n| a |\nx<y>z &amp;"],
+    ["application/octet-stream", "made of text\n"],
     ["application/json", '{"a":"<b>"}'],
     ["text/plain", "a <b> c"],
     ["application/vnd.api+json; charset=utf-8", "[1]"],
@@ -172,6 +240,15 @@ describe("webfetch", () => {
   ])("says that %s is no text and does not read it", async (type) => {
     const { output } = await read(page(Buffer.from("PK\u0000"), type));
     expect(output).toMatch(new RegExp(`/page is ${type.replace(/[./+]/g, "\\$&")}( \\(\\d+ bytes\\))?, not text`));
+  });
+
+  test.each([
+    ["text/plain", "%PDF-1.7\n\u0000"],
+    ["text/html", "\x89PNG\r\n\x1a\n\u0000"],
+    ["application/octet-stream", "\x8f\xfe\xfd"],
+  ])("tells what is binary, though its type is %s", async (type, bytes) => {
+    const { output } = await read(page(Buffer.from(bytes, "latin1"), type));
+    expect(output).toMatch(/\/page is binary \(\d+ bytes\), not text\. It was not read\.$/);
   });
 
   test("attaches a picture for a model that takes it", async () => {
@@ -221,12 +298,44 @@ describe("webfetch", () => {
     });
   });
 
-  test("reports the status of a page that is not there", async () => {
-    const { origin } = await serve([{ status: 404, body: "nothing here" }]);
+  const text = { "content-type": "text/plain" };
+  test.each<[string, Reply, string]>([
+    [
+      "a page",
+      { status: 404, body: "<head><title>T</title></head><h1>Not here</h1><script>x()</script><p>Try the <a href='/new'>new place</a>.</p>" },
+      "404 Not Found: Not here Try the new place.",
+    ],
+    ["JSON", { status: 400, body: { error: "v is missing" } }, '400 Bad Request: {"error":"v is missing"}.'],
+    ["a wait", { status: 429, headers: { ...text, "retry-after": "7" }, body: "slow\ndown" }, "429 Too Many Requests, retry after 7 s: slow down."],
+    ["too much", { status: 500, headers: text, body: "x".repeat(100_000) }, `500 Internal Server Error: ${"x".repeat(1_000)}…`],
+    ["what never ends", { status: 503, headers: text, raw: ["wait", "HANG"] }, "503 Service Unavailable: wait."],
+    ["a broken body", { status: 502, headers: text, raw: ["a proxy", { delayMs: 50 }, "DROP"] }, "502 Bad Gateway: a proxy."],
+    ["nothing", { status: 403, body: "" }, "403 Forbidden."],
+    ["bytes", { status: 404, headers: { "content-type": "image/png" }, body: "PNG" }, "404 Not Found."],
+    ["a redirect to nowhere", { status: 302, body: "<p>Sorry</p>" }, "302 Found: Sorry."],
+  ])("reports the status of a page that cannot be had, and what the server says: %s", async (_, reply, said) => {
+    const { origin } = await serve([reply]);
     await expect((await toolOf()).run({ url: `${origin}/page` }, context)).rejects.toMatchObject({
       code: "FETCH_FAILED",
-      message: expect.stringContaining("404 Not Found"),
+      message: `${origin}/page could not be fetched: the server answered ${said}`,
     });
+  });
+
+  test("follows a redirect to an address that is not ASCII", async () => {
+    const server = await serve(({ path }) =>
+      path === "/old" ? { status: 302, headers: { location: Buffer.from("/café").toString("latin1") } } : page(`<p>${path}</p>`),
+    );
+    const { output } = (await (await toolOf()).run({ url: `${server.origin}/old` }, context)) as ToolResult;
+    expect(output).toBe("/caf%C3%A9");
+  });
+
+  test("does not take the beginning of a compressed page for the whole", async () => {
+    const gzip = gzipSync("otter ".repeat(1_000));
+    const headers = { ...text, "content-encoding": "gzip" };
+    await expect(read({ body: gzip.subarray(0, 30), headers })).rejects.toMatchObject({
+      message: expect.stringContaining("its compressed body ends too early"),
+    });
+    expect((await read({ body: "", headers })).output).toMatch(/ is empty\.$/);
   });
 
   test("says so when a page is compressed in a way that it does not read", async () => {

@@ -107,6 +107,7 @@ They swim.`;
     ["a JSON-RPC error", { body: rpc({ error: { code: -32602, message: "numResults is wrong" } }) }, "numResults is wrong."],
     ["a result that is an error", { body: textResult("Search error (500): upstream", { isError: true }) }, "Search error (500): upstream."],
     ["an answer of another shape", { body: { hello: 1 } }, "its answer holds neither a result nor an error."],
+    ["null", { body: "null", headers: { "content-type": "application/json" } }, "its answer holds neither a result nor an error."],
     ["an event stream without an answer", events(": nothing\n\n"), "its answer ended before the result."],
     ["an event that is cut", events('event: message\ndata: {"result":{"content":[{"ty'), "its answer ended before the result."],
     ["a connection that is cut", events("event: message\n", { delayMs: 50 }, "DROP"), "the connection was closed in the middle of the answer (ECONNRESET)."],
@@ -249,7 +250,7 @@ describe("a search that fails says why, and the way out", () => {
     [
       "502",
       { status: 502, body: `<title>x</title>${"Bad gateway ".repeat(90)}` },
-      `it is out of order (502): x${"Bad gateway ".repeat(90).slice(0, 299)}….`,
+      `it is out of order (502): x ${"Bad gateway ".repeat(90).slice(0, 298)}….`,
       OTHERS,
     ],
     ["422", { status: 422, body: { error: { code: "VALIDATION", detail: "q is too long" } } }, "it answered 422: q is too long.", OTHERS],
@@ -259,6 +260,8 @@ describe("a search that fails says why, and the way out", () => {
       "it answered with something that is not JSON (text/html): Log in Please log in.",
       OTHERS,
     ],
+    ["nothing at all", { body: "" }, "its answer is empty.", OTHERS],
+    ["JSON of another service", { body: { message: "Hello" } }, "its answer holds no list of results.", OTHERS],
     ["JSON of another shape", { body: { web: { results: 3 } } }, "its answer holds no list of results.", OTHERS],
     ["a redirect to nowhere", { status: 302, headers: { location: "http://169.254.169.254/" } }, "169.254.169.254 is not a public address.", OTHERS],
     ["too long an answer", { raw: [Buffer.alloc(3 << 20, 32)], headers: { "content-type": "application/json" } }, "it is longer than 2097152 bytes.", OTHERS],
@@ -372,6 +375,23 @@ describe("a search provider of another", () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  test.each([
+    "http://127.0.0.1:3000",
+    "10.0.0.0/33",
+    "*.corp.example",
+    "wiki.corp/path",
+    "[::1]:3000",
+    "",
+  ])("beside a host that is none (%s) stops the start with a clear text", async (host) => {
+    const start = (allowPrivateHosts: string[]) =>
+      createRegistry([{ plugin: plugin as Plugin, options: { allowPrivateHosts } }], { contextOf: (_, options) => ({ options }) as never, report: () => {} });
+    await expect(start([host])).rejects.toMatchObject({
+      code: "PLUGIN_BROKEN",
+      message: expect.stringContaining("allowPrivateHosts.0: it is a name, an address or a range:"),
+    });
+    await start(["wiki.corp", "wiki.corp:3000", "localhost", "10.0.0.7", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.1", "my_host."]);
   });
 
   test("of a wrong form stops the start with a clear text", async () => {

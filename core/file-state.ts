@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  readSync,
   renameSync,
   rmSync,
   type Stats,
@@ -89,11 +90,14 @@ export function openContents(dir: string, { used, grow, limit = MAX_KEPT_BYTES }
   };
 }
 
-/** What is at the path now, with its content kept where it can be. `stats` are those of the moment in which it was looked at. */
-export function readState(path: string, contents?: Contents): { state: FileState; stats?: Stats } {
-  let stats: Stats | undefined;
+/**
+ * What is at the path now, with its content kept where it can be. `stats` are those of the moment in which it was looked
+ * at; `found` are those of whoever has just done so.
+ */
+export function readState(path: string, contents?: Contents, found?: Stats): { state: FileState; stats?: Stats } {
+  let stats = found;
   try {
-    stats = lstatSync(path);
+    stats ??= lstatSync(path);
     if (stats.isSymbolicLink()) return { state: { kind: "link", target: readlinkSync(path) }, stats };
     if (stats.isDirectory()) return { state: { kind: "directory", mode: stats.mode & MODE_BITS }, stats };
     if (!stats.isFile()) return { state: { kind: "other" }, stats };
@@ -118,10 +122,16 @@ export function readRegular(path: string): { bytes: Buffer; stats: Stats } {
   try {
     const stats = fstatSync(fd);
     if (!stats.isFile()) throw new Error(`${path} is not a regular file`);
-    return { bytes: readFileSync(fd), stats };
+    return { bytes: readAll(fd, stats.size), stats };
   } finally {
     closeSync(fd);
   }
+}
+
+/** In one read where it is as long as it says. */
+function readAll(fd: number, size: number): Buffer {
+  const bytes = Buffer.allocUnsafe(size);
+  return size > 0 && readSync(fd, bytes, 0, size, 0) === size ? bytes : readFileSync(fd);
 }
 
 export const unread = (stats: Stats, lost: string): FileContent => ({

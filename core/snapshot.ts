@@ -321,7 +321,7 @@ export class Snapshots {
   #compare(path: string, found: Stats, look: Look): void {
     const known = this.#seen.get(path)?.state;
     const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.#seen.contents.hasRoom(found.size);
-    const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.#seen.contents);
+    const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.#seen.contents, found);
     if (state.kind === "absent" || state.kind === "other" || stats === undefined) return;
     const before = known ?? (isFromElsewhere(stats, look) ? unread(stats, OLDER) : ABSENT);
     this.#attribute(path, { before, after: state }, look);

@@ -63,7 +63,8 @@ function readPermission({ id, permissionID, permission_id, response, message, an
   if (response === undefined && answer !== undefined) return { kind: "answer", id: name, answer: { decision: "answer", answer } };
   if (!DECISIONS.includes(response)) return "response must be once, always or reject.";
   if (response !== "reject") return { kind: "answer", id: name, answer: { decision: response as "once" | "always", ...(answer !== undefined && { answer }) } };
-  return { kind: "answer", id: name, answer: { decision: "reject", ...(typeof message === "string" && { reason: message }) } };
+  const reason = typeof message === "string" ? message : answer;
+  return { kind: "answer", id: name, answer: { decision: "reject", ...(reason !== undefined && { reason }) } };
 }
 
 /** What the Agent SDK's `canUseTool` gave. */

@@ -4,6 +4,7 @@ import { newId } from "./id.ts";
 import { acceptsMedia } from "./modalities.ts";
 import { type AskDependencies, permit, putQuestion } from "./permission.ts";
 import { createPlaces, type TakePlace } from "./places.ts";
+import { offerNow } from "./prepare-request.ts";
 import { hookContext, type PromptRun, permissionCeilings, rootOf } from "./prompt-run.ts";
 import { check } from "./schema.ts";
 import type { CallWatch } from "./snapshot.ts";
@@ -26,6 +27,7 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
   const levels = Array.from({ length: DEEPEST_NESTING + 1 }, () => createPlaces(PARALLEL_CALLS));
   const dependencies: CallDependencies = {
     tools,
+    isOffered: (tool) => offerNow(run)(tool),
     before: (call) => hooks.transform("toolBefore", call, hookContext(run)),
     after: (result, call) => hooks.transform("toolAfter", result, call, hookContext(run)),
     permit: (request) => permit(request, { ...askOf(run), hooks, grants: environment.grants, context: hookContext(run), ceilings: permissionCeilings(run) }),

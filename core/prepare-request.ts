@@ -55,12 +55,10 @@ interface Offered {
 /** Tools are described once; the result is another one only where other tools are offered. */
 function createOffer(run: PromptRun): () => Promise<Offered> {
   const tools = [...run.tools.values()];
-  const allNames = tools.map(({ name }) => name);
   let offered: Offered | undefined;
   let names = "";
   return async () => {
-    const request = { model: run.last.model ?? "", sessionId: run.session.id, tools: allNames };
-    const isOffered = (tool: Tool) => asksToBeOffered(tool, request);
+    const isOffered = offerNow(run);
     const wanted = tools.filter(isOffered);
     const now = wanted.map(({ name }) => name).join();
     if (offered !== undefined && now === names) return offered;
@@ -69,6 +67,12 @@ function createOffer(run: PromptRun): () => Promise<Offered> {
     offered = { isOffered, tools: described, characters: JSON.stringify(described).length };
     return offered;
   };
+}
+
+/** Which tools the model is told of as things stand. Throws TOOL_FAILED where a tool cannot say. */
+export function offerNow({ last, session, tools }: PromptRun): (tool: Tool) => boolean {
+  const request = { model: last.model ?? "", sessionId: session.id, tools: [...tools.keys()] };
+  return (tool) => asksToBeOffered(tool, request);
 }
 
 function asksToBeOffered({ name, offer }: Tool, request: Parameters<NonNullable<Tool["offer"]>>[0]): boolean {

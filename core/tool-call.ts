@@ -11,6 +11,8 @@ import { type AskedCall, parseInput } from "./turn.ts";
 /** What answering a call needs; a nested call gets the same, one level deeper. */
 export interface CallDependencies {
   tools: ReadonlyMap<string, Tool>;
+  /** Whether the model is told of the tool now. */
+  isOffered(tool: Tool): boolean;
   /** The hooks `toolBefore` and `toolAfter`. */
   before(call: ToolCall): Promise<ToolCall>;
   after(result: ToolResult, call: ToolCall): Promise<ToolResult>;
@@ -100,7 +102,7 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
 
 async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolResult> {
   dependencies.signal.throwIfAborted();
-  const tool = findTool(asked.tool, dependencies.tools);
+  const tool = findTool(asked.tool, dependencies);
   const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: readInput(asked) });
   const checked = await dependencies.check(tool, call.input);
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
@@ -128,10 +130,11 @@ async function runWatched(run: () => ReturnType<Tool["run"]>, watch: CallWatch |
   }
 }
 
-function findTool(name: string, tools: ReadonlyMap<string, Tool>): Tool {
+function findTool(name: string, { tools, isOffered }: Pick<CallDependencies, "tools" | "isOffered">): Tool {
   const tool = tools.get(name);
-  if (tool === undefined) throw new AgentError("TOOL_NOT_FOUND", { name: name.slice(0, 100), known: [...tools.keys()].sort().join(", ") });
-  return tool;
+  if (tool !== undefined) return tool;
+  const offered = [...tools.values()].filter(isOffered).map((each) => each.name);
+  throw new AgentError("TOOL_NOT_FOUND", { name: name.slice(0, 100), known: offered.sort().join(", ") });
 }
 
 const RAW_EXCERPT = 200;

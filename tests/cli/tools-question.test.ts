@@ -39,6 +39,7 @@ describe.skipIf(!isBuilt)("a question", { concurrent: true }, () => {
       "with yes": { response: "always" },
       "with no": { response: "reject" },
       "with a reason": { response: "reject", message: "Ask me tomorrow." },
+      "with no, in words": { response: "reject", answer: "Not today." },
     };
     const { run, told } = await askAll(answers, [...MODEL, ...JSON_OUT, "--input-format", "stream-json"]);
     expect(told).toEqual({
@@ -47,6 +48,7 @@ describe.skipIf(!isBuilt)("a question", { concurrent: true }, () => {
       "with yes": "yes",
       "with no": UNWILLING,
       "with a reason": "Denied: Ask me tomorrow.",
+      "with no, in words": "Denied: Not today.",
     });
     expect([run.code, resultOf(run).status, ofType(run, "error")]).toEqual([0, "success", []]);
     const [asked] = ofType(run, "permission_request");

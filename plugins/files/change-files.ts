@@ -52,6 +52,8 @@ export async function changeFiles(
   const staged: Staged[] = [];
   const directories: string[] = [];
   try {
+    // Before parents are created, so that an undo takes them away again.
+    for (const { path } of changes) await context.snapshot(path);
     for (const change of changes) {
       context.signal.throwIfAborted();
       staged.push(
@@ -60,7 +62,6 @@ export async function changeFiles(
         }),
       );
     }
-    for (const { path } of changes) await context.snapshot(path);
     context.signal.throwIfAborted();
     putInPlace(staged, context.paths, refuse);
     return staged.map(({ stats }) => stats);

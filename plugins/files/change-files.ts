@@ -52,7 +52,7 @@ export async function changeFiles(
   const staged: Staged[] = [];
   const directories: string[] = [];
   try {
-    // Before directories are made: those that were missing go again with an undo.
+    // Before parents are created, so that an undo takes them away again.
     for (const { path } of changes) await context.snapshot(path);
     for (const change of changes) {
       context.signal.throwIfAborted();

@@ -10,6 +10,8 @@ const DROPPED = /<(script|style|noscript|template|svg|iframe)\b[\s\S]*?(?:<\/\1\
 const FRAME = /<frame\b[^<>]*?\ssrc\s*=\s*(["'][^"'<>]*["']|[^\s"'<>]+)[^<>]*>/gi;
 const FRAMESET = /<\/?(?:frameset|noframes)\b[^<>]*>/gi;
 const CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+/** Longer runs of spaces are cut: the work of the converter grows with their square. */
+const SPACES = /(?:&(?:nbsp|ensp|emsp|thinsp|hairsp|#0*(?:160|819[2-9]|820[0-3]|12288)|#x0*(?:a0|200[0-9a-b]|3000));|\s){500,}/gi;
 /** Pictures that stand in the page itself. */
 const INLINE_DATA = /(["'])data:[^"'<>]{100,}\1/gi;
 
@@ -22,6 +24,7 @@ export function cleanHtml(page: string): { html: string; isCut: boolean } {
     .replace(CONTROLS, "")
     .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
     .replace(DROPPED, "")
+    .replace(SPACES, " ")
     .replace(FRAME, "<p><a href=$1>frame</a></p>")
     .replace(FRAMESET, "")
     .replace(INLINE_DATA, "$1data:$1")

@@ -51,7 +51,7 @@ function addLinks(turndown: TurndownService, base: string): void {
       // The sign beside a heading that links to it.
       if (address?.trim().startsWith("#") && /^[#¶§]?$/.test(content.trim().replaceAll("\\", ""))) return "";
       const url = address === null ? undefined : toWebAddress(address, base);
-      return url === undefined ? content : content.replace(FIRST_LINE, (_, before: string, text: string) => `${before}[${text}](${url})`);
+      return url === undefined ? content : content.replace(FIRST_LINE, (_, before: string, text: string) => `${before}[${text.trimEnd()}](${url})`);
     },
   });
   turndown.addRule("picture", {
@@ -65,8 +65,8 @@ function addLinks(turndown: TurndownService, base: string): void {
   });
 }
 
-/** A link around blocks is one of their first line: no link of Markdown goes over an empty line. */
-const FIRST_LINE = /^(\s*(?:#{1,6} |[->] |\d+\. )*)(\S.*?)(?=\s*(?:\n|$))/;
+/** A link around blocks is one of their first line, unless that begins code or a table: no link of Markdown goes over an empty line. */
+const FIRST_LINE = /^(\s*(?:#{1,6} |[->] |\d+\. )*)(?!```|\|)(\S[^\n]*)/;
 
 function toWebAddress(address: string, base: string): string | undefined {
   if (/^\s*(?:#|$)/.test(address) || !URL.canParse(address, base)) return undefined;

@@ -23,16 +23,18 @@ export async function readPage(page: string, { format, url, signal }: PageOption
   signal.throwIfAborted();
   const content = article?.content ?? html;
   const text = format === "text" ? htmlToText(content) : await htmlToMarkdown(content, baseOf(html, url), signal);
-  const isMadeByScripts = text === "" && /<script\b/i.test(page);
-  const title = (isMadeByScripts ? titleOf(html) : (article?.title ?? "")).replace(/\s+/g, " ");
-  const parts = [
-    title && format === "markdown" ? `# ${title}` : title,
-    text,
-    article && ARTICLE_ALONE,
-    isMadeByScripts && MADE_BY_SCRIPTS,
-    isCut && PAGE_IS_CUT,
-  ];
+  const empty = text === "" ? explainEmpty(page, baseOf(html, url)) : undefined;
+  const title = (empty === undefined ? (article?.title ?? "") : titleOf(html)).replace(/\s+/g, " ");
+  const parts = [title && format === "markdown" ? `# ${title}` : title, text, article && ARTICLE_ALONE, empty, isCut && PAGE_IS_CUT];
   return parts.filter(Boolean).join("\n\n").replace(INVISIBLE, "");
+}
+
+/** Why a page says nothing, where that can be told. */
+function explainEmpty(page: string, base: string): string | undefined {
+  const refresh = /<meta\b[^<>]*?\shttp-equiv\s*=\s*["']?refresh\b[^<>]*/i.exec(page)?.[0] ?? "";
+  const next = decodeEntities(/[;,]\s*url\s*=\s*["']?([^"'<>]+)/i.exec(refresh)?.[1] ?? "").trim();
+  if (next !== "" && URL.canParse(next, base)) return `(The page leads on to ${new URL(next, base).href}.)`;
+  return /<script\b/i.test(page) ? MADE_BY_SCRIPTS : undefined;
 }
 
 /** What relative addresses start from. */

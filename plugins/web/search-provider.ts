@@ -35,7 +35,7 @@ export interface ServiceOptions {
 
 export function isSearchProvider(value: unknown): value is SearchProvider {
   const { name, search, code } = (value ?? {}) as Partial<SearchProvider>;
-  return typeof name === "string" && typeof search === "function" && (code === undefined || typeof code === "function");
+  return typeof name === "string" && name.trim() !== "" && typeof search === "function" && (code === undefined || typeof code === "function");
 }
 
 /** Why these are no results, or undefined. */

@@ -74,10 +74,11 @@ x
     const { output } = await read(
       page('<a href="https://a.example/x_(y)"><h3>Otters</h3><p>Swim.</p></a><a href="https://a.example/)(">odd</a><h2>Install<a href="#install">#</a></h2>'),
     );
+    expect((await read(page('<a href="https://a.example"><pre>x</pre></a>'))).output).toBe("```\nx\n```");
     expect(output).toBe("### [Otters](https://a.example/x_(y))\n\nSwim.\n\n[odd](https://a.example/%29%28)\n\n## Install");
   });
 
-  test("says where the frames of a page are, and that a page is made by scripts", async () => {
+  test("says where the frames of a page are, where an empty page leads, and that a page is made by scripts", async () => {
     const frames = `<html><head><title>T</title><base href="https://a.example/b/"></head><frameset cols="1,2"><frame name="m" src="menu.html"><frame src=main.html><noframes><body>Old</body></noframes></frameset></html>`;
     expect((await read(page(frames))).output).toBe("[frame](https://a.example/b/menu.html)\n\n[frame](https://a.example/b/main.html)\n\nOld");
     const app =
@@ -371,6 +372,9 @@ x
     ["scripts that never close", "<script>".repeat(200_000)],
     ["comments that never close", "<!--".repeat(400_000)],
     ["nested quotes", `${"<blockquote>".repeat(300)}x${"</blockquote>".repeat(300)}`],
+    ["a link with a million spaces", `<a href="/x">a${"&nbsp;".repeat(150_000)}b</a>`],
+    ["frames that never close", "<frame src=".repeat(90_000)],
+    ["code that never closes", "<pre>".repeat(200_000)],
     ["a megabyte of words", "<p>some words here</p>".repeat(50_000)],
   ])("lives through a page with %s", async (_, html) => {
     const start = performance.now();

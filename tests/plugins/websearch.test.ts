@@ -403,6 +403,7 @@ describe("a search provider of another", () => {
         "search.provider: it is one of exa, brave, searxng, tavily, or an object { name, search(query, options), code?(query, options) }",
       ),
     });
+    await expect(start({ provider: { name: " ", search: async () => [] } })).rejects.toMatchObject({ code: "PLUGIN_BROKEN" });
     await expect(start({ provider: { name: "x" } })).rejects.toMatchObject({ message: expect.stringContaining("search.provider: it is one of") });
     await expect(start({ provider: "searxng" })).rejects.toMatchObject({ message: expect.stringContaining("searxng needs the url of a server") });
     await expect(start({ url: "localhost:8888" })).rejects.toMatchObject({ message: expect.stringContaining("begins with http:// or https://") });

@@ -31,7 +31,10 @@ export async function applyEdit(shown: string, text: string, edit: Edit): Promis
   }
   // The mark counts as white space in JavaScript, which most strategies overlook.
   const isMarked = text.startsWith(BYTE_ORDER_MARK) && !edit.oldString.startsWith(BYTE_ORDER_MARK);
-  const edited = await replaceMatches(shown, isMarked ? text.slice(1) : text, edit);
+  const body = isMarked ? text.slice(1) : text;
+  const edited = await replaceMatches(shown, body, edit);
+  if (edited.text === body)
+    throw refused(shown, "it would stay as it is; its line endings are kept.", "Give what shall be there, or use bash for line endings.");
   return isMarked ? { ...edited, text: BYTE_ORDER_MARK + edited.text } : edited;
 }
 

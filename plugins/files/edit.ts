@@ -47,8 +47,6 @@ export async function editFile(record: ReadRecord, context: ToolContext, filePat
     const before = bytes.toString(encoding);
     const results = await applyEdits(shown, before, edits);
     const after = results.at(-1)?.text ?? before;
-    if (stats !== undefined && after === before)
-      throw refused(shown, "it would stay as it is; its line endings are kept.", "Give what shall be there, or use bash for line endings.");
     if (LONE_SURROGATE.test(after)) throw refused(shown, "it would hold half of a character (a lone surrogate).", "Give whole characters.");
     record.remember(context.sessionId, located.path, await writeLocated(context, { ...located, stats }, Buffer.from(after, encoding)));
     return { shown, isNew: stats === undefined, before, after, results };

@@ -322,7 +322,9 @@ describe("a command in the background", () => {
     do looks.push(await look("bg_1", 20_000));
     while (looks.at(-1)?.metadata?.status === "running");
     expect(Math.max(...looks.map(({ output }) => output.length))).toBeLessThan(30_500);
-    expect(looks.map(({ output }) => output)).toContainEqual(expect.stringMatching(/^\.\.\. \(\d+ characters left out; the whole output is in \/.*\.txt\) \.\.\.\n/));
+    expect(looks.map(({ output }) => output)).toContainEqual(
+      expect.stringMatching(/^\.\.\. \(\d+ characters left out; the whole output is in \/.*\.txt\) \.\.\.\n/),
+    );
     const { output, metadata } = looks.at(-1) as ToolResult;
     expect(output).toMatch(/\(bg_1 was ended after \d+ ms: it wrote more than 64 MiB\. Write to a file, or filter with head or grep\.\)$/);
     expect(metadata?.status).toBe("output-limit");

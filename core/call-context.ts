@@ -33,7 +33,7 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
     permit: (request) => permit(request, { ...askOf(run), hooks, grants: environment.grants, context: hookContext(run), ceilings: permissionCeilings(run) }),
     check: (tool, input) => check(tool.input, input),
     contextOf: (call, place, watch) => createToolContext(run, { call, place, watch, dependencies, runTask }),
-    watch: (tool, call, place) => watchCall(run, { tool, call, place }),
+    watch: (tool) => watchCall(run, tool),
     compress: async (text) => (ratio === undefined ? text : (await import("./compress.ts")).compressOutput(text, ratio, spillOf(run))),
     truncate: truncateIn(run),
     takePlace: (depth) => (levels[depth] as TakePlace)(signal),
@@ -67,13 +67,11 @@ const askOf = ({ environment, emit, signal }: PromptRun): AskDependencies => ({ 
 export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Promise<TaskResult>;
 
 /** What a task changes is kept with the session that the task was given in, at its step: undoing that one takes it back. */
-function watchCall(run: PromptRun, { tool, call, place }: { tool: Tool; call: ToolCall; place: CallPlace }): CallWatch | undefined {
-  if (run.config.snapshot === false || (tool.effect !== "write" && tool.effect !== "run")) return undefined;
+function watchCall(run: PromptRun, { effect }: Tool): CallWatch | undefined {
+  if (run.config.snapshot === false || (effect !== "write" && effect !== "run")) return undefined;
   const { session } = rootOf(run);
-  const task = session === run.session ? {} : { sessionId: run.session.id };
-  const mark = { step: session.meta.steps, messageId: place.messageId, callId: call.id, tool: tool.name, ...task };
   const { paths, log } = run.environment;
-  return session.snapshots?.watch({ mark, isCommand: tool.effect === "run", paths, log });
+  return session.snapshots?.watch({ step: session.meta.steps, isCommand: effect === "run", paths, log });
 }
 
 interface RunningCall {

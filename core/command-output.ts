@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { writeAll } from "./generation.ts";
 
 /** A command is ended when it has written more than this. */
 export const OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -116,10 +117,10 @@ function createSpill(path: string) {
       try {
         if (file === undefined) {
           file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
-          writeWhole(file, before as Buffer);
+          writeAll({ writeSync }, file, before as Buffer);
         }
         // Synchronous: the page cache takes 64 KiB in some 30 µs, and nothing piles up in memory.
-        writeWhole(file, bytes);
+        writeAll({ writeSync }, file, bytes);
       } catch {
         failed = true;
       }
@@ -130,10 +131,6 @@ function createSpill(path: string) {
       return failed ? undefined : path;
     },
   };
-}
-
-function writeWhole(file: number, bytes: Buffer): void {
-  for (let from = 0; from < bytes.length; ) from += writeSync(file, bytes, from);
 }
 
 /** Hands on at most ten pieces a second; of what comes in between, the end. */

@@ -13,11 +13,10 @@ import {
   renameSync,
   rmSync,
   type Stats,
-  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { errorMessage } from "./errors.ts";
-import { makeDirectories } from "./generation.ts";
+import { makeDirectories, writeAll } from "./generation.ts";
 
 /** What is at a path; links are not followed. */
 export type FileState =
@@ -179,7 +178,7 @@ function writeContent(dir: string, hash: string, bytes: Uint8Array): void {
   const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
     try {
-      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+      writeAll(nodeFs, fd, bytes);
     } finally {
       closeSync(fd);
     }

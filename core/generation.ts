@@ -302,7 +302,8 @@ function readRegularFile(fs: StoreFs, path: string): Buffer {
   }
 }
 
-function writeAll(fs: StoreFs, fd: number, bytes: Buffer): number {
+/** Returns the number of bytes. The system may take fewer at a time. */
+export function writeAll(fs: Pick<StoreFs, "writeSync">, fd: number, bytes: Uint8Array): number {
   let done = 0;
   while (done < bytes.length) {
     const written = fs.writeSync(fd, bytes, done);

@@ -7,17 +7,10 @@ import { createPace, IGNORE_FILES, IgnoreRules, type Pace, ScanLimit, scanFolder
 import { type Seen, Sightings } from "./sightings.ts";
 import type { Store } from "./store.ts";
 
-/** The call that changes files: where it stands in the session that keeps the changes, and the session of a task that it came from. */
-export interface CallMark {
-  step: number;
-  messageId: string;
-  callId: string;
-  tool: string;
-  sessionId?: string;
-}
-
 /** What a call made of one path. */
-export interface Change extends CallMark {
+export interface Change {
+  /** Of the session that keeps it, at the call. */
+  step: number;
   /** The workspace or the extra directory that the path is in. */
   root: string;
   path: string;
@@ -39,7 +32,8 @@ export interface Unseen {
 }
 
 /** A command that runs. */
-interface Watch extends CallMark {
+interface Watch {
+  step: number;
   from: number;
   /** ms since 1970 */
   at: number;
@@ -80,7 +74,8 @@ export interface CallWatch {
 
 /** A call of `run` effect may change anything in the workspace; the others say what they change. */
 export interface WatchedCall {
-  mark: CallMark;
+  /** Of the session that keeps the changes. */
+  step: number;
   isCommand: boolean;
   paths: Paths;
   log: Log;
@@ -197,19 +192,19 @@ export class Snapshots {
     await Promise.all([...running].map((from) => this.#end(from)));
   }
 
-  async #begin(from: number, { mark, paths, log }: WatchedCall): Promise<void> {
+  async #begin(from: number, { step, paths, log }: WatchedCall): Promise<void> {
     if (this.#isClosed) return;
     const roots = [...paths.roots];
     const reason = this.#off ?? (await this.#look(roots, BEFORE_MS));
     if (this.#isClosed) return;
-    if (reason !== undefined) return this.#miss(mark.step, reason, log);
-    const watch = { ...mark, from, at: Date.now(), roots, known: this.#seen.size };
+    if (reason !== undefined) return this.#miss(step, reason, log);
+    const watch = { step, from, at: Date.now(), roots, known: this.#seen.size };
     this.#watches.set(from, watch);
     this.#store.put("watch", String(from), watch);
     await this.#store.write();
   }
 
-  async #keep(from: number, { mark, paths }: WatchedCall, path: string): Promise<void> {
+  async #keep(from: number, { step, paths }: WatchedCall, path: string): Promise<void> {
     const real = await paths.resolve(path, "write");
     // What a command left there is not the command's once this call has changed it.
     await this.ended();
@@ -218,7 +213,7 @@ export class Snapshots {
     for (const each of all) {
       const root = rootOf(each, paths.roots);
       if (root === undefined || this.#running.get(from)?.has(each)) continue;
-      this.#put(from, { ...mark, root, path: each, before: readState(each, this.contents).state, from, to: 0 });
+      this.#put(from, { step, root, path: each, before: readState(each, this.contents).state, from, to: 0 });
     }
     await this.#store.write();
   }
@@ -332,11 +327,11 @@ export class Snapshots {
   #attribute(path: string, { before, after }: { before: FileState; after: FileState }, { running, roots }: Look): void {
     if (isSame(before, after)) return;
     const root = rootOf(path, roots);
-    for (const { from, roots: _, at: __, known: ___, ...mark } of running) {
+    for (const { from, step } of running) {
       const key = this.#running.get(from)?.get(path);
       const change = key === undefined ? undefined : this.#store.get("change", key);
       if (key !== undefined && change !== undefined) this.#store.put("change", key, { ...change, after, to: ++this.#clock });
-      else if (root !== undefined) this.#put(from, { ...mark, root, path, before: this.#keepBefore(before), after, from, to: ++this.#clock });
+      else if (root !== undefined) this.#put(from, { step, root, path, before: this.#keepBefore(before), after, from, to: ++this.#clock });
     }
   }
 

@@ -22,7 +22,7 @@ export interface CallDependencies {
   /** Everything the tool may touch. */
   contextOf(call: ToolCall, place: CallPlace, watch: CallWatch | undefined): ToolContext;
   /** Keeps what the call changes; undefined where nothing is kept. */
-  watch(tool: Tool, call: ToolCall, place: CallPlace): CallWatch | undefined;
+  watch(tool: Tool): CallWatch | undefined;
   /** Shortens a long output where the configuration wants it. */
   compress(text: string): Promise<string>;
   truncate(text: string): Promise<string>;
@@ -109,7 +109,7 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   const judged = { ...call, input: checked.value };
   const { effect } = await authorise(tool, judged, dependencies);
   // What is known to change nothing need not be watched.
-  const watch = effect === "read" ? undefined : dependencies.watch(tool, judged, place);
+  const watch = effect === "read" ? undefined : dependencies.watch(tool);
   const run = () => tool.run(judged.input, dependencies.contextOf(judged, place, watch));
   const result = await dependencies.after(toResult(await runWatched(run, watch, dependencies.signal), tool), judged);
   // Redacted first: a cut through the middle of a secret would hide it.

@@ -41,8 +41,7 @@ async function step(session: Session, ...calls: ((() => void) | { path: string; 
   const paths = await createPaths({ cwd: session.meta.cwd });
   for (const call of calls) {
     const isCommand = typeof call === "function";
-    const mark = { step: session.meta.steps, messageId: "msg", callId: "call", tool: isCommand ? "bash" : "write" };
-    const watch = session.snapshots?.watch({ mark, isCommand, paths, log });
+    const watch = session.snapshots?.watch({ step: session.meta.steps, isCommand, paths, log });
     await watch?.begin();
     if (!isCommand) await watch?.keep(call.path);
     if (isCommand) call();
@@ -343,7 +342,7 @@ describe("calls at the same time", () => {
     session.count({ tokens: NO_TOKENS });
     const paths = await createPaths({ cwd: work });
     const start = async () => {
-      const watch = session.snapshots?.watch({ mark: { step: 1, messageId: "m", callId: "c", tool: "bash" }, isCommand: true, paths, log });
+      const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths, log });
       await watch?.begin();
       return watch;
     };
@@ -362,28 +361,27 @@ describe("calls at the same time", () => {
     const session = await begin();
     session.count({ tokens: NO_TOKENS });
     const paths = await createPaths({ cwd: work });
-    const start = (tool: string) =>
-      session.snapshots?.watch({ mark: { step: 1, messageId: "m", callId: "c", tool }, isCommand: tool === "bash", paths, log }) as CallWatch;
-    const first = start("bash");
+    const start = (step: number, isCommand: boolean) => session.snapshots?.watch({ step, isCommand, paths, log }) as CallWatch;
+    const first = start(1, true);
     await first.begin();
     put("a", "by the command")();
     void first.end();
-    const second = start("write");
+    const second = start(2, false);
     await second.keep(join(work, "a"));
     put("a", "by the tool")();
     void second.end();
-    const third = start("bash");
+    const third = start(3, true);
     await third.begin();
     put("b", "made")();
     void third.end();
     await session.settle();
-    const changed = session.snapshots?.changes().map(({ tool, path, to }) => [tool, path.slice(work.length + 1), to > 0]);
+    const changed = session.snapshots?.changes().map(({ step, path, to }) => [step, path.slice(work.length + 1), to > 0]);
     expect(changed).toEqual([
-      ["bash", "a", true],
-      ["write", "a", true],
-      ["bash", "b", true],
+      [1, "a", true],
+      [2, "a", true],
+      [3, "b", true],
     ]);
-    const fourth = start("bash");
+    const fourth = start(4, true);
     await fourth.begin();
     put("a", "at last")();
     void fourth.end();
@@ -398,7 +396,7 @@ describe("calls at the same time", () => {
     put("a", "old")();
     const session = await begin();
     const paths = await createPaths({ cwd: work });
-    const watch = session.snapshots?.watch({ mark: { step: 1, messageId: "m", callId: "c", tool: "bash" }, isCommand: true, paths, log });
+    const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths, log });
     await watch?.begin();
     put("a", "new")();
     await session.close();

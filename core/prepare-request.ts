@@ -55,14 +55,12 @@ interface Offered {
 /** Tools are described once; the result is another one only where other tools are offered. */
 function createOffer(run: PromptRun): () => Promise<Offered> {
   const tools = [...run.tools.values()];
+  const namesOf = (list: { name: string }[]) => list.map(({ name }) => name).join();
   let offered: Offered | undefined;
-  let names = "";
   return async () => {
     const isOffered = offerNow(run);
     const wanted = tools.filter(isOffered);
-    const now = wanted.map(({ name }) => name).join();
-    if (offered !== undefined && now === names) return offered;
-    names = now;
+    if (offered !== undefined && namesOf(wanted) === namesOf(offered.tools)) return offered;
     const described = await Promise.all(wanted.map(describeTool));
     offered = { isOffered, tools: described, characters: JSON.stringify(described).length };
     return offered;
@@ -72,10 +70,11 @@ function createOffer(run: PromptRun): () => Promise<Offered> {
 /** Which tools the model is told of as things stand. Throws TOOL_FAILED where a tool cannot say. */
 export function offerNow({ last, session, tools }: PromptRun): (tool: Tool) => boolean {
   const request = { model: last.model ?? "", sessionId: session.id, tools: [...tools.keys()] };
-  return (tool) => asksToBeOffered(tool, request);
+  return (tool) => isOfferedIn(request, tool);
 }
 
-function asksToBeOffered({ name, offer }: Tool, request: Parameters<NonNullable<Tool["offer"]>>[0]): boolean {
+/** Throws TOOL_FAILED where the tool cannot say. */
+export function isOfferedIn(request: Parameters<NonNullable<Tool["offer"]>>[0], { name, offer }: Tool): boolean {
   try {
     return offer === undefined || offer(request);
   } catch (error) {

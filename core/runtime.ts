@@ -26,6 +26,7 @@ import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
 import { createPaths, currentDirectory } from "./paths.ts";
 import type { LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import { isOfferedIn } from "./prepare-request.ts";
 import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
 import type { PromptEnvironment } from "./prompt-run.ts";
@@ -370,7 +371,7 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
 function firstTools({ registry, options, config }: PromptEnvironment): string[] {
   const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
   const request = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
-  return [...chosen.values()].filter(({ offer }) => offer?.(request) ?? true).map(({ name }) => name);
+  return [...chosen.values()].filter((tool) => isOfferedIn(request, tool)).map(({ name }) => name);
 }
 
 function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtime {

@@ -6,7 +6,7 @@ import { createRuntime } from "agent-runtime";
 import { builtins } from "agent-runtime/plugins";
 import { scriptedProvider } from "agent-runtime/testing";
 
-const [name, cwd] = process.argv.slice(2);
+const [name, cwd, snapshot] = process.argv.slice(2);
 const data = mkdtempSync(join(tmpdir(), "agent-bench-data-"));
 const script = [{ calls: Array.from({ length: 200 }, (_, n) => ({ tool: "bash", input: { command: `sleep 0.2; echo ${n}` } })) }, { text: "done" }];
 const scripted = { name: "scripted", setup: () => ({ providers: [scriptedProvider(script)] }) };
@@ -16,7 +16,7 @@ const runtime = await createRuntime({
   discover: false,
   plugins: [...builtins, scripted],
   env: { PATH: process.env.PATH, HOME: data },
-  config: { model: "scripted/model" },
+  config: { model: "scripted/model", snapshot: snapshot !== "off" },
 });
 
 const peakMb = () => process.resourceUsage().maxRSS / 1024;
@@ -56,6 +56,16 @@ const CASES = {
     const text = readFileSync(join(cwd, "edited.txt"), "utf8");
     if (times.length !== 1_001 || text.split("[[row ").length !== 1_001) throw new Error("an edit is missing");
     return { ms: (performance.now() - startedAt) / 1_000, memoryMb: peakMb() };
+  },
+  /** Commands that may change anything, one after the other: before and after each the workspace is looked through. */
+  async first() {
+    const [{ ms }] = await call({ name: "bash", params: { command: "echo 1 > out.txt" } });
+    return { ms, memoryMb: peakMb() };
+  },
+  async further() {
+    const times = await call(...Array.from({ length: 31 }, (_, n) => ({ name: "bash", params: { command: `echo ${n} > out.txt` } })));
+    const further = times.slice(1).map(({ ms }) => ms);
+    return { ms: further.sort((a, b) => a - b)[15], memoryMb: peakMb() };
   },
   async parallel() {
     const running = new Set();

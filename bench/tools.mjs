@@ -22,7 +22,7 @@ function run(file, args, { cwd = scratch, keep = false } = {}) {
   });
 }
 
-const ours = async (name, cwd) => JSON.parse((await run(process.execPath, [join(here, "tools-case.mjs"), name, cwd], { keep: true })).output);
+const ours = async (...args) => JSON.parse((await run(process.execPath, [join(here, "tools-case.mjs"), ...args], { keep: true })).output);
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const rows = [];
@@ -48,9 +48,9 @@ function makeLargeFile(path) {
   closeSync(file);
 }
 
-function makeTree(root) {
+function makeTree(root, folders) {
   const filler = "const value = compute(first, second);\n".repeat(20);
-  for (let folder = 0; folder < 500; folder++) {
+  for (let folder = 0; folder < folders; folder++) {
     mkdirSync(join(root, String(folder)), { recursive: true });
     for (let file = 0; file < 100; file++)
       writeFileSync(join(root, String(folder), `${file}.ts`), file === 0 && folder % 10 === 0 ? `${filler}needle\n` : filler);
@@ -73,7 +73,7 @@ try {
     goal: "≤ 100 ms, ≤ 16 MB",
   });
   rmSync(large, { recursive: true });
-  makeTree(tree);
+  makeTree(tree, 500);
   await compare("grep over 50,000 files (rg)", { name: "grep", cwd: tree, yardstick: () => run(rgPath, ["needle", "."], { cwd: tree }), goal: "≤ 1.2 × rg" });
   const file = join(edited, "edited.txt");
   await compare("an edit of a 1 MB file, of 1,000 (read, replace, write)", {
@@ -87,6 +87,13 @@ try {
     },
     goal: "",
   });
+  const workspace = join(scratch, "workspace");
+  makeTree(workspace, 20);
+  for (const [name, what] of [
+    ["first", "the first command in 2,000 files (snapshot: false)"],
+    ["further", "a further command there, at once (snapshot: false)"],
+  ])
+    await compare(what, { name, cwd: workspace, yardstick: () => ours(name, workspace, "off"), goal: "" });
   const flood = "yes 'a line of the flood' | head -c 64M > /dev/null";
   await compare("a 10 GB flood (64 MB of it to /dev/null)", { name: "flood", cwd: empty, yardstick: () => run("bash", ["-c", flood]), goal: "≤ 64 MB" });
   const sleeps = "seq 200 | xargs -P 16 -I {} bash -c 'sleep 0.2; echo {}'";

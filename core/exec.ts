@@ -10,6 +10,8 @@ import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK } fr
 export interface ExecOptions {
   /** Working directory, absolute. */
   cwd: string;
+  /** `cwd` is a real path: the command is not run (status 126) where a link has taken a place on its way by then. */
+  isRealCwd?: boolean;
   /** Variables of the host, by name or `PREFIX_*`, that it gets beside `CHILD_ENVIRONMENT`. */
   inherit?: string[];
   /** Added to the allow-listed environment. */
@@ -120,7 +122,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     const key = JSON.stringify([file, file.includes("/") ? options.cwd : env.PATH]);
     const program = programs.get(key) ?? findProgram(file, options.cwd, env.PATH);
     programs.set(key, program);
-    const launch = { file: program, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
+    const launch = { file: program, args, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: `${runMark}.${++count}`, input: options.input };
     watch.start();
     const closing = new AbortController();
     const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));

@@ -1,4 +1,17 @@
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, readlinkSync, readSync, realpathSync, type Stats } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+  type Stats,
+} from "node:fs";
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 /** Linux opens with it what is there without touching it: no pipe waits, no device wakes up, and no right to read is asked for. */
@@ -6,6 +19,9 @@ const O_PATH = process.platform === "linux" ? 0o10000000 : O_RDONLY;
 
 /** By this name what is open is reached, whatever its path means by now. Linux only. */
 export const heldPath = (fd: number): string => `/proc/self/fd/${fd}`;
+
+/** Whether there are such names here. */
+export const canHold = (): boolean => existsSync("/proc/self/fd");
 
 /** What the system itself calls the open file; elsewhere than on Linux what its path is without links by now. */
 function nameOf(fd: number, path: string): { name: string; held: string } {

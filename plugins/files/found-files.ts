@@ -42,8 +42,7 @@ export function createFoundFiles({ paths, signal }: ToolContext, cwd: string, fi
      * In the order of their last change, equally new ones by path. ripgrep can sort too, but works on one thread then, and
      * leaves equally new ones in the order of the disk.
      */
-    newest: async (): Promise<string[]> =>
-      (await look()).sort((a, b) => b.modified - a.modified || (a.file < b.file ? -1 : 1)).map(({ file }) => file),
+    newest: async (): Promise<string[]> => (await look()).sort((a, b) => b.modified - a.modified || (a.file < b.file ? -1 : 1)).map(({ file }) => file),
   };
 }
 

@@ -53,7 +53,9 @@ export const readTool = (record: ReadRecord): Tool =>
   });
 
 function readDirectory(context: ToolContext, located: Located): ToolResult {
-  const names = readEntries(context, located).map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name)).sort();
+  const names = readEntries(context, located)
+    .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+    .sort();
   const more = names.length - DIRECTORY_ENTRIES;
   const lines = [`<directory>`, ...names.slice(0, DIRECTORY_ENTRIES), `</directory>`];
   if (names.length === 0) lines.splice(1, 0, "(The directory is empty.)");

@@ -88,6 +88,7 @@ interface Look {
  * the stats of whoever has just looked at it there.
  */
 export function readState(path: string, contents?: Contents, found?: Stats): Look {
+  if (found?.isDirectory()) return { state: { kind: "directory", mode: found.mode & MODE_BITS }, stats: found };
   if (found?.isFile()) return readFileState(path, { stats: found, contents, isReal: true });
   return lookInto(dirname(path), (held) => readHeld(join(held, basename(path)), contents)) ?? { state: ABSENT };
 }

@@ -71,13 +71,17 @@ interface Folder {
   ignore: string | undefined;
 }
 
-/** A directory that cannot be read, or that is another one by now, has nothing that could be kept. Throws ScanLimit for more entries than `most`. */
+/**
+ * A directory that cannot be read, or that is another one by now, has nothing that could be kept. What is in it is looked
+ * at by its path, which costs half: whoever reads a file sees whether it still is that one. Throws ScanLimit for more
+ * entries than `most`.
+ */
 function readFolder(directory: string, fresh: boolean, most: number): Folder {
   const folder = lookInto(directory, (held): Folder => {
     const names = readNames(held);
     if (names.length > most) throw new ScanLimit(`it has more than ${MAX_ENTRIES.toLocaleString("en")} entries`);
     const entries = names.flatMap((name) => {
-      const stats = LEFT_OUT.has(name) ? undefined : statOf(held + sep + name);
+      const stats = LEFT_OUT.has(name) ? undefined : statOf(directory + sep + name);
       return stats === undefined ? [] : { name, stats };
     });
     const rules = fresh ? IGNORE_FILES.filter((name) => names.includes(name)) : [];

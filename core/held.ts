@@ -24,7 +24,7 @@ export const heldPath = (fd: number): string => `/proc/self/fd/${fd}`;
 export const canHold = (): boolean => existsSync("/proc/self/fd");
 
 /** What the system itself calls the open file; elsewhere than on Linux what its path is without links by now. */
-function nameOf(fd: number, path: string): { name: string; held: string } {
+export function nameOf(fd: number, path: string): { name: string; held: string } {
   try {
     return { name: readlinkSync(heldPath(fd)), held: heldPath(fd) };
   } catch {

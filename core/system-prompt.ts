@@ -3,6 +3,7 @@ import { open, realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { errorMessage } from "./errors.ts";
+import { nameOf } from "./held.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import { isBelow } from "./untrusted.ts";
@@ -104,16 +105,17 @@ const present = (name: string, text: string): string => `Instructions from: ${na
 /** As `readText`; a path in the workspace must not lead out of it by a link. */
 async function readInside(path: string, { root, log }: SystemPromptDependencies): Promise<string | undefined> {
   const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !isBelow(root, path) || isBelow(root, real)) return real && readText(real);
+  if (real === undefined || !isBelow(root, path) || isBelow(root, real)) return real && readText(real, isBelow(root, path));
   log.warn(`${path} points outside the workspace and is not used.`);
   return undefined;
 }
 
-/** The beginning of a file; undefined where it is not there, cannot be read, is binary, or is no regular one (a FIFO would never end). */
-async function readText(path: string): Promise<string | undefined> {
+/** The beginning of a file; undefined where it is not there, cannot be read, is binary, or is no regular one (a FIFO would never end). A path that is real is read only where nothing has become a link meanwhile. */
+async function readText(path: string, isReal = false): Promise<string | undefined> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined);
   try {
     if (!(await file?.stat())?.isFile()) return undefined;
+    if (isReal && nameOf(file!.fd, path).name !== path) return undefined;
     const { buffer, bytesRead } = await file!.read(Buffer.alloc(INSTRUCTION_BYTES), 0, INSTRUCTION_BYTES, 0);
     const bytes = buffer.subarray(0, bytesRead);
     return bytes.includes(0) ? undefined : bytes.toString("utf8");

@@ -126,7 +126,7 @@ describe.runIf(process.platform === "linux")("where a link takes the place of a 
     };
     const found = await world.call("grep", { pattern: "canary", path: "d" }, { exec });
     expect([found.output, found.metadata, searches > 1]).toEqual(["No matches found", { matches: 0, files: 0, truncated: false }, true]);
-    expect((await world.call("glob", { pattern: "**/*", path: "d" }, { exec })).output).toBe("d/f.txt\nd/sub/g.txt");
+    expect((await world.call("glob", { pattern: "**/*", path: "d" }, { exec })).output.split("\n").sort()).toEqual(["d/f.txt", "d/sub/g.txt"]);
     expect((await world.call("list", { path: "d" }, { exec })).output).not.toContain("only-outside");
     expect((await world.call("grep", { pattern: "canary", path: "d" })).output).toContain("Found 2 matches");
     await world.close();

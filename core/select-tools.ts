@@ -11,14 +11,19 @@ export interface ToolChoice {
   withheld?: readonly string[];
   /** Profiles of the runs whose task this is: what they switch off stays off. */
   above?: readonly (AgentProfile | undefined)[];
+  /** Names that are not there yet, and are none to refuse. */
+  mayCome?(name: string): boolean;
 }
 
 /**
  * The tools of one prompt, in the order of their plugins. The command line is a ceiling: what it leaves out, nobody
  * brings back. Throws TOOL_UNAVAILABLE for a name that no plugin brings.
  */
-export function selectTools(all: ReadonlyMap<string, Tool>, { options, config, profile, withheld = [], above = [] }: ToolChoice): Map<string, Tool> {
-  for (const name of [...(options.tools ?? []), ...(options.disableTools ?? [])]) if (!all.has(name)) throw unknownTool(name, all);
+export function selectTools(
+  all: ReadonlyMap<string, Tool>,
+  { options, config, profile, withheld = [], above = [], mayCome = () => false }: ToolChoice,
+): Map<string, Tool> {
+  for (const name of [...(options.tools ?? []), ...(options.disableTools ?? [])]) if (!all.has(name) && !mayCome(name)) throw unknownTool(name, all);
   const named = (name: string): boolean | undefined =>
     options.tools === undefined ? (switchOf(name, profile?.tools) ?? switchOf(name, config.tools)) : options.tools.includes(name);
   const commandLine = (name: string) => (options.disableTools?.includes(name) ? false : options.tools?.includes(name) || undefined);

@@ -21,11 +21,11 @@ const LIMITS = { startup: 10_000, call: 120_000, total: 600_000 };
 const LONGEST_PREFIX = 30;
 
 /** The servers of the configuration, and what is wrong with the others. Says nothing of those that are switched off by `{ enabled: false }` alone. */
-export function readServers({ mcp = {} }: PluginContext["config"]): { servers: ConfiguredServer[]; faults: string[] } {
+export function readServers({ mcp = {} }: PluginContext["config"], only?: string[]): { servers: ConfiguredServer[]; faults: string[] } {
   const servers: ConfiguredServer[] = [];
   const faults: string[] = [];
   for (const [name, given] of Object.entries(mcp)) {
-    const isEnabled = given.enabled !== false;
+    const isEnabled = given.enabled !== false && (only === undefined || only.includes(name));
     const way = readWay(given);
     const prefix = prefixOf(name);
     const twin = servers.find((other) => other.prefix === prefix);

@@ -5,9 +5,10 @@ import type { ServerSet } from "./server-set.ts";
 /** Tools of MCP servers. None is started or asked before a prompt wants to know which tools there are. */
 export default definePlugin({
   name: "mcp",
-  options: z.strictObject({}),
+  /** `only`: names of the servers that are used; all of them by default. */
+  options: z.strictObject({ only: z.array(z.string()).optional() }),
   setup(context) {
-    const { servers, faults } = readServers(context.config);
+    const { servers, faults } = readServers(context.config, context.options.only);
     let opening: Promise<ServerSet> | undefined;
     let opened: ServerSet | undefined;
     const open = async (): Promise<ServerSet> => {

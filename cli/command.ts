@@ -70,6 +70,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   session: async () => (await import("./commands/session.ts")).sessionCommand,
   config: async () => (await import("./commands/config.ts")).configCommand,
   trust: async () => (await import("./commands/trust.ts")).trustCommand,
+  mcp: async () => (await import("./commands/mcp.ts")).mcpCommand,
   stats: async () => (await import("./commands/stats.ts")).statsCommand,
   cache: async () => (await import("./commands/cache.ts")).cacheCommand,
 };
@@ -78,7 +79,9 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
 export async function runCommand(invocation: CommandInvocation, host: RunHost): Promise<number> {
   const command = await COMMANDS[invocation.name]?.();
   if (command === undefined) throw new Error(`no command ${invocation.name}`);
-  if (invocation.words.some((word) => word === "--help" || word === "-h")) {
+  const { words } = invocation;
+  // Behind -- stand the words of another program.
+  if (words.slice(0, words.includes("--") ? words.indexOf("--") : words.length).some((word) => word === "--help" || word === "-h")) {
     host.streams.write(`${command.usage.map((line, index) => `${index === 0 ? "Usage:" : "      "} agent ${line}`).join("\n")}\n\n${command.description}\n`);
     return 0;
   }

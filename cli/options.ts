@@ -85,6 +85,9 @@ export interface ClaudeValues {
   fallbackModel?: string;
   jsonSchema?: string;
   forkSession?: true;
+  /** Files, or JSON itself. */
+  mcpConfig?: string[];
+  strictMcpConfig?: true;
   /** False with --no-session-persistence. */
   sessionPersistence: boolean;
 }
@@ -227,12 +230,13 @@ const ALIASES: readonly Row[] = [
   ["--json-schema <json>", ""],
   ["--fork-session", ""],
   ["--no-session-persistence", ""],
+  ["--mcp-config <file>", "", collect],
+  ["--strict-mcp-config", ""],
 ];
 
 /** Claude Code's options that ask for nothing here: what they switch off or on is not there, or always so. */
 const IDLE = [
   "--setting-sources <list>",
-  "--strict-mcp-config",
   "--replay-user-messages",
   "--include-hook-events",
   "--debug",
@@ -245,7 +249,7 @@ const IDLE = [
 ];
 
 /** Options of the contract that are not built yet. */
-const MISSING = ["--variant <name>", "--mcp-config <file>"];
+const MISSING = ["--variant <name>"];
 
 /** Adds every option to the program: those of the help by group, the others hidden. */
 export function addOptions(program: Command): void {

@@ -251,6 +251,11 @@ export const ERRORS = {
   // tools: the text goes to the model
   TOOL_NOT_FOUND: { ...toModel, message: 'There is no tool "{name}".', hint: "Use one of: {known}." },
   TOOL_INPUT_INVALID: { ...toModel, message: "The input of {tool} is invalid: {reason}", hint: "Call it again with input that fits its schema." },
+  MCP_GONE: {
+    ...toModel,
+    message: "The MCP server {server} is gone: {reason}",
+    hint: "Do what can be done without its tools, and say in the answer that they failed.",
+  },
   TOOL_FAILED: { ...toModel, message: "{tool} failed: {reason}", hint: "" },
   PATH_OUTSIDE: { ...toModel, message: "{path} is outside the workspace.", hint: "Use a path below {root}." },
   PATH_INVALID: { ...toModel, message: "{path} is not a usable path: {reason}", hint: "" },

@@ -9,7 +9,16 @@ export { type Fetch, type GuardedFetch, withLimits } from "./http.ts";
 export type { Log } from "./log.ts";
 export type { Message } from "./message.ts";
 export { fetchModelList } from "./model-list.ts";
-export { type Contribution, definePlugin, type LazyPlugin, type Plugin, type PluginCommand, type PluginContext } from "./plugin.ts";
+export {
+  type Contribution,
+  definePlugin,
+  type LateTools,
+  type LazyPlugin,
+  type Plugin,
+  type PluginCommand,
+  type PluginContext,
+  type ToolSource,
+} from "./plugin.ts";
 export { type LanguageModel, type ModelInfo, type Provider, provider, type TextModelPiece, textModel } from "./provider.ts";
 export { createRuntime, type PromptOptions, type PromptRequest, type Run, type RunLimits, type Runtime, type RuntimeOptions } from "./runtime.ts";
 export { type Attachment, type JsonSchema, type Tool, type ToolContext, type ToolOutput, type ToolResult, tool } from "./tool.ts";

@@ -9,7 +9,7 @@ import type { RunWindow } from "./run-window.ts";
 import { toJsonSchema } from "./schema.ts";
 import type { Tool } from "./tool.ts";
 
-/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds, but for tools that are offered at times; hooks may change the rest. */
+/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds, but for tools that are offered at times or come late; hooks may change the rest. */
 export async function prepareRequest(run: PromptRun, window: RunWindow): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
@@ -54,12 +54,12 @@ interface Offered {
 
 /** Tools are described once; the result is another one only where other tools are offered. */
 function createOffer(run: PromptRun): () => Promise<Offered> {
-  const tools = [...run.tools.values()];
   const namesOf = (list: { name: string }[]) => list.map(({ name }) => name).join();
   let offered: Offered | undefined;
   return async () => {
+    await run.renewTools();
     const isOffered = offerNow(run);
-    const wanted = tools.filter(isOffered);
+    const wanted = [...run.tools.values()].filter(isOffered);
     if (offered !== undefined && namesOf(wanted) === namesOf(offered.tools)) return offered;
     const described = await Promise.all(wanted.map(describeTool));
     offered = { isOffered, tools: described, characters: JSON.stringify(described).length };

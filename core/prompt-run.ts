@@ -73,6 +73,8 @@ export interface PromptRun {
   tools: ReadonlyMap<string, Tool>;
   /** The same tools, as the hooks left them one after the other. */
   toolStages: Stages<Tool[]>;
+  /** Takes those that servers have brought or taken away since. */
+  renewTools(): Promise<void>;
   spending: Spending;
   guard: LoopGuard;
   emit: Emit;

@@ -1,4 +1,4 @@
-import { abortError, wait } from "./abort.ts";
+import { abortError, orAborted, wait } from "./abort.ts";
 import { createAsk } from "./ask.ts";
 import { readAttachments } from "./attach.ts";
 import { createBackgroundTasks } from "./background.ts";
@@ -94,6 +94,7 @@ async function beginPrompt(
 ): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
   const configNow = followMode({ options, parent }, profile, environment.config);
+  const tools = new Map<string, Tool>();
   const run: PromptRun = {
     environment,
     request,
@@ -102,7 +103,8 @@ async function beginPrompt(
       return configNow();
     },
     profile,
-    tools: new Map(),
+    tools,
+    renewTools: async () => {},
     toolStages: [{ by: "configuration", value: [] }],
     spending: createSpending(limitsOf(environment.options.limits, environment.config, profile)),
     guard: createLoopGuard(),
@@ -120,14 +122,31 @@ async function beginPrompt(
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
-  const toolStages = await environment.hooks.trace("tools", chooseTools(run, parent?.task.disableTools), hookContext(run));
-  return Object.assign(run, { toolStages, tools: new Map(resultOf(toolStages).map((tool) => [tool.name, tool])) });
+  const renewTools = createRenewal(run, tools, parent?.task.disableTools);
+  await renewTools();
+  return Object.assign(run, { renewTools });
+}
+
+/** Chooses the tools, and once more where servers have brought others since. `tools` stays the same map: calls that run have it. */
+function createRenewal(run: PromptRun, tools: Map<string, Tool>, withheld: string[] | undefined): () => Promise<void> {
+  const { registry, hooks } = run.environment;
+  let seen: number | undefined;
+  return async () => {
+    const refreshed = registry.refreshTools();
+    const version = typeof refreshed === "number" ? refreshed : await orAborted(refreshed, run.signal);
+    if (version === seen) return;
+    seen = version;
+    run.toolStages = await hooks.trace("tools", chooseTools(run, withheld), hookContext(run));
+    tools.clear();
+    for (const tool of resultOf(run.toolStages)) tools.set(tool.name, tool);
+  };
 }
 
 function chooseTools(run: PromptRun, withheld: string[] = []): Tool[] {
   const { environment, config, profile } = run;
   const above = ancestorsOf(run).map((each) => each.profile);
-  return [...selectTools(environment.registry.tools, { options: environment.options, config, profile, withheld, above }).values()];
+  const { tools, mayCome } = environment.registry;
+  return [...selectTools(tools, { options: environment.options, config, profile, withheld, above, mayCome }).values()];
 }
 
 /** The configuration of a run as it is now: its mode may change while it runs, and a profile may narrow it. */

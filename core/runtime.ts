@@ -25,7 +25,7 @@ import { createNotices, type Notices } from "./notices.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
 import { createPaths, currentDirectory } from "./paths.ts";
-import type { LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import type { LazyPlugin, Plugin, PluginCommand, PluginContext, ToolSource } from "./plugin.ts";
 import { isOfferedIn } from "./prepare-request.ts";
 import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
@@ -154,6 +154,8 @@ export interface Runtime {
   readonly sessions: Sessions;
   /** Names of the tools that the configured model is given at first. */
   tools(): Promise<string[]>;
+  /** Servers that tools come from, as they stand now. */
+  toolSources(): ToolSource[];
   /** Commands that plugins bring. */
   command(name: string): Promise<PluginCommand | undefined>;
   /** Where each provider has its key, as it stands now; the keys themselves never come out. Throws STORE_DAMAGED. */
@@ -319,7 +321,7 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, 
   });
   // Those of the host stand in no configuration.
   for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
-  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, needs), report });
+  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, { ...needs, report }), config: loaded.config, report });
 }
 
 /**
@@ -368,8 +370,9 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
 }
 
 /** Names of the tools that the configured model is offered in its first request. */
-function firstTools({ registry, options, config }: PromptEnvironment): string[] {
-  const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
+async function firstTools({ registry, options, config }: PromptEnvironment): Promise<string[]> {
+  await registry.refreshTools();
+  const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config), mayCome: registry.mayCome });
   const request = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
   return [...chosen.values()].filter((tool) => isOfferedIn(request, tool)).map(({ name }) => name);
 }
@@ -386,7 +389,8 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       return current().config;
     },
     sessions,
-    tools: async () => firstTools(current()),
+    tools: () => firstTools(current()),
+    toolSources: () => current().registry.toolSources(),
     command: (name) => current().registry.command(name),
     keys: () => current().opener.keys(),
     redact: shared.redactor.redact,
@@ -404,7 +408,9 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       closed ??= (async () => {
         await Promise.allSettled(running);
         const warn = async () => warnOfRest(shared.notices, ground.log);
-        for (const close of [async () => traffic?.close(), closeExec, end, closeSessions, () => sessions.close(), shared.rests.close, warn])
+        // Together: a plugin that ends what it has started is not to take its end for a fault.
+        const endAll = async () => void (await Promise.all([end(), closeExec()]));
+        for (const close of [async () => traffic?.close(), endAll, closeSessions, () => sessions.close(), shared.rests.close, warn])
           await close().catch((error: unknown) => ground.log.warn(String(error)));
       })();
       return closed;
@@ -437,7 +443,7 @@ function warnOfRest(notices: Notices, log: Log): void {
 function pluginContexts(
   { cwd, dataDir, log }: Ground,
   config: Readonly<Config>,
-  { fetch, startProcess, ofPlugins }: Pick<PluginNeeds, "fetch" | "startProcess" | "ofPlugins">,
+  { fetch, startProcess, ofPlugins, report }: Omit<PluginNeeds, "redactor">,
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
@@ -445,6 +451,7 @@ function pluginContexts(
     config,
     fetch,
     startProcess,
+    report: (message) => report({ plugin: name, message }),
     log,
     async dataDir() {
       const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));

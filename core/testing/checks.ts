@@ -91,6 +91,9 @@ const testContext = (context: Partial<PluginContext>): PluginContext => ({
   dataDir: async () => {
     throw new Error("A setup must not write.");
   },
+  report: (message) => {
+    throw new Error(`A setup has nothing to report: ${message}`);
+  },
   lasting: (make) => make(),
   ...context,
 });

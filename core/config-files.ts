@@ -1,8 +1,8 @@
 import { existsSync, realpathSync, type Stats, statSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import type { Node } from "jsonc-parser";
 import { AgentError, errorMessage } from "./errors.ts";
+import { readRegular } from "./held.ts";
 
 /** Names of configuration files in one directory, weakest first. */
 const PROJECT_FILES = [
@@ -110,9 +110,11 @@ export async function readText(file: string): Promise<string> {
   const stat = statPath(file);
   if (!stat?.isFile()) throw new AgentError("CONFIG_NOT_FOUND", { file });
   if (stat.size > MOST_BYTES) throw invalid(file, `it has ${stat.size} bytes; a configuration has at most ${MOST_BYTES}.`);
-  return readFile(file, "utf8").catch((error: unknown) => {
+  try {
+    return readRegular(file, { follows: true }).bytes.toString();
+  } catch (error) {
     throw invalid(file, `it cannot be read: ${errorMessage(error)}`);
-  });
+  }
 }
 
 async function parsePackage(source: string, file: string): Promise<ParsedFile> {

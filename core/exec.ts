@@ -11,6 +11,8 @@ import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, typ
 export interface ExecOptions {
   /** Working directory, absolute. */
   cwd: string;
+  /** `cwd` is a real path: the command is not run (status 126) where a link has taken a place on its way by then. */
+  isRealCwd?: boolean;
   /** Variables of the host, by name or `PREFIX_*`, that it gets beside `CHILD_ENVIRONMENT`. */
   inherit?: string[];
   /** Added to the allow-listed environment. */
@@ -151,7 +153,8 @@ function createCommands({ runMark, watch, find, nextMark, environmentOf }: Groun
     const env: Environment = { ...environmentOf(options), [MARK]: runMark };
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
     checkStart(file, args, options);
-    const launch = { file: find(file, options.cwd, env.PATH), args, cwd: options.cwd, mark: nextMark(), input: options.input };
+    const program = find(file, options.cwd, env.PATH);
+    const launch = { file: program, args, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: nextMark(), input: options.input };
     watch.start();
     const closing = new AbortController();
     const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));

@@ -1,22 +1,10 @@
 import { hash, randomBytes } from "node:crypto";
 import * as nodeFs from "node:fs";
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  readSync,
-  renameSync,
-  rmSync,
-  type Stats,
-} from "node:fs";
-import { join } from "node:path";
+import { closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, renameSync, rmSync, type Stats } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { errorMessage } from "./errors.ts";
 import { makeDirectories, writeAll } from "./generation.ts";
+import { lookInto, readRegular } from "./held.ts";
 
 /** What is at a path; links are not followed. */
 export type FileState =
@@ -48,7 +36,7 @@ export const MAX_KEPT_BYTES = 64 * 1024 * 1024;
 export const NO_ROOM = `the session has kept ${MAX_KEPT_BYTES >> 20} MiB already`;
 
 const MODE_BITS = 0o7777;
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 
 /** Contents by their sha256, each a file that only its owner can read. */
 export interface Contents {
@@ -89,48 +77,43 @@ export function openContents(dir: string, { used, grow, limit = MAX_KEPT_BYTES }
   };
 }
 
+interface Look {
+  state: FileState;
+  /** Those of the moment in which it was looked at. */
+  stats?: Stats;
+}
+
 /**
- * What is at the path now, with its content kept where it can be. `stats` are those of the moment in which it was looked
- * at; `found` are those of whoever has just done so.
+ * What is at the real path now, with its content kept where it can be; nothing where a link is on its way. `found` are
+ * the stats of whoever has just looked at it there.
  */
-export function readState(path: string, contents?: Contents, found?: Stats): { state: FileState; stats?: Stats } {
-  let stats = found;
+export function readState(path: string, contents?: Contents, found?: Stats): Look {
+  if (found?.isFile()) return readFileState(path, { stats: found, contents, isReal: true });
+  return lookInto(dirname(path), (held) => readHeld(join(held, basename(path)), contents)) ?? { state: ABSENT };
+}
+
+/** The same below a directory that is held. */
+export function readHeld(path: string, contents?: Contents): Look {
   try {
-    stats ??= lstatSync(path);
+    const stats = lstatSync(path);
     if (stats.isSymbolicLink()) return { state: { kind: "link", target: readlinkSync(path) }, stats };
     if (stats.isDirectory()) return { state: { kind: "directory", mode: stats.mode & MODE_BITS }, stats };
-    if (!stats.isFile()) return { state: { kind: "other" }, stats };
-    if (stats.size > MAX_FILE_BYTES) return { state: unread(stats, `it is larger than ${MAX_FILE_BYTES >> 20} MiB`), stats };
-    return readContent(path, contents);
+    return stats.isFile() ? readFileState(path, { stats, contents }) : { state: { kind: "other" }, stats };
   } catch (error) {
-    if (isAbsent(error)) return { state: ABSENT };
-    return stats?.isFile() ? { state: unread(stats, "it could not be read"), stats } : { state: { kind: "other" } };
+    return { state: isAbsent(error) ? ABSENT : { kind: "other" } };
   }
 }
 
-function readContent(path: string, contents?: Contents): { state: FileState; stats: Stats } {
-  const { bytes, stats } = readRegular(path);
-  const hash = hashOf(bytes);
-  const lost = contents?.keep(hash, bytes);
-  return { state: { kind: "file", mode: stats.mode & MODE_BITS, hash, ...(lost !== undefined && { lost }) }, stats };
-}
-
-/** A FIFO or a device is refused without waiting for it. */
-export function readRegular(path: string): { bytes: Buffer; stats: Stats } {
-  const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+function readFileState(path: string, { stats, contents, isReal }: { stats: Stats; contents: Contents | undefined; isReal?: boolean }): Look {
+  if (stats.size > MAX_FILE_BYTES) return { state: unread(stats, `it is larger than ${MAX_FILE_BYTES >> 20} MiB`), stats };
   try {
-    const stats = fstatSync(fd);
-    if (!stats.isFile()) throw new Error(`${path} is not a regular file`);
-    return { bytes: readAll(fd, stats.size), stats };
-  } finally {
-    closeSync(fd);
+    const read = readRegular(path, { isReal });
+    const hash = hashOf(read.bytes);
+    const lost = contents?.keep(hash, read.bytes);
+    return { state: { kind: "file", mode: read.stats.mode & MODE_BITS, hash, ...(lost !== undefined && { lost }) }, stats: read.stats };
+  } catch (error) {
+    return isAbsent(error) ? { state: ABSENT } : { state: unread(stats, "it could not be read"), stats };
   }
-}
-
-/** In one read where it is as long as it says. */
-function readAll(fd: number, size: number): Buffer {
-  const bytes = Buffer.allocUnsafe(size);
-  return size > 0 && readSync(fd, bytes, 0, size, 0) === size ? bytes : readFileSync(fd);
 }
 
 export const unread = (stats: Stats, lost: string): FileContent => ({

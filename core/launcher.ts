@@ -13,6 +13,8 @@ export interface Launch {
   args: string[];
   /** Absolute. */
   cwd: string;
+  /** `cwd` has no link in it: a command does not begin where one leads by now. */
+  isRealCwd?: boolean;
   /** Value of `AGENT_RUN_MARK` for the command. */
   mark: string;
   /** Written to its standard input; nothing by default. */
@@ -247,11 +249,15 @@ agent_end() {
 }
 `;
 
-function describeCommand({ file, args, cwd, mark, input }: Launch, env: Environment): string {
+/** Who is in a directory stays there, so the shell looks once more where it is. */
+const MOVED = "The command was not run: a link has taken the place of its directory.";
+
+function describeCommand({ file, args, cwd, isRealCwd, mark, input }: Launch, env: Environment): string {
   // A shell drops variables whose names are no words of its own.
   const others = Object.entries(env).flatMap(([name, value]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${name}=${value}`]));
   const words = [...(others.length > 0 ? ["env", ...others] : []), file, ...args];
-  const command = `(cd ${quote(cwd)} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${words.map(quote).join(" ")})`;
+  const enter = isRealCwd ? `cd -P ${quote(cwd)} && { [ "$PWD" = ${quote(cwd)} ] || { echo ${quote(MOVED)}; exit 126; }; }` : `cd ${quote(cwd)}`;
+  const command = `(${enter} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${words.map(quote).join(" ")})`;
   return input === undefined ? `${command} </dev/null 2>&1` : `printf %s ${quote(input)} | ${command} 2>&1`;
 }
 

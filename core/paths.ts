@@ -1,7 +1,8 @@
-import { constants } from "node:fs";
+import { type BigIntStats, constants } from "node:fs";
 import { type FileHandle, open, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
+import { heldPath, lookInto, statEntry } from "./held.ts";
 
 /** Throws OPTION_INVALID where it has been deleted. */
 export function currentDirectory(): string {
@@ -23,6 +24,17 @@ export interface Paths {
   readonly roots: readonly string[];
   /** A path as the model wrote it, relative to the workspace, as a real absolute path. `read` may also be in the spill folder. */
   resolve(path: string, access: Access): Promise<string>;
+  /**
+   * What is at a path that `resolve` gave; undefined where nothing is. Nothing is opened for reading. Throws PATH_OUTSIDE
+   * where a link leads out by now, and the system's errors.
+   */
+  stat(path: string, access: Access): Promise<BigIntStats | undefined>;
+  /**
+   * Calls `work` with a name of a directory that `resolve` gave, or one below it, under which on Linux it stays the same
+   * while `work` runs: what is looked at below that name is in this directory. Undefined where a link is on its way by
+   * now, or the directory is gone. What `work` throws is thrown.
+   */
+  look<T>(directory: string, work: (held: string) => T): T | undefined;
   /**
    * Resolves and opens an existing regular file, `write` for reading and writing without truncating it. What is opened is
    * checked once more, so that a link put there meanwhile leads nowhere. Never blocks on a FIFO or device. The caller
@@ -55,6 +67,8 @@ export async function createPaths(setup: { cwd: string; roots?: string[]; spillD
     roots,
     show: (path) => show(path, workspace),
     resolve: (path, access) => resolveInside(bounds, path, access),
+    stat: (path, access) => statInside(bounds, path, access),
+    look: lookInto,
     open: (path, access) => openRegularFile(bounds, path, access),
     openDirectory: (path) => holdDirectory(bounds, path),
   };
@@ -95,9 +109,21 @@ async function openRegularFile(bounds: Bounds, path: string, access: Access): Pr
   throw new AgentError("FILE_UNSUITABLE", { path: show(resolve(bounds.workspace, path), bounds.workspace), reason: `is ${kind}, not a regular file.` });
 }
 
+async function statInside(bounds: Bounds, path: string, access: Access): Promise<BigIntStats | undefined> {
+  try {
+    const { stats, name } = statEntry(path);
+    await checkInside(bounds, name, { path, access });
+    if (stats.isSymbolicLink()) throw new AgentError("PATH_OUTSIDE", { path, root: bounds.workspace });
+    return stats;
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
 async function holdDirectory(bounds: Bounds, path: string): Promise<{ path: string; close(): Promise<void> }> {
   const handle = await openInside(bounds, path, { access: "write", flags: constants.O_RDONLY | constants.O_DIRECTORY });
-  const held = `/proc/self/fd/${handle.fd}`;
+  const held = heldPath(handle.fd);
   const isHeld = await readlink(held).then(
     () => true,
     () => false,
@@ -111,7 +137,7 @@ async function openInside(bounds: Bounds, path: string, { access, flags }: { acc
     throw describeOpenFailure(error, { path, shown: show(real, bounds.workspace), root: bounds.workspace });
   });
   try {
-    const opened = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(real));
+    const opened = await readlink(heldPath(handle.fd)).catch(() => realpath(real));
     await checkInside(bounds, opened, { path, access });
     return handle;
   } catch (error) {

@@ -1,8 +1,10 @@
 import { isUtf8 } from "node:buffer";
 import { createHash, randomBytes } from "node:crypto";
-import { link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { link, mkdir, open, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError, ERRORS, type ErrorCode, type ErrorData, errorMessage } from "./errors.ts";
+import { canHold, heldPath, readRegular } from "./held.ts";
 import { HeaderList, HttpResponse, type Pieces, piecesOf } from "./http-exchange.ts";
 import type { Log } from "./log.ts";
 import type { Redactor } from "./redact.ts";
@@ -189,7 +191,7 @@ export function createRecorder({ dir, varying, redactor, log }: RecordingPlace):
 /** Writes files one beside the other while the run goes on; the first fault is told, and none ends the run. */
 function createWriter(dir: string, { redactor, log }: Pick<RecordingPlace, "redactor" | "log">) {
   const writing = new Set<Promise<void>>();
-  let start: Promise<number> | undefined;
+  let start: Promise<Started> | undefined;
   let taken = 0;
   let hasWarned = false;
   const warn = (reason: string) => {
@@ -202,13 +204,14 @@ function createWriter(dir: string, { redactor, log }: Pick<RecordingPlace, "reda
     write(number: number, file: RecordingFile): void {
       start ??= startRecording(dir);
       const done: Promise<void> = start
-        .then((first) => writeRecording(dir, first + number, redactor.redactValue(file)))
+        .then(({ held, first }) => writeRecording(held, first + number, redactor.redactValue(file)))
         .catch((error: unknown) => warn(errorMessage(error)))
         .finally(() => writing.delete(done));
       writing.add(done);
     },
     async close(): Promise<void> {
       await Promise.all(writing);
+      await start?.then(({ close }) => close()).catch(() => {});
     },
   };
 }
@@ -241,10 +244,20 @@ function joinDeltas(text: string): string {
   return [...kinds.values()].join("\n");
 }
 
-/** Makes the directory and gives the number after the last one in it. */
-async function startRecording(dir: string): Promise<number> {
+interface Started {
+  /** The directory: also when a link takes its place while it is recorded into. */
+  held: string;
+  /** The number after the last one in it. */
+  first: number;
+  close(): Promise<void>;
+}
+
+async function startRecording(dir: string): Promise<Started> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  return Math.max(0, ...(await readdir(dir)).map(numberOf)) + 1;
+  const first = Math.max(0, ...(await readdir(dir)).map(numberOf)) + 1;
+  if (!canHold()) return { held: dir, first, close: async () => {} };
+  const handle = await open(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+  return { held: heldPath(handle.fd), first, close: () => handle.close() };
 }
 
 const numberOf = (file: string): number => Number(/^\d+(?=-.*\.json$)/.exec(file)?.[0] ?? 0);
@@ -330,7 +343,7 @@ async function loadRecordings(dir: string): Promise<Recordings> {
 async function readRecording(dir: string, name: string): Promise<RecordingFile> {
   const path = join(dir, name);
   try {
-    const file = JSON.parse(await readFile(path, "utf8")) as RecordingFile;
+    const file = JSON.parse(readRegular(path, { follows: true }).bytes.toString()) as RecordingFile;
     if (file.version > VERSION) throw new AgentError("STORE_NEWER", { path, version: file.version });
     const { response, failure } = file;
     const isAnswer = Number.isInteger(response?.status) && Array.isArray(response?.body);

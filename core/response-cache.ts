@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
+import { readRegular } from "./held.ts";
 import type { Log } from "./log.ts";
 import type { Answer } from "./recording.ts";
 
@@ -43,8 +44,9 @@ export function createResponseCache({ dir, ttlSeconds = DEFAULT_TTL_SECONDS, max
   return {
     async find(key) {
       try {
-        if (isOld((await stat(pathOf(key))).mtimeMs)) return undefined;
-        const answer = JSON.parse(await readFile(pathOf(key), "utf8")) as Answer;
+        const { bytes, stats } = readRegular(pathOf(key));
+        if (isOld(stats.mtimeMs)) return undefined;
+        const answer = JSON.parse(bytes.toString()) as Answer;
         return answer.status === 200 && Array.isArray(answer.body) ? answer : undefined;
       } catch {
         return undefined;

@@ -1,8 +1,8 @@
 import { lstatSync, readdirSync, type Stats } from "node:fs";
-import { dirname, join, sep } from "node:path";
+import { dirname, sep } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Ignore } from "ignore";
-import { readRegular } from "./file-state.ts";
+import { lookInto, readRegular } from "./held.ts";
 
 /** More than these are not looked through. */
 const MAX_FILES = 10_000;
@@ -47,15 +47,11 @@ export async function scanFolders(options: ScanOptions): Promise<void> {
   const waiting = outermost(options.roots);
   let [files, entries] = [0, 0];
   for (let directory = waiting.pop(); directory !== undefined; directory = waiting.pop()) {
-    const names = readNames(directory);
-    entries += names.length;
-    if (entries > MAX_ENTRIES) throw new ScanLimit(`it has more than ${MAX_ENTRIES.toLocaleString("en")} entries`);
-    if (options.fresh) await options.rules.read(directory, names);
-    for (const name of names) {
-      if (LEFT_OUT.has(name)) continue;
+    const folder = readFolder(directory, options.fresh, MAX_ENTRIES - entries);
+    entries += folder.count;
+    if (options.fresh) await options.rules.set(directory, folder.ignore);
+    for (const { name, stats } of folder.entries) {
       const path = directory + sep + name;
-      const stats = statOf(path);
-      if (stats === undefined) continue;
       const isDirectory = stats.isDirectory();
       if ((isDirectory && options.skip.has(path)) || options.rules.covers(path, isDirectory)) continue;
       options.visit(path, stats);
@@ -66,9 +62,32 @@ export async function scanFolders(options: ScanOptions): Promise<void> {
   }
 }
 
+interface Folder {
+  /** Of its names. */
+  count: number;
+  /** What is looked at of them. */
+  entries: { name: string; stats: Stats }[];
+  /** What its ignore files say together. */
+  ignore: string | undefined;
+}
+
+/** A directory that cannot be read, or that is another one by now, has nothing that could be kept. Throws ScanLimit for more entries than `most`. */
+function readFolder(directory: string, fresh: boolean, most: number): Folder {
+  const folder = lookInto(directory, (held): Folder => {
+    const names = readNames(held);
+    if (names.length > most) throw new ScanLimit(`it has more than ${MAX_ENTRIES.toLocaleString("en")} entries`);
+    const entries = names.flatMap((name) => {
+      const stats = LEFT_OUT.has(name) ? undefined : statOf(held + sep + name);
+      return stats === undefined ? [] : { name, stats };
+    });
+    const rules = fresh ? IGNORE_FILES.filter((name) => names.includes(name)) : [];
+    return { count: names.length, entries, ignore: rules.length === 0 ? undefined : rules.map((name) => readText(held + sep + name)).join("\n") };
+  });
+  return folder ?? { count: 0, entries: [], ignore: undefined };
+}
+
 const outermost = (roots: readonly string[]): string[] => roots.filter((root) => !roots.some((other) => root !== other && root.startsWith(other + sep)));
 
-/** A directory that cannot be read has nothing that could be kept. */
 function readNames(directory: string): string[] {
   try {
     return readdirSync(directory);
@@ -89,15 +108,10 @@ export function statOf(path: string): Stats | undefined {
 export class IgnoreRules {
   readonly #folders = new Map<string, { text: string; rules: Ignore }>();
 
-  /** Takes those of a folder that has these names. */
-  async read(directory: string, names: readonly string[]): Promise<void> {
-    const present = IGNORE_FILES.filter((name) => names.includes(name));
-    if (present.length > 0) await this.set(directory, present.map((name) => readText(join(directory, name))).join("\n"));
-    else this.#folders.delete(directory);
-  }
-
-  async set(directory: string, text: string): Promise<void> {
+  /** What the ignore files of a folder say together; undefined where it has none. */
+  async set(directory: string, text: string | undefined): Promise<void> {
     if (this.#folders.get(directory)?.text === text) return;
+    if (text === undefined) return void this.#folders.delete(directory);
     const { default: ignore } = await import("ignore");
     this.#folders.set(directory, { text, rules: ignore().add(text) });
   }

@@ -2,8 +2,9 @@ import * as nodeFs from "node:fs";
 import { closeSync, constants, fstatSync, openSync, readSync, rmdirSync, rmSync, writeSync, writevSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { errorMessage } from "./errors.ts";
-import { type Contents, type FileState, hashOf, MAX_KEPT_BYTES, NO_ROOM, readRegular } from "./file-state.ts";
+import { type Contents, type FileState, hashOf, MAX_KEPT_BYTES, NO_ROOM } from "./file-state.ts";
 import { makeDirectories } from "./generation.ts";
+import { readRegular } from "./held.ts";
 import { formatRecord, type Operation, readLines } from "./record.ts";
 
 /** A path as the last look found it. */

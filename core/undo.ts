@@ -3,7 +3,8 @@ import { constants, readdirSync, type Stats } from "node:fs";
 import { chmod, lstat, mkdir, open, realpath, rename, rm, rmdir, symlink, unlink } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
-import { type FileContent, type FileState, isSame, readState, unread } from "./file-state.ts";
+import { type FileContent, type FileState, isSame, readHeld, readState, unread } from "./file-state.ts";
+import { lookInto } from "./held.ts";
 import { newId } from "./id.ts";
 import { type Entry, textMessage } from "./message.ts";
 import { createPaths, describePathError, type Paths } from "./paths.ts";
@@ -59,7 +60,7 @@ export async function undoChanges(session: Session, options: UndoOptions): Promi
   const unseen = snapshots?.unseen().filter(({ step }) => step > options.afterStep) ?? [];
   if (snapshots === undefined || changes.length + unseen.length === 0) return { files: [], left: [], unseen: [] };
   const paths = await openPlaces(session.meta.cwd, changes);
-  const plan = makePlan(changes, snapshots, await realParents(changes));
+  const plan = makePlan(changes, snapshots);
   if (!options.force) refuse(plan, paths);
   const failed = options.dryRun ? [] : await repairAll(plan.repairs, { paths, snapshots });
   const open = [...plan.damaged, ...failed];
@@ -94,20 +95,12 @@ async function openPlaces(cwd: string, changes: Change[]): Promise<Paths> {
   return createPaths({ cwd, roots });
 }
 
-/** Directories above the paths that are reached without a link. */
-async function realParents(changes: Change[]): Promise<Set<string>> {
-  const parents = [...new Set(changes.map(({ path }) => dirname(path)))];
-  const real = await Promise.all(parents.map((parent) => realpath(parent).catch(() => undefined)));
-  return new Set(parents.filter((parent, index) => parent === real[index]));
-}
-
-function makePlan(changes: Change[], snapshots: Snapshots, parents: ReadonlySet<string>): Plan {
+function makePlan(changes: Change[], snapshots: Snapshots): Plan {
   const plan: Plan = { repairs: [], conflicts: [], damaged: [], lost: [], was: new Map() };
   const groups = [...groupByPath(changes)].sort(([a], [b]) => (a < b ? -1 : 1));
   for (const [path, [first, ...more]] of groups) {
     const last = more.reduce((latest, change) => (change.to > latest.to ? change : latest), first);
-    // What a link leads to is another file.
-    const { state: now, stats } = parents.has(dirname(path)) ? readState(path) : { state: { kind: "absent" } as const, stats: undefined };
+    const { state: now, stats } = readState(path);
     const goal = first.before;
     plan.was.set(path, now);
     if (isSame(now, goal)) continue;
@@ -137,7 +130,7 @@ function keepOccupied(plan: Plan): void {
 /** One that cannot be read counts as occupied. */
 function namesIn(directory: string): string[] {
   try {
-    return readdirSync(directory);
+    return lookInto(directory, (held) => readdirSync(held)) ?? ["."];
   } catch {
     return ["."];
   }
@@ -236,7 +229,7 @@ async function remove({ path, now }: Repair, place: Place): Promise<void> {
 
 /** Keeps what is there, if it still is what the plan saw. */
 function checkUnchanged(held: string, now: FileState, { snapshots }: Place): void {
-  if (!isSame(readState(held, snapshots.replaced).state, now)) throw new Error("it changed in this very moment");
+  if (!isSame(readHeld(held, snapshots.replaced).state, now)) throw new Error("it changed in this very moment");
 }
 
 async function makeDirectory(path: string, place: Place, mode = 0o777): Promise<void> {

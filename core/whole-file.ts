@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import * as nodeFs from "node:fs";
-import { chmod, open, realpath, rename, rm } from "node:fs/promises";
+import { open, realpath, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
 import { makeDirectories } from "./generation.ts";
@@ -38,11 +38,11 @@ export async function writeWhole(path: string, text: string, mode = 0o600): Prom
     const file = await open(draft, "wx", mode);
     try {
       await file.writeFile(text);
+      await file.chmod(mode);
       await file.sync();
     } finally {
       await file.close();
     }
-    await chmod(draft, mode);
     await rename(draft, target);
   } catch (error) {
     throw new AgentError("STORE_UNWRITABLE", { path, reason: errorMessage(error) }, { cause: error });

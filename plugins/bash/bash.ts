@@ -23,7 +23,7 @@ const input = z.object({
 type Ending = Awaited<ReturnType<ToolContext["exec"]>>;
 type ExecOptions = Parameters<ToolContext["exec"]>[2];
 /** What both ways of running have in common. */
-type Place = Pick<ExecOptions, "cwd" | "inherit"> & { spillPath: string };
+type Place = Pick<ExecOptions, "cwd" | "isRealCwd" | "inherit"> & { spillPath: string };
 
 export const createBash = (inherit: string[], background: () => Background) =>
   tool({
@@ -37,7 +37,7 @@ export const createBash = (inherit: string[], background: () => Background) =>
       const { workdir } = asked;
       checkTimeout(asked);
       const cwd = workdir === undefined ? context.cwd : await context.paths.resolve(workdir, "write");
-      const place = { cwd, inherit, spillPath: await context.spillPath() };
+      const place = { cwd, isRealCwd: workdir !== undefined, inherit, spillPath: await context.spillPath() };
       return asked.background ? startBehind(asked, context, { ...place, background: background() }) : runToEnd(asked, context, place);
     },
   });

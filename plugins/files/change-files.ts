@@ -76,14 +76,15 @@ export async function changeFiles(
 
 /** Adds to `directories` those that it creates. */
 async function stage(paths: Paths, change: FileChange, directories: string[]): Promise<Staged> {
-  // Renaming asks only for the directory; a file that is read-only is meant to stay as it is.
-  if (change.existing !== undefined && change.content !== undefined) await access(change.path, W_OK);
   const directory = await openDirectory(paths, dirname(change.path), directories);
+  const target = join(directory.path, basename(change.path));
   const temporary = () => join(directory.path, `.${randomBytes(8).toString("hex")}.tmp`);
   const draft = temporary();
   try {
+    // Renaming asks only for the directory; a file that is read-only is meant to stay as it is.
+    if (change.existing !== undefined && change.content !== undefined) await access(target, W_OK);
     const stats = change.content && (await writeNewFile(draft, change.content, change.like ?? change.existing));
-    return { change, target: join(directory.path, basename(change.path)), draft, aside: temporary(), stats, close: () => directory.close() };
+    return { change, target, draft, aside: temporary(), stats, close: () => directory.close() };
   } catch (error) {
     await rm(draft, { force: true });
     await directory.close();

@@ -1,14 +1,11 @@
 import { isAbsolute, join } from "node:path";
-import { setImmediate } from "node:timers/promises";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
+import { createFoundFiles } from "./found-files.ts";
 import { planGlob } from "./glob-pattern.ts";
-import { createNewestFirst } from "./newest-first.ts";
-import { checkReadable, locate, missingFile, permissionPattern } from "./open-file.ts";
+import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
 import { COUNTED_FILES, listFiles, refusedPattern, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_FILES = 100;
-/** Files that are looked at before others have their turn. */
-const BATCH = 250;
 
 const startOf = (path: string | undefined, pattern: string): string => {
   const { directory } = planGlob(pattern);
@@ -36,13 +33,13 @@ export const globTool = tool({
 });
 
 /** Throws FILE_MISSING, FILE_UNSUITABLE. */
-export async function findDirectory(context: ToolContext, path: string): Promise<string> {
+export async function findDirectory(context: ToolContext, path: string): Promise<Located> {
   const located = await locate(context, path, "read");
   if (located.stats === undefined) throw await missingFile(context, located.path);
   if (!located.stats.isDirectory())
     throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is not a directory.", advice: "Use read for a file." });
-  await checkReadable(located);
-  return located.path;
+  checkReadable(context, located);
+  return located;
 }
 
 /** A pattern that finds nothing may be the path of something: of a directory, or of a name with brackets. */
@@ -57,7 +54,7 @@ async function findFiles(context: ToolContext, pattern: string, path: string | u
   const plan = planGlob(pattern);
   const located = await locate(context, startOf(path, pattern), "read");
   if (!located.stats?.isDirectory()) return { files: [], isPartial: false };
-  await checkReadable(located);
+  checkReadable(context, located);
   const start = located.path;
   const request = { cwd: start, pattern, limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS };
   const [matching, listed] = await Promise.all([
@@ -65,10 +62,7 @@ async function findFiles(context: ToolContext, pattern: string, path: string | u
     plan.includesIgnored ? listFiles(context, { ...request, args: [] }) : undefined,
   ]);
   const isListed = new Set(listed?.files);
-  const newest = createNewestFirst(start);
-  for (const [index, file] of matching.files.entries()) {
-    if (index % BATCH === 0) await setImmediate(undefined, context);
-    if (listed === undefined || isListed.has(file)) newest.add(file);
-  }
-  return { files: newest.files().map((file) => context.paths.show(join(start, file))), isPartial: matching.isPartial || listed?.isPartial === true };
+  const found = createFoundFiles(context, start, listed === undefined ? matching.files : matching.files.filter((file) => isListed.has(file)));
+  const files = (await found.newest()).map((file) => context.paths.show(join(start, file)));
+  return { files, isPartial: matching.isPartial || listed?.isPartial === true };
 }

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from "node:path";
 import { AgentError, type ToolContext, tool, z } from "agent-runtime";
+import { confirmMatches, type Match } from "./confirm-matches.ts";
+import { createFoundFiles } from "./found-files.ts";
 import { planGlob } from "./glob-pattern.ts";
-import { createNewestFirst } from "./newest-first.ts";
 import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
 import { listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd, TIMEOUT_MS } from "./ripgrep.ts";
 import { countOf } from "./text-file.ts";
@@ -13,8 +14,8 @@ const CHARACTERS_BEFORE_MATCH = 150;
 /** Of TIMEOUT_MS; the rest is for reading the lines that are shown. */
 const COUNTING_SHARE = 0.8;
 
-/** Matching lines of files, as they are shown. */
-type Matches = Map<string, string[]>;
+/** Matches by their files. */
+type Matches = Map<string, Match[]>;
 
 export const grepTool = tool({
   name: "grep",
@@ -32,7 +33,7 @@ export const grepTool = tool({
     const { stats } = located;
     if (stats === undefined) throw await missingFile(context, located.path);
     if (!stats.isDirectory() && !stats.isFile()) throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is neither a file nor a directory." });
-    await checkReadable(located);
+    checkReadable(context, located);
     const place = stats.isFile() ? { cwd: dirname(located.path), target: `./${basename(located.path)}` } : { cwd: located.path, target: "./" };
     const args = ["--crlf", `--regexp=${pattern}`];
     const endAt = performance.now() + TIMEOUT_MS;
@@ -49,11 +50,12 @@ export const grepTool = tool({
     });
     const files = takeEnough(all, lines);
     const read = await readMatches(context, { cwd: place.cwd, files, args, pattern, timeoutMs: endAt - performance.now() });
+    correctCounts(lines, read);
     const total = [...lines.values()].reduce((sum, count) => sum + count, 0);
     const isCut = end === "cut" || read.end === "cut";
     return {
       output:
-        files.length === 0 && !isCut
+        total === 0 && !isCut
           ? await describeNothing(context, located, include)
           : describeMatches({ files, matches: read.matches, total, found: lines.size, isCut }, (file) => context.paths.show(join(place.cwd, file))),
       title: pattern,
@@ -77,7 +79,7 @@ interface FoundFiles {
  */
 async function findFiles(context: ToolContext, { target, ...search }: Question & { target: string }): Promise<FoundFiles> {
   const lines = new Map<string, number>();
-  const newest = createNewestFirst(search.cwd);
+  const found = createFoundFiles(context, search.cwd);
   let begun = "";
   const end = await runRipgrep(context, {
     ...search,
@@ -92,11 +94,12 @@ async function findFiles(context: ToolContext, { target, ...search }: Question &
       begun = count === undefined && file.startsWith("./") ? `${record}\n` : "";
       if (count === undefined) return true;
       lines.set(file, Number(count));
-      newest.add(file);
+      found.add(file);
       return true;
     },
   });
-  return { files: newest.files(), lines, end };
+  const files = await found.newest();
+  return { files, lines: new Map(files.map((file) => [file, lines.get(file) ?? 0])), end };
 }
 
 /** The first files, which together have as many matches as are shown. */
@@ -107,7 +110,7 @@ function takeEnough(files: string[], lines: Map<string, number>): string[] {
 }
 
 async function readMatches(context: ToolContext, { files, ...search }: Question & { files: string[] }): Promise<{ matches: Matches; end: SearchEnd }> {
-  const matches: Matches = new Map();
+  const matches: Matches = new Map(files.map((file) => [file, []]));
   if (files.length === 0) return { matches, end: "complete" };
   const end = await runRipgrep(context, {
     ...search,
@@ -117,11 +120,21 @@ async function readMatches(context: ToolContext, { files, ...search }: Question 
     resultStart: "{",
     onRecord(record, isCut) {
       const match = isCut ? describeHugeLine(record) : readMatch(record);
-      if (match !== undefined) matches.set(match.file, [...(matches.get(match.file) ?? []), match.text]);
+      if (match !== undefined) matches.get(match.file)?.push(match);
       return true;
     },
   });
+  for (const file of files) matches.set(file, await confirmMatches(context, join(search.cwd, file), matches.get(file) ?? []));
   return { matches, end };
+}
+
+/** What was counted and not confirmed does not count. */
+function correctCounts(lines: FoundFiles["lines"], { matches, end }: { matches: Matches; end: SearchEnd }): void {
+  if (end === "cut") return;
+  for (const [file, { length }] of matches) {
+    if (length === 0) lines.delete(file);
+    else if (length < Math.min(lines.get(file) ?? 0, SHOWN_MATCHES)) lines.set(file, length);
+  }
 }
 
 /** That nothing was searched is another answer than that nothing was found. */
@@ -139,14 +152,10 @@ function includeArguments(include: string | undefined): string[] {
 }
 
 type JsonText = { text?: string; bytes?: string };
-type JsonRecord = { type: string; data: { path: JsonText; lines: JsonText; line_number: number; submatches: { start: number }[] } };
+type JsonRecord = { type: string; data: { path: JsonText; lines: JsonText; line_number: number; absolute_offset: number; submatches: { start: number }[] } };
 
+const bytesOf = ({ text, bytes }: JsonText): Buffer => (text === undefined ? Buffer.from(bytes ?? "", "base64") : Buffer.from(text));
 const decode = ({ text, bytes }: JsonText): string => text ?? Buffer.from(bytes ?? "", "base64").toString();
-
-interface Match {
-  file: string;
-  text: string;
-}
 
 /** Undefined where the record is none of a match. */
 function readMatch(record: string): Match | undefined {
@@ -156,7 +165,8 @@ function readMatch(record: string): Match | undefined {
   const column = Buffer.from(text)
     .subarray(0, data.submatches[0]?.start ?? 0)
     .toString().length;
-  return { file: decode(data.path), text: `  Line ${data.line_number}${windowAround(text, column)}` };
+  const line = { offset: data.absolute_offset, bytes: bytesOf(data.lines) };
+  return { file: decode(data.path), text: `  Line ${data.line_number}${windowAround(text, column)}`, line };
 }
 
 function windowAround(text: string, column: number): string {
@@ -190,7 +200,7 @@ function describeMatches({ files, matches, total, found, isCut }: Answer, show: 
   const lines: string[] = [];
   let shown = 0;
   for (const file of files) {
-    const texts = (matches.get(file) ?? []).slice(0, SHOWN_MATCHES - shown);
+    const texts = (matches.get(file) ?? []).slice(0, SHOWN_MATCHES - shown).map(({ text }) => text);
     if (texts.length > 0) lines.push(...(shown === 0 ? [] : [""]), `${show(file)}:`, ...texts);
     shown += texts.length;
   }

@@ -1,7 +1,7 @@
-import { readdir } from "node:fs/promises";
-import { tool, z } from "agent-runtime";
+import { type ToolContext, tool, z } from "agent-runtime";
+import { createFoundFiles } from "./found-files.ts";
 import { findDirectory } from "./glob.ts";
-import { permissionPattern } from "./open-file.ts";
+import { type Located, permissionPattern, readEntries } from "./open-file.ts";
 import { COUNTED_FILES, listFiles, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_ENTRIES = 100;
@@ -17,9 +17,11 @@ export const listTool = tool({
   run: async ({ path, ignore = [] }, context) => {
     const directory = await findDirectory(context, path || ".");
     const args = [...DEFAULT_IGNORES, ...ignore.filter((pattern) => pattern !== "")].map((pattern) => `--glob=!${pattern.replace(/^!/, "")}`);
-    const { files, isPartial } = await listFiles(context, { cwd: directory, args, pattern: ignore.join(", "), limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS });
-    const shown = context.paths.show(directory) || ".";
-    if (files.length === 0) return { output: await describeEmpty(directory, shown, isPartial), title: shown, metadata: { count: 0, truncated: isPartial } };
+    const listed = await listFiles(context, { cwd: directory.path, args, pattern: ignore.join(", "), limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS });
+    const { isPartial } = listed;
+    const files = await createFoundFiles(context, directory.path, listed.files).present();
+    const shown = directory.shown || ".";
+    if (files.length === 0) return { output: describeEmpty(context, directory, isPartial), title: shown, metadata: { count: 0, truncated: isPartial } };
     const root = growTree(files);
     const { picked, total } = pickNearest(root);
     const lines = [`${shown}/`, ...drawTree(root, picked, "  ")];
@@ -28,9 +30,10 @@ export const listTool = tool({
   },
 });
 
-async function describeEmpty(directory: string, shown: string, isPartial: boolean): Promise<string> {
+function describeEmpty(context: ToolContext, directory: Located, isPartial: boolean): string {
+  const shown = directory.shown || ".";
   if (isPartial) return `The listing of ${shown} did not come to its end. Use a narrower path.`;
-  const names = await readdir(directory);
+  const names = readEntries(context, directory).map(({ name }) => name);
   if (names.length === 0) return `The directory ${shown} is empty.`;
   return `The directory ${shown} has no files that are not ignored, only ${names.length === 1 ? "1 entry" : `${names.length} entries`}: ${names.slice(0, 10).join(", ")}.`;
 }

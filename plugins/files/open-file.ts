@@ -1,5 +1,5 @@
-import { type BigIntStats, constants } from "node:fs";
-import { access, type FileHandle, readdir, stat } from "node:fs/promises";
+import { accessSync, type BigIntStats, constants, type Dirent, readdirSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { AgentError, type ToolContext } from "agent-runtime";
 
@@ -20,21 +20,37 @@ export interface Located {
 export async function locate(context: ToolContext, filePath: string, access: "read" | "write"): Promise<Located> {
   const path = await context.paths.resolve(filePath, access);
   const shown = context.paths.show(path);
+  const stats = await context.paths.stat(path, access).catch((error: unknown) => {
+    throw unreadable(shown, error);
+  });
+  if (stats === undefined && access === "write" && filePath.endsWith("/"))
+    throw new AgentError("PATH_INVALID", { path: filePath, reason: "it ends as that of a directory." });
+  return { path, shown, stats };
+}
+
+/** Throws FILE_UNSUITABLE where ripgrep, which passes over what it cannot read, would find nothing. */
+export function checkReadable({ paths }: ToolContext, { path, shown, stats }: Located): void {
+  const rights = stats?.isDirectory() ? constants.R_OK | constants.X_OK : constants.R_OK;
   try {
-    return { path, shown, stats: await stat(path, { bigint: true }) };
+    if (paths.look(dirname(path), (held) => accessSync(join(held, basename(path)), rights) ?? true) === undefined) throw moved(shown);
   } catch (error) {
-    if (access === "write" && filePath.endsWith("/")) throw new AgentError("PATH_INVALID", { path: filePath, reason: "it ends as that of a directory." });
-    if (isMissing(error)) return { path, shown, stats: undefined };
     throw unreadable(shown, error);
   }
 }
 
-/** Throws FILE_UNSUITABLE where ripgrep, which passes over what it cannot read, would find nothing. */
-export async function checkReadable({ path, shown, stats }: Located): Promise<void> {
-  await access(path, stats?.isDirectory() ? constants.R_OK | constants.X_OK : constants.R_OK).catch((error: unknown) => {
+/** The entries of a directory. Throws FILE_UNSUITABLE. */
+export function readEntries({ paths }: ToolContext, { path, shown }: Located): Dirent[] {
+  try {
+    const entries = paths.look(path, (held) => readdirSync(held, { withFileTypes: true }));
+    if (entries === undefined) throw moved(shown);
+    return entries;
+  } catch (error) {
     throw unreadable(shown, error);
-  });
+  }
 }
+
+const moved = (path: string): AgentError =>
+  new AgentError("FILE_UNSUITABLE", { path, reason: "was moved or replaced in this very moment.", advice: "Try again." });
 
 /** Opens a file without ever waiting: a FIFO or a device is refused, not read. The caller closes it. */
 export async function openRegularFile(context: ToolContext, { path, shown, stats }: Located): Promise<{ handle: FileHandle; stats: BigIntStats }> {
@@ -56,11 +72,19 @@ export async function readWhole(context: ToolContext, located: Located): Promise
 
 /** FILE_MISSING with the names of the same directory that look like it. */
 export async function missingFile(context: ToolContext, path: string): Promise<AgentError> {
-  const names = (await readdir(dirname(path)).catch(() => [])).slice(0, SUGGESTION_CANDIDATES);
+  const names = namesIn(context, dirname(path)).slice(0, SUGGESTION_CANDIDATES);
   const similar = names.length === 0 ? [] : await mostSimilar(basename(path), names);
   const suggestion =
     similar.length === 0 ? "" : ["Did you mean one of these?", ...similar.map((name) => context.paths.show(join(dirname(path), name)))].join("\n");
   return new AgentError("FILE_MISSING", { path: context.paths.show(path), suggestion });
+}
+
+function namesIn({ paths }: ToolContext, directory: string): string[] {
+  try {
+    return paths.look(directory, (held) => readdirSync(held)) ?? [];
+  } catch {
+    return [];
+  }
 }
 
 async function mostSimilar(name: string, names: string[]): Promise<string[]> {
@@ -77,8 +101,6 @@ async function mostSimilar(name: string, names: string[]): Promise<string[]> {
     .slice(0, SUGGESTIONS)
     .map(({ candidate }) => candidate);
 }
-
-const isMissing = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes(codeOf(error));
 
 const codeOf = (error: unknown): string => (error instanceof Error && "code" in error ? String(error.code) : "");
 

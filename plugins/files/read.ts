@@ -1,8 +1,8 @@
-import { type FileHandle, readdir } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { AgentError, type Attachment, type Tool, type ToolContext, type ToolResult, tool, z } from "agent-runtime";
 import { binaryReason, foreignMediaOf, hasImageExtension, type MediaKind, mediaKindOf, SAMPLE_BYTES, wideEncodingOf } from "./media.ts";
 import { isNotebook, NOTEBOOK_BYTES, renderNotebook } from "./notebook.ts";
-import { type Located, locate, missingFile, openRegularFile, permissionPattern, unreadable } from "./open-file.ts";
+import { type Located, locate, missingFile, openRegularFile, permissionPattern, readEntries, unreadable } from "./open-file.ts";
 import { type ByteSource, bytesInMemory, type Columns, LINE_CHARACTERS, type LinesRead, readLines } from "./read-lines.ts";
 import type { ReadRecord } from "./read-record.ts";
 import { countOf } from "./text-file.ts";
@@ -37,7 +37,7 @@ export const readTool = (record: ReadRecord): Tool =>
     run: async (request, context) => {
       const located = await locate(context, request.filePath, "read");
       if (located.stats === undefined) throw await missingFile(context, located.path);
-      if (located.stats.isDirectory()) return readDirectory(located);
+      if (located.stats.isDirectory()) return readDirectory(context, located);
       const { handle, stats } = await openRegularFile(context, located);
       try {
         const result = await readFile({ ...located, stats }, handle, request, context);
@@ -52,16 +52,15 @@ export const readTool = (record: ReadRecord): Tool =>
     },
   });
 
-async function readDirectory({ path, shown }: Located): Promise<ToolResult> {
-  const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
-    throw unreadable(shown, error);
-  });
-  const names = entries.map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name)).sort();
+function readDirectory(context: ToolContext, located: Located): ToolResult {
+  const names = readEntries(context, located)
+    .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+    .sort();
   const more = names.length - DIRECTORY_ENTRIES;
   const lines = [`<directory>`, ...names.slice(0, DIRECTORY_ENTRIES), `</directory>`];
   if (names.length === 0) lines.splice(1, 0, "(The directory is empty.)");
   if (more > 0) lines.push(`(${more} more entries. Use glob with a pattern to find one.)`);
-  return { output: lines.join("\n"), title: shown, metadata: { entries: names.length } };
+  return { output: lines.join("\n"), title: located.shown, metadata: { entries: names.length } };
 }
 
 async function readFile(located: Located, handle: FileHandle, request: Input, context: ToolContext): Promise<ToolResult> {

@@ -216,6 +216,7 @@ function readRuntimeOptions(values: OptionValues, env: Environment): RuntimeOpti
     configuredPlugins: values.plugins ? undefined : false,
     skipBrokenPlugins: values.skipBrokenPlugins,
     trust: values.trust,
+    requireTrust: values.requireTrust ?? readFlag("AGENT_REQUIRE_TRUST", env.AGENT_REQUIRE_TRUST),
     persist: values.session === false || extra(values).sessionPersistence === false ? false : undefined,
     tools: readTools(values),
     disableTools: readDisabled(values, env),

@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { AgentError } from "agent-runtime";
 import {
   configDirectory,
   createRedactor,
@@ -6,6 +7,8 @@ import {
   currentDirectory,
   dataDirectory,
   hostEnvironment,
+  isStartedByRun,
+  type LoadConfigOptions,
   loadConfig,
   type Sessions,
 } from "agent-runtime/host";
@@ -38,8 +41,8 @@ function createCommandContext({ runtime: options, log }: CommandInvocation, { st
         log: createLog({ ...log, say, redact: redactor.redact }),
       });
     },
-    async load() {
-      const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
+    async load(changes: Partial<LoadConfigOptions> = {}) {
+      const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }), ...changes });
       for (const secret of loaded.secrets) redactor.add(secret);
       return loaded;
     },
@@ -65,6 +68,19 @@ interface Command {
   run(words: string[], context: CommandContext): Promise<number>;
 }
 
+/** What a person decides for the runs to come, by command and first word; "" is any other. A model that runs it decides nothing. */
+const DECISIONS: Record<string, Record<string, string>> = {
+  trust: { list: "", remove: "", "": "to trust a workspace" },
+  config: { set: "to change the configuration", unset: "to change the configuration" },
+  auth: { login: "to store a key", logout: "to remove a key" },
+};
+
+function refuseAgent({ name, words }: CommandInvocation): void {
+  const decisions = DECISIONS[name];
+  const what = decisions?.[words[0] ?? ""] ?? decisions?.[""];
+  if (what && isStartedByRun(hostEnvironment())) throw new AgentError("PERSON_NEEDED", { what });
+}
+
 const COMMANDS: Record<string, () => Promise<Command>> = {
   auth: async () => (await import("./commands/auth.ts")).authCommand,
   session: async () => (await import("./commands/session.ts")).sessionCommand,
@@ -85,5 +101,6 @@ export async function runCommand(invocation: CommandInvocation, host: RunHost): 
     host.streams.write(`${command.usage.map((line, index) => `${index === 0 ? "Usage:" : "      "} agent ${line}`).join("\n")}\n\n${command.description}\n`);
     return 0;
   }
+  refuseAgent(invocation);
   return command.run(invocation.words, createCommandContext(invocation, host));
 }

@@ -100,7 +100,12 @@ export const eventSchema = z.discriminatedUnion("type", [
   }),
   event("loop_warning", "The model repeats itself.", { calls: text, times: z.number() }),
   event("plugin_error", "A plugin failed without changing the outcome.", { plugin: text, hook: text.optional(), message: text }),
-  event("untrusted_config", "What the workspace says and is ignored until it is trusted.", { keys: z.array(text), files: z.array(text) }),
+  event("untrusted_config", "What the workspace says and is ignored until it is trusted; `changed`: it was, and a file has changed since.", {
+    keys: z.array(text),
+    files: z.array(text),
+    reason: z.enum(["untrusted", "changed"]),
+    hint: text,
+  }),
   event("sandbox_unavailable", "The operating system offers no sandbox.", { reason: text }),
   event("store_degraded", "The session cannot be written; the run goes on.", { path: text, reason: text }),
   event("store_recovered", "A damaged file was read as far as it is whole.", { path: text, kept: z.number(), lost: z.number(), quarantine: text.optional() }),

@@ -63,6 +63,7 @@ export interface OptionValues {
   plugins: boolean;
   skipBrokenPlugins?: true;
   trust?: true;
+  requireTrust?: true;
   config?: string;
   verbose?: true;
   quiet?: true;
@@ -183,6 +184,7 @@ const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[] = [
       ["--permission-mode <mode>", "auto, ask, plan, readonly or yolo (AGENT_PERMISSION_MODE)", (text: string) => readMode("--permission-mode", text)],
       ["--permission <json>", "permission rules (AGENT_PERMISSION)"],
       ["--trust", "trust this workspace's configuration for this run (AGENT_TRUST)"],
+      ["--require-trust", "do not start without what is not trusted (AGENT_REQUIRE_TRUST)"],
     ],
   ],
   [

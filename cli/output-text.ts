@@ -163,7 +163,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "plugin.error":
       return [progress(`warning: the plugin ${event.plugin}${event.hook === undefined ? "" : ` (${event.hook})`}: ${oneLine(event.message, 500)}`)];
     case "config.untrusted":
-      return [progress(`warning: this workspace is not trusted; ignored: ${oneLine(event.keys.join(", "))}. Read its files, then run: agent trust`)];
+      return [progress(`warning: ${describeUntrusted(event)}`)];
     case "sandbox.unavailable":
       return [progress(`note: no sandbox: ${oneLine(event.reason)}`)];
     case "store.degraded":
@@ -175,6 +175,12 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
       return [];
   }
 }
+
+/** The way out of what a workspace says in vain. */
+export const TRUST_HINT = "Read its files, then run: agent trust";
+
+const describeUntrusted = ({ keys, changed }: EventOf<"config.untrusted">): string =>
+  `this workspace ${changed ? "has changed since it was trusted" : "is not trusted"}; ignored: ${oneLine(keys.join(", "))}. ${TRUST_HINT}`;
 
 function describeBreak({ by, part }: EventOf<"cache.broken">): string {
   const who = by === "configuration" ? "the configuration" : `the plugin ${oneLine(by)}`;

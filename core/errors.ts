@@ -104,6 +104,13 @@ export const ERRORS = {
     message: "{what} comes from a workspace that is not trusted.",
     hint: "Read it, then run `agent trust` there, or give --trust for this run.",
   },
+  TRUST_REFUSED: { recovery: "stop", exit: 6, message: "No trust: {reason}", hint: "{advice}" },
+  PERSON_NEEDED: {
+    recovery: "stop",
+    exit: 6,
+    message: "An agent runs this command, and {what} is for a person to do.",
+    hint: "Do it in a terminal of your own.",
+  },
   PERMISSION_DENIED: { ...toModel, message: "Denied: {reason}", hint: "", name: "PermissionDeniedError" },
 
   // keys

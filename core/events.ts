@@ -90,7 +90,7 @@ interface Facts {
   "loop.warning": { calls: string; times: number };
   "plugin.error": { plugin: string; hook?: string; message: string };
   /** A workspace that is not trusted sets these keys; they are ignored. */
-  "config.untrusted": { keys: string[]; files: string[] };
+  "config.untrusted": { keys: string[]; files: string[]; changed?: true };
   "sandbox.unavailable": { reason: string };
   "store.degraded": { path: string; reason: string };
   "store.recovered": { path: string; kept: number; lost: number; quarantine?: string };

@@ -50,6 +50,8 @@ export interface Contribution {
 export interface PluginContext<Options = Record<string, unknown>> {
   /** The workspace: absolute, real path. */
   cwd: string;
+  /** Directories whose `node_modules` may be looked into, nearest first: the workspace where it is trusted, and the user's own. */
+  packageDirs: readonly string[];
   /** Directory for files of this plugin; made on first use. Calls return the same path. */
   dataDir(): Promise<string>;
   /**

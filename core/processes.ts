@@ -85,6 +85,24 @@ function readProcessFile(pid: number, name: "stat" | "environ"): Buffer {
   }
 }
 
+/**
+ * True in a process that a run has started: by its own environment, and, because a command may take the mark off, by that of
+ * the processes it comes from (where there is /proc).
+ */
+export function isStartedByRun(env: Record<string, string | undefined>): boolean {
+  if (env[MARK] !== undefined) return true;
+  const entry = Buffer.from(`${MARK}=`);
+  for (let pid = process.ppid; pid > 1; pid = parentOf(pid)) if (startsVariable(readProcessFile(pid, "environ"), entry)) return true;
+  return false;
+}
+
+const parentOf = (pid: number): number => Number(readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ")[1] ?? 0);
+
+const startsVariable = (environment: Buffer, entry: Buffer): boolean => {
+  const at = environment.indexOf(entry);
+  return at === 0 || (at > 0 && environment.includes(Buffer.concat([Buffer.from([0]), entry])));
+};
+
 /** Where in the order of process ids a command was started: it and what it started itself come after it. */
 export interface Birth {
   /** The last id that was given before. */

@@ -39,6 +39,7 @@ import { buildSystemPrompt } from "./system-prompt.ts";
 import { createTokenEstimator } from "./token-estimate.ts";
 import type { JsonSchema } from "./tool.ts";
 import type { Traffic } from "./traffic.ts";
+import { isBelow } from "./untrusted.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
 export interface PromptRequest {
@@ -92,6 +93,8 @@ export interface RuntimeOptions {
   skipBrokenPlugins?: boolean;
   /** Trust the workspace's configuration for this run. */
   trust?: boolean;
+  /** Throws UNTRUSTED where anything that the workspace says would be left out for lack of trust. */
+  requireTrust?: boolean;
   /** Default `$XDG_DATA_HOME/agent`. */
   dataDir?: string;
   env?: Record<string, string | undefined>;
@@ -213,6 +216,8 @@ async function load(ground: Ground, settled?: LoadConfigOptions["settled"]): Pro
   const stamp = stampOf(ground);
   const loaded = await loadConfig({ ...sourcesOf(ground), settled });
   for (const warning of loaded.warnings) ground.log.warn(warning);
+  if (ground.options.requireTrust && loaded.untrusted !== undefined)
+    throw new AgentError("UNTRUSTED", { what: `What this run needs (${loaded.untrusted.keys.join(", ")})` });
   return { ...loaded, stamp };
 }
 
@@ -312,16 +317,24 @@ type PluginNeeds = Pick<PluginContext, "fetch" | "startProcess"> & { ofPlugins: 
 
 async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, ...needs }: PluginNeeds): Promise<Registry> {
   const { options, env, cwd, dataDir } = ground;
+  const { digest } = loaded.workspace;
+  const isTrusted = loaded.workspace.isTrusted || options.discover === false;
   const entries = await collectPlugins({
     given: options.plugins ?? [],
     configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
     cwd,
-    place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
+    // What tools may write is no place for compiled code.
+    place: { packageDirs: [configDirectory(env)], cacheDir: !isBelow(findWorkspaceRoot(cwd), dataDir) && join(dataDir, "cache", "plugins") },
+    isTrusted,
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });
+  if (isTrusted && digest !== undefined && options.configuredPlugins !== false && loaded.pluginSpecs.length > 0)
+    await (await import("./trust.ts")).confirmTrust(cwd, digest);
   // Those of the host stand in no configuration.
   for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
-  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, { ...needs, report }), config: loaded.config, report });
+  const packageDirs = [...(isTrusted ? [cwd] : []), configDirectory(env)];
+  const contextOf = pluginContexts(ground, loaded.config, { ...needs, report, packageDirs });
+  return createRegistry(entries, { contextOf, config: loaded.config, report });
 }
 
 /**
@@ -443,10 +456,11 @@ function warnOfRest(notices: Notices, log: Log): void {
 function pluginContexts(
   { cwd, dataDir, log }: Ground,
   config: Readonly<Config>,
-  { fetch, startProcess, ofPlugins, report }: Omit<PluginNeeds, "redactor">,
+  { fetch, startProcess, ofPlugins, report, packageDirs }: Omit<PluginNeeds, "redactor"> & Pick<PluginContext, "packageDirs">,
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
+    packageDirs,
     options,
     config,
     fetch,

@@ -2,6 +2,7 @@ import { constants } from "node:fs";
 import { open, realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
+import { isForeign } from "./config-files.ts";
 import { errorMessage } from "./errors.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
@@ -42,6 +43,10 @@ export async function buildSystemPrompt(dependencies: SystemPromptDependencies):
 const INSTRUCTION_BYTES = 65_536;
 const NAMES = ["AGENTS.md", "CLAUDE.md", "CONTEXT.md"];
 const URL_LIMIT_MS = 5_000;
+/** Files of one pattern. */
+const MOST_FILES = 200;
+/** Bytes of all instructions together: a pattern may match a thousand files, and every request pays for them. */
+const ALL_BYTES = 1 << 20;
 
 async function readInstructions(dependencies: SystemPromptDependencies): Promise<string[]> {
   const { configDir, instructions } = dependencies;
@@ -49,7 +54,15 @@ async function readInstructions(dependencies: SystemPromptDependencies): Promise
   const found = user === undefined ? [] : [present("AGENTS.md of the user", user)];
   found.push(...(await readNearby(dependencies)));
   for (const place of instructions) found.push(...(await readNamed(place, dependencies)));
-  return found;
+  return keepFirst(found, dependencies.log);
+}
+
+function keepFirst(texts: string[], log: Log): string[] {
+  let bytes = 0;
+  const kept = texts.filter((text) => (bytes += Buffer.byteLength(text)) <= ALL_BYTES);
+  if (kept.length < texts.length)
+    log.warn(`The instructions are longer than ${ALL_BYTES} bytes: ${texts.length - kept.length} of ${texts.length} are left out.`);
+  return kept;
 }
 
 /** All copies of the first name that is found anywhere from the workspace's root down to the current directory. */
@@ -83,7 +96,13 @@ async function readNamed(place: string, dependencies: SystemPromptDependencies):
     const files = /[*?[{]/.test(pattern)
       ? await (await import("tinyglobby")).glob(pattern, { cwd, absolute: true, followSymbolicLinks: false })
       : [resolve(cwd, pattern)];
-    const texts = await Promise.all(files.sort().map(async (path) => [path, await readInside(path, dependencies)] as const));
+    if (files.length > MOST_FILES) log.warn(`The instructions ${place} match ${files.length} files; the first ${MOST_FILES} are used.`);
+    const texts = await Promise.all(
+      files
+        .sort()
+        .slice(0, MOST_FILES)
+        .map(async (path) => [path, await readInside(path, dependencies)] as const),
+    );
     const found = texts.flatMap(([path, text]) => (text === undefined ? [] : [present(relative(cwd, path), text)]));
     if (found.length === 0) log.warn(`The instructions ${place} match no file.`);
     return found;
@@ -104,8 +123,10 @@ const present = (name: string, text: string): string => `Instructions from: ${na
 /** As `readText`; a path in the workspace must not lead out of it by a link. */
 async function readInside(path: string, { root, log }: SystemPromptDependencies): Promise<string | undefined> {
   const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !isBelow(root, path) || isBelow(root, real)) return real && readText(real);
-  log.warn(`${path} points outside the workspace and is not used.`);
+  if (real === undefined || !isBelow(root, path)) return real && readText(real);
+  const fault = !isBelow(root, real) ? "points outside the workspace" : isForeign(real, root) ? "belongs to somebody else" : undefined;
+  if (fault === undefined) return readText(real);
+  log.warn(`${path} ${fault} and is not used.`);
   return undefined;
 }
 

@@ -47,6 +47,7 @@ async function makeProviderPage(): Promise<string> {
   const refuse = () => Promise.reject(new Error("A provider describes itself without help."));
   const context = {
     cwd: "/",
+    packageDirs: [],
     config: {},
     dataDir: refuse,
     lasting: <T>(make: () => T) => make(),

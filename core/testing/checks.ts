@@ -79,6 +79,7 @@ const namesOf = (tools: Tool[] = []): string[] => tools.map(({ name }) => name);
 
 const testContext = (context: Partial<PluginContext>): PluginContext => ({
   cwd: process.cwd(),
+  packageDirs: [],
   options: {},
   config: {},
   log: silentLog,

@@ -413,7 +413,11 @@ describe("trust", () => {
     await grant();
     expect(statSync(at("data/trust.json")).mode & 0o777).toBe(0o600);
     chmodSync(at("data/trust.json"), 0o644);
-    expect(await state()).toBe("untrusted");
+    await expect(state()).rejects.toMatchObject({ code: "TRUST_REFUSED", exit: 6 });
+    // Nothing is written in the place of a list that cannot be used: its entries would be lost.
+    const before = readFileSync(at("data/trust.json"), "utf8");
+    await expect(grant()).rejects.toMatchObject({ code: "TRUST_REFUSED" });
+    expect(readFileSync(at("data/trust.json"), "utf8")).toBe(before);
   });
 
   /** Trust that is given to `files`, and lost when the file at `path` changes. */
@@ -532,9 +536,17 @@ describe("trust", () => {
   });
 
   test("agent trust gives, lists and removes it", async () => {
-    const { at, state } = world(files);
+    const { at, state, load } = world(files);
     let text = "";
-    const run = (...words: string[]) => trustCommand.run(words, { write: (piece) => void (text += piece), dataDir: at("data"), cwd: at("work") });
+    const run = (...words: string[]) =>
+      trustCommand.run(words, {
+        write: (piece) => void (text += piece),
+        dataDir: at("data"),
+        cwd: at("work"),
+        signal: new AbortController().signal,
+        canAsk: false,
+        load: (changes) => load(changes),
+      });
     expect(await run("list")).toBe(0);
     expect(await run()).toBe(0);
     expect(await state()).toBe("trusted");

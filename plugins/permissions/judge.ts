@@ -1,7 +1,7 @@
 import { relative, resolve } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
 import { isInside, outside, realPathOf } from "./reach.ts";
-import { READ_ONLY_COMMANDS } from "./read-only.ts";
+import { READ_ONLY_COMMANDS } from "./reading-programs.ts";
 import { describeRule, findRule, findStrictest, flattenRules, matchesWildcard, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
 import { packageCommandsOf, programOf } from "./unwrap.ts";
@@ -107,9 +107,7 @@ function judgeReadOnly({ request, reading, policy }: Case): PermissionVerdict {
   if (reading.problem !== undefined || reading.reach !== undefined)
     return deny(`${reading.reach ?? `the command cannot be parsed as bash (${reading.problem})`}; ${mode} allows only what reads inside the workspace.`);
   if (reading.change === undefined) return ALLOW;
-  return deny(
-    `${mode} allows only commands that provably read, without variables, substitutions and redirects, and this has: ${reading.change}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`,
-  );
+  return deny(`${mode} allows only commands that provably read, and this has: ${reading.change}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`);
 }
 
 /** The strictest of what the rules say; undefined where one part has no rule and none is stricter. */

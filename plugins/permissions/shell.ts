@@ -4,6 +4,7 @@ import { changeDirectory, noteFiles, type Trail } from "./directory.ts";
 import { findFollowReach } from "./links.ts";
 import { findCodeReach, findProgramReach, findWordReach, type Place, type Role, rolesOf } from "./reach.ts";
 import { findReadOnlyFault } from "./read-only.ts";
+import { findRepositoryFault } from "./repository.ts";
 import { branch, call, copyScope, createScope, type Directories, intersect, joinDirectories, leave, loop, type Scope, settle, takeFailed } from "./scope.ts";
 import { isLiteral, readWord, type ShellWord } from "./shell-word.ts";
 import { computesWords, programOf, steersPrograms, unwrapCommand } from "./unwrap.ts";
@@ -55,7 +56,7 @@ export async function readShell(source: string, place: { directory: string; root
   const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots };
   const scope = createScope(place.directory);
   const script = readScript(source, scope, reader);
-  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild);
+  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild) ?? reader.reading.change;
   if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
   if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(place.directory), reader);
   return reader.reading;
@@ -339,6 +340,11 @@ function judgeWords(words: ShellWord[], inner: Set<ShellWord>, scope: Scope, rea
   const roles = rolesOf(name, rest);
   noteReach(isLiteral(program) ? findProgramReach(program.value, place) : judgeWord(program, "path", scope, reader), reader);
   noteReach(findMachineReach(name, rest), reader);
+  if (name === "git")
+    reader.reading.change ??= findRepositoryFault(
+      rest.map(({ value }) => value),
+      scope.directories,
+    );
   if (name === "kill") noteReach(findSignalReach(rest, contextOf(scope, reader)), reader);
   noteReach(findFollowReach(name, rest, place), reader);
   for (const [index, word] of rest.entries()) {

@@ -5,6 +5,7 @@ import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runti
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import permissions from "../../plugins/permissions/index.ts";
 import { matchesWildcard } from "../../plugins/permissions/rules.ts";
+import { everydayCommands, writingCommands } from "../fixtures/commands.ts";
 
 let root: string;
 let cwd: string;
@@ -457,8 +458,6 @@ const changing = [
   "ls `rm a.txt`",
   "cat <(rm a.txt)",
   "ls & rm a.txt",
-  "(ls)",
-  "{ ls; }",
   "find . -exec rm {} +",
   "find . -fprint x",
   "find * -name x",
@@ -470,7 +469,6 @@ const changing = [
   "git log --ou=x",
   "git show --ext-diff",
   "git diff --outpu*",
-  "git -C . status",
   "git grep -O./evil x",
   "git config user.name x",
   "git fetch",
@@ -491,14 +489,9 @@ const changing = [
   "./ls",
   "/bin/ls",
   "l{s,x}",
-  "cat $'a.txt'",
-  "X=1",
   "X=1 ls",
   "ls 2> err",
-  "ls < a.txt",
   "command ls",
-  "cat <<< x",
-  "time ls",
   "date -u 010100002020",
   "sort -k1 -T . a.txt",
   "rg -f x --pre=cat y",
@@ -547,6 +540,14 @@ const reading = [
   "jq .name package.json",
   "git remote -v",
   "which node",
+  "(ls)",
+  "{ ls; }",
+  "git -C . status",
+  "cat $'a.txt'",
+  "ls < a.txt",
+  "cat <<< x",
+  "time ls",
+  "x=1; echo $x",
 ];
 
 describe.each(["readonly", "plan"] as const)("mode %s", (permissionMode) => {
@@ -564,6 +565,23 @@ describe.each(["readonly", "plan"] as const)("mode %s", (permissionMode) => {
     expect((await ask({ tool: "deploy", permission: "deploy", effect: "run" }, config)).decision).toBe("deny");
     expect((await ask({ tool: "webfetch", permission: "webfetch", effect: "net" }, config)).decision).toBe("allow");
     expect((await read("a.txt", { permissionMode, permission: { read: "deny" } })).decision).toBe("deny");
+  });
+});
+
+describe("where commands only read", () => {
+  const config = { permissionMode: "readonly" } as const;
+  const judgeAll = async (commands: string[]) => Promise.all(commands.map(async (command) => ({ command, ...(await bash(command, config)) })));
+
+  test("at least 95 of 100 everyday commands that read are allowed", async () => {
+    const commands = everydayCommands();
+    const refused = (await judgeAll(commands)).filter(({ decision }) => decision !== "allow");
+    expect(commands.length).toBeGreaterThanOrEqual(200);
+    expect(refused.length / commands.length, refused.map(({ command, reason }) => `${command}: ${reason}`).join("\n")).toBeLessThanOrEqual(0.05);
+  });
+
+  test("none of those that write, run something or read elsewhere is", async () => {
+    const allowed = (await judgeAll(writingCommands())).filter(({ decision }) => decision !== "deny");
+    expect(allowed.map(({ command }) => command)).toEqual([]);
   });
 });
 

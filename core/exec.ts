@@ -2,10 +2,11 @@ import { setMaxListeners } from "node:events";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, resolve as resolvePath } from "node:path";
 import { LONGEST_TIMER_MS } from "./abort.ts";
-import { type CommandOutput, createCommandOutput } from "./command-output.ts";
+import { type CommandOutput, type CommandOutputOptions, createCommandOutput } from "./command-output.ts";
 import { AgentError } from "./errors.ts";
 import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
 import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK } from "./processes.ts";
+import type { Redactor } from "./redact.ts";
 
 export interface ExecOptions {
   /** Working directory, absolute. */
@@ -27,6 +28,8 @@ export interface ExecOptions {
   keepBytes?: number;
   /** File that gets the whole output once it is longer than head and tail; made new with mode 0600. */
   spillPath?: string;
+  /** The output as the program wrote it, for who reads facts from it; nothing of it is written to a file then. Else it has no known secret in it, and what looks like a key is replaced. */
+  raw?: boolean;
 }
 
 export type ExecEnd = "exit" | "timeout" | "abort" | "output-limit";
@@ -94,6 +97,8 @@ const ARGUMENTS_BYTES = 1_000_000;
 export interface ExecSetup {
   /** The environment of the host. */
   env: Record<string, string | undefined>;
+  /** Takes secrets out of all that commands write. */
+  redactor?: Redactor;
 }
 
 /**
@@ -123,7 +128,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     const launch = { file: program, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
     watch.start();
     const closing = new AbortController();
-    const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));
+    const done = runCommand(launchers, { env, launch, options: toOutputOptions(options, setup.redactor), closing: closing.signal }).finally(() => running.delete(closing));
     running.set(closing, done);
     return done;
   };
@@ -136,6 +141,10 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     watch.end();
   };
   return { exec, close };
+}
+
+function toOutputOptions({ spillPath, ...options }: ExecOptions, redactor: Redactor | undefined): CommandOptions {
+  return { ...options, ...(options.raw ? {} : { redaction: redactor?.stream(), ...(spillPath !== undefined && { spillPath }) }) };
 }
 
 function pickEnvironment(host: Record<string, string | undefined>, allow: string[]): Record<string, string> {
@@ -183,10 +192,12 @@ function isExecutable(path: string): boolean {
 
 const cannotStart = (tool: string, reason: string, systemCode?: string) => new AgentError("TOOL_FAILED", { tool, reason, systemCode });
 
+type CommandOptions = ExecOptions & Pick<CommandOutputOptions, "redaction">;
+
 interface Command {
   env: Environment;
   launch: Launch;
-  options: ExecOptions;
+  options: CommandOptions;
   closing: AbortSignal;
 }
 

@@ -223,7 +223,7 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const notices = createNotices([]);
   const redactor = createRedactor([]);
   const spillDir = join(dataDir, "tool-output");
-  const { exec, close: closeExec } = createExec({ env });
+  const { exec, close: closeExec } = createExec({ env, redactor });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
   const { roots } = await createPaths({ cwd, roots: options.roots ?? [] });
@@ -272,7 +272,7 @@ async function configure(ground: Ground, { shared, bounds, traffic, ofPlugins }:
       opener: createModelOpener({ config, registry, env, dataDir, redactor, log, traffic }),
       fetch,
       log,
-      systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
+      systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: secretFiles.isSecret }),
     };
     const end = async () => {
       await hooks.drain();
@@ -472,13 +472,13 @@ function pluginContexts(
 function systemPrompts(
   { cwd, env, log }: Pick<Ground, "cwd" | "env" | "log">,
   config: Readonly<Config>,
-  fetch: PluginContext["fetch"],
+  needs: { fetch: PluginContext["fetch"]; isSecret(path: string): boolean },
 ): PromptEnvironment["systemPrompt"] {
   const made = new Map<string | undefined, Promise<string>>();
   return (base) => {
     const known =
       made.get(base) ??
-      buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, fetch, log });
+      buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, log, ...needs });
     made.set(base, known);
     return known;
   };

@@ -1,6 +1,6 @@
 import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
 import { userInfo } from "node:os";
-import { basename, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import type { PermissionConfig } from "./config-schema.ts";
 import { matchesWildcard } from "./wildcard.ts";
 
@@ -98,16 +98,17 @@ export interface SecretRules extends SecretSetup {
 /** Looks at the disk only when it is first asked. */
 export function createSecretFiles(rules: SecretRules): SecretFiles {
   const own = readRules(rules);
-  let known: SecretPlaces | undefined;
+  let known: ReturnType<typeof lowerCase> | undefined;
   const places = () => (known ??= lowerCase(secretPlaces(rules)));
   const inodes = createInodes(() => secretPlaces(rules));
   const actionFor = (path: string) => {
     const texts = [path, shownIn(path, rules.cwd)];
     return own.findLast(({ pattern }) => texts.some((text) => matchesWildcard(text, pattern)))?.action;
   };
+  const isInSecretDirectory = rememberLast((folder: string) => places().directories.some((directory) => isBelow(folder, directory)));
   const isSecretPlace = (path: string): boolean => {
     const lower = path.toLowerCase();
-    return PROCESS_FILE.test(path) || places().files.includes(lower) || places().directories.some((directory) => isBelow(lower, directory));
+    return PROCESS_FILE.test(path) || isInSecretDirectory(dirname(lower)) || places().files.has(lower) || places().directories.includes(lower);
   };
   const isLinked = (stats: FileIdentity | undefined) => stats !== undefined && Number(stats.nlink) > 1 && inodes.has(stats);
   const isSecret = (path: string, stats?: FileIdentity): boolean =>
@@ -178,10 +179,19 @@ const MOST_NAMES = 1_000;
 const INODES_MS = 1_000;
 
 /** Compared in small letters everywhere: where the file system tells large from small, only a namesake more is refused. */
-const lowerCase = ({ directories, files }: SecretPlaces): SecretPlaces => ({
+const lowerCase = ({ directories, files }: SecretPlaces): { directories: string[]; files: Set<string> } => ({
   directories: directories.map((path) => path.toLowerCase()),
-  files: files.map((path) => path.toLowerCase()),
+  files: new Set(files.map((path) => path.toLowerCase())),
 });
+
+/** Files come folder by folder. */
+function rememberLast(find: (folder: string) => boolean): (folder: string) => boolean {
+  let last: { folder: string; found: boolean } | undefined;
+  return (folder) => {
+    if (last?.folder !== folder) last = { folder, found: find(folder) };
+    return last.found;
+  };
+}
 
 const withRealPaths = (paths: string[]): string[] => [...new Set(paths.flatMap((path) => [resolve(path), ...realPathOf(path)]).filter((path) => path !== sep))];
 

@@ -26,6 +26,8 @@ export interface SystemPromptDependencies {
   instructions: string[];
   /** Replaces the base text. */
   base?: string | undefined;
+  /** Whether a real path is one of those that go to no model. */
+  isSecret(path: string): boolean;
   fetch: GuardedFetch;
   log: Log;
 }
@@ -101,11 +103,13 @@ async function fetchText(url: string, fetch: GuardedFetch): Promise<string> {
 
 const present = (name: string, text: string): string => `Instructions from: ${name}\n${text.trim()}`;
 
-/** As `readText`; a path in the workspace must not lead out of it by a link. */
-async function readInside(path: string, { root, log }: SystemPromptDependencies): Promise<string | undefined> {
+/** As `readText`; a path in the workspace must not lead out of it by a link, and none to a secret. */
+async function readInside(path: string, { root, isSecret, log }: SystemPromptDependencies): Promise<string | undefined> {
   const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !isBelow(root, path) || isBelow(root, real)) return real && readText(real);
-  log.warn(`${path} points outside the workspace and is not used.`);
+  if (real === undefined) return undefined;
+  const isFine = !isSecret(real) && (!isBelow(root, path) || isBelow(root, real));
+  if (isFine) return readText(real);
+  log.warn(`${path} points ${isSecret(real) ? "to where secrets are" : "outside the workspace"} and is not used.`);
   return undefined;
 }
 

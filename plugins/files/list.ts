@@ -1,8 +1,9 @@
 import { readdir } from "node:fs/promises";
-import { tool, z } from "agent-runtime";
+import { join } from "node:path";
+import { type ToolContext, tool, z } from "agent-runtime";
 import { findDirectory } from "./glob.ts";
 import { permissionPattern } from "./open-file.ts";
-import { COUNTED_FILES, listFiles, TIMEOUT_MS } from "./ripgrep.ts";
+import { COUNTED_FILES, listFiles, sayHidden, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_ENTRIES = 100;
 /** Left out unless they are listed themselves; where there is no ignore file they would drown everything else. */
@@ -17,20 +18,32 @@ export const listTool = tool({
   run: async ({ path, ignore = [] }, context) => {
     const directory = await findDirectory(context, path || ".");
     const args = [...DEFAULT_IGNORES, ...ignore.filter((pattern) => pattern !== "")].map((pattern) => `--glob=!${pattern.replace(/^!/, "")}`);
-    const { files, isPartial } = await listFiles(context, { cwd: directory, args, pattern: ignore.join(", "), limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS });
+    const { files: all, isPartial } = await listFiles(context, {
+      cwd: directory,
+      args,
+      pattern: ignore.join(", "),
+      limit: COUNTED_FILES,
+      timeoutMs: TIMEOUT_MS,
+    });
+    const files = all.filter((file) => !context.paths.isHidden(join(directory, file)));
+    const hidden = sayHidden(all.length - files.length);
     const shown = context.paths.show(directory) || ".";
-    if (files.length === 0) return { output: await describeEmpty(directory, shown, isPartial), title: shown, metadata: { count: 0, truncated: isPartial } };
+    if (files.length === 0) {
+      const output = [await describeEmpty(context, { directory, shown, isPartial }), ...hidden].join("\n");
+      return { output, title: shown, metadata: { count: 0, truncated: isPartial } };
+    }
     const root = growTree(files);
     const { picked, total } = pickNearest(root);
     const lines = [`${shown}/`, ...drawTree(root, picked, "  ")];
     if (total > picked.size) lines.push("", `(${picked.size} of ${isPartial ? "at least " : ""}${total} entries shown. Use path or ignore to narrow.)`);
+    lines.push(...hidden);
     return { output: lines.join("\n"), title: shown, metadata: { count: total, truncated: isPartial || total > picked.size } };
   },
 });
 
-async function describeEmpty(directory: string, shown: string, isPartial: boolean): Promise<string> {
+async function describeEmpty(context: ToolContext, { directory, shown, isPartial }: { directory: string; shown: string; isPartial: boolean }): Promise<string> {
   if (isPartial) return `The listing of ${shown} did not come to its end. Use a narrower path.`;
-  const names = await readdir(directory);
+  const names = (await readdir(directory)).filter((name) => !context.paths.isHidden(join(directory, name)));
   if (names.length === 0) return `The directory ${shown} is empty.`;
   return `The directory ${shown} has no files that are not ignored, only ${names.length === 1 ? "1 entry" : `${names.length} entries`}: ${names.slice(0, 10).join(", ")}.`;
 }

@@ -41,6 +41,7 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
       if (error.code === "QUESTION_UNANSWERED") rootOf(run).unanswered ??= error;
     },
     redact: redactor.redact,
+    redactKnown: (input) => redactor.redactValue(input, { knownOnly: true }),
     emit,
     newId,
     now: Date.now,
@@ -70,8 +71,8 @@ export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Pro
 function watchCall(run: PromptRun, { effect }: Tool): CallWatch | undefined {
   if (run.config.snapshot === false || (effect !== "write" && effect !== "run")) return undefined;
   const { session } = rootOf(run);
-  const { paths, log } = run.environment;
-  return session.snapshots?.watch({ step: session.meta.steps, isCommand: effect === "run", paths, log });
+  const { paths, secretFiles, log } = run.environment;
+  return session.snapshots?.watch({ step: session.meta.steps, isCommand: effect === "run", paths, isSecret: secretFiles.isSecret, log });
 }
 
 interface RunningCall {

@@ -2,11 +2,12 @@ import { setMaxListeners } from "node:events";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, resolve as resolvePath } from "node:path";
 import { LONGEST_TIMER_MS } from "./abort.ts";
-import { type CommandOutput, createCommandOutput } from "./command-output.ts";
+import { type CommandOutput, type CommandOutputOptions, createCommandOutput } from "./command-output.ts";
 import { AgentError } from "./errors.ts";
 import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
 import type { LiveProcess, LiveProcessOptions } from "./live-process.ts";
 import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, type Watch } from "./processes.ts";
+import type { Redactor } from "./redact.ts";
 
 export interface ExecOptions {
   /** Working directory, absolute. */
@@ -30,6 +31,8 @@ export interface ExecOptions {
   keepBytes?: number;
   /** File that gets the whole output once it is longer than head and tail; made new with mode 0600. */
   spillPath?: string;
+  /** The output as the program wrote it, for who reads facts from it; nothing of it is written to a file then. Else it has no known secret in it, and what looks like a key is replaced. */
+  raw?: boolean;
 }
 
 export type ExecEnd = "exit" | "timeout" | "abort" | "output-limit";
@@ -103,6 +106,8 @@ export type StartProcess = (file: string, args: string[], options: LiveProcessOp
 export interface ExecSetup {
   /** The environment of the host. */
   env: Record<string, string | undefined>;
+  /** Takes secrets out of all that commands write. */
+  redactor?: Redactor;
 }
 
 /**
@@ -126,6 +131,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; startProcess: StartP
     find: createFinder(),
     nextMark: () => `${runMark}.${++count}`,
     environmentOf: ({ inherit = [], env }) => ({ ...pickEnvironment(setup.env, inherit), ...CHILD_SETTINGS, ...env }),
+    redactor: setup.redactor,
   };
   const commands = createCommands(ground, createLaunchers(changed("launchers")));
   const live = createLiveProcesses(ground, changed("live"));
@@ -143,10 +149,11 @@ interface Ground {
   find: ReturnType<typeof createFinder>;
   nextMark(): string;
   environmentOf(options: Pick<ExecOptions, "inherit" | "env">): Environment;
+  redactor: Redactor | undefined;
 }
 
 /** Those that run to their end. */
-function createCommands({ runMark, watch, find, nextMark, environmentOf }: Ground, launchers: Launchers) {
+function createCommands({ runMark, watch, find, nextMark, environmentOf, redactor }: Ground, launchers: Launchers) {
   const running = new Map<AbortController, Promise<unknown>>();
   let closed = false;
   const exec: Exec = async (file, args, options) => {
@@ -157,7 +164,9 @@ function createCommands({ runMark, watch, find, nextMark, environmentOf }: Groun
     const launch = { file: program, args, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: nextMark(), input: options.input };
     watch.start();
     const closing = new AbortController();
-    const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));
+    const done = runCommand(launchers, { env, launch, options: toOutputOptions(options, redactor), closing: closing.signal }).finally(() =>
+      running.delete(closing),
+    );
     running.set(closing, done);
     return done;
   };
@@ -210,6 +219,10 @@ function createFinder() {
   };
 }
 
+function toOutputOptions({ spillPath, ...options }: ExecOptions, redactor: Redactor | undefined): CommandOptions {
+  return { ...options, ...(options.raw ? {} : { redaction: redactor?.stream(), ...(spillPath !== undefined && { spillPath }) }) };
+}
+
 function pickEnvironment(host: Record<string, string | undefined>, allow: string[]): Record<string, string> {
   const patterns = [...CHILD_ENVIRONMENT, ...allow];
   const isAllowed = (name: string, value: string) =>
@@ -255,10 +268,12 @@ function isExecutable(path: string): boolean {
 
 const cannotStart = (tool: string, reason: string, systemCode?: string) => new AgentError("TOOL_FAILED", { tool, reason, systemCode });
 
+type CommandOptions = ExecOptions & Pick<CommandOutputOptions, "redaction">;
+
 interface Command {
   env: Environment;
   launch: Launch;
-  options: ExecOptions;
+  options: CommandOptions;
   closing: AbortSignal;
 }
 

@@ -27,6 +27,8 @@ export interface SystemPromptDependencies {
   instructions: string[];
   /** Replaces the base text. */
   base?: string | undefined;
+  /** Whether a real path is one of those that go to no model. */
+  isSecret(path: string): boolean;
   fetch: GuardedFetch;
   log: Log;
 }
@@ -120,11 +122,17 @@ async function fetchText(url: string, fetch: GuardedFetch): Promise<string> {
 
 const present = (name: string, text: string): string => `Instructions from: ${name}\n${text.trim()}`;
 
-/** As `readText`; a path in the workspace must not lead out of it by a link. */
-async function readInside(path: string, { root, log }: SystemPromptDependencies): Promise<string | undefined> {
+function findFault(path: string, real: string, { root, isSecret }: Pick<SystemPromptDependencies, "root" | "isSecret">): string | undefined {
+  if (isSecret(real)) return "points to where secrets are";
+  if (!isBelow(root, path)) return undefined;
+  return !isBelow(root, real) ? "points outside the workspace" : isForeign(real, root) ? "belongs to somebody else" : undefined;
+}
+
+/** As `readText`; a path in the workspace must not lead out of it by a link, and none to a secret. */
+async function readInside(path: string, { root, isSecret, log }: SystemPromptDependencies): Promise<string | undefined> {
   const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !isBelow(root, path)) return real && readText(real);
-  const fault = !isBelow(root, real) ? "points outside the workspace" : isForeign(real, root) ? "belongs to somebody else" : undefined;
+  if (real === undefined) return undefined;
+  const fault = findFault(path, real, { root, isSecret });
   if (fault === undefined) return readText(real);
   log.warn(`${path} ${fault} and is not used.`);
   return undefined;

@@ -31,6 +31,8 @@ export interface CallDependencies {
   /** Is told of each error of the table that a call ends with. */
   onError(error: AgentError): void;
   redact(text: string): string;
+  /** Takes known secrets, and nothing else, out of what a model wants done. */
+  redactKnown(input: unknown): unknown;
   emit: Emit;
   newId(prefix: "prt" | "call"): string;
   now(): number;
@@ -103,7 +105,7 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
 async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolResult> {
   dependencies.signal.throwIfAborted();
   const tool = findTool(asked.tool, dependencies);
-  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: readInput(asked) });
+  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: dependencies.redactKnown(readInput(asked)) });
   const checked = await dependencies.check(tool, call.input);
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };

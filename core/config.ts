@@ -1,6 +1,6 @@
 import { existsSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { checkConfig, suggestKey } from "./config-check.ts";
 import { COMMAND_LINE, isOn, isSecret, keysIn, readContent, readVariables, secretsOf } from "./config-environment.ts";
 import {
@@ -52,6 +52,7 @@ export interface LoadConfigOptions {
 interface SettledWorkspace {
   layers: Layer[];
   directories: string[];
+  keyFiles: string[];
 }
 
 export interface LoadedConfig {
@@ -76,6 +77,8 @@ export interface LoadedConfig {
   secrets: string[];
   /** Files that were read, weakest first. */
   files: string[];
+  /** Those of them in which keys stand. */
+  keyFiles: string[];
 }
 
 /** The process's environment. The one place outside the command line that reads it. */
@@ -101,6 +104,7 @@ export async function loadConfig(options: LoadConfigOptions): Promise<LoadedConf
     warnings: [],
     secrets: [],
     files: [],
+    keyFiles: [],
     directories: [],
     dropped: new Set(),
     droppedFrom: new Set(),
@@ -123,6 +127,7 @@ interface Loading {
   warnings: string[];
   secrets: string[];
   files: string[];
+  keyFiles: string[];
   directories: string[];
   dropped: Set<string>;
   droppedFrom: Set<string>;
@@ -132,7 +137,7 @@ interface Loading {
 
 function finish(layers: Layer[], loading: Loading): LoadedConfig {
   const { config, origins, pluginSpecs } = mergeLayers(layers);
-  const { warnings, secrets, files, directories, dropped, droppedFrom, workspace } = loading;
+  const { warnings, secrets, files, keyFiles, directories, dropped, droppedFrom, workspace } = loading;
   return {
     config: freeze(config),
     origins,
@@ -146,6 +151,7 @@ function finish(layers: Layer[], loading: Loading): LoadedConfig {
     permissionCeiling: mergeLayers(layers.filter(({ isFinal }) => isFinal)).config.permission,
     secrets: [...new Set([...secrets, ...keysIn(config)])].filter(isSecret),
     files,
+    keyFiles,
   };
 }
 
@@ -177,9 +183,10 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
     loading.workspace.isTrusted = true;
     loading.workspace.settled = options.settled;
     loading.directories.push(...options.settled.directories);
+    loading.keyFiles.push(...options.settled.keyFiles);
     return options.settled.layers;
   }
-  const before = loading.directories.length;
+  const before = { directories: loading.directories.length, keyFiles: loading.keyFiles.length };
   const root = findWorkspaceRoot(options.cwd);
   const directories = listDirectories(root, options.cwd);
   const files = listProjectFiles(directories);
@@ -195,8 +202,10 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
     for (const file of files.filter((path) => baseDirectory(path) === directory)) layers.push(...(await readLayer(file, loading, side)));
     for (const folder of folders.filter((path) => dirname(path) === directory)) layers.push(...(await readFolder(folder, loading, { side })));
   }
-  if (side === undefined) loading.workspace.settled = { layers, directories: loading.directories.slice(before) };
-  else loading.workspace.rights = rightsIn(mergeLayers(layers).config);
+  if (side === undefined) {
+    const [directories, keyFiles] = [loading.directories.slice(before.directories), loading.keyFiles.slice(before.keyFiles)];
+    loading.workspace.settled = { layers, directories, keyFiles };
+  } else loading.workspace.rights = rightsIn(mergeLayers(layers).config);
   return layers;
 }
 
@@ -208,6 +217,7 @@ async function readLayer(file: string, loading: Loading, side?: Side): Promise<L
   const parsed = await readConfigFile(file);
   if (parsed.value === undefined) return [];
   loading.files.push(file);
+  if (basename(file) !== "package.json" && keysIn(parsed.value).some(isSecret)) loading.keyFiles.push(file);
   return [await buildLayer(file, parsed, loading, side)];
 }
 

@@ -253,6 +253,11 @@ export const ERRORS = {
   TOOL_INPUT_INVALID: { ...toModel, message: "The input of {tool} is invalid: {reason}", hint: "Call it again with input that fits its schema." },
   TOOL_FAILED: { ...toModel, message: "{tool} failed: {reason}", hint: "" },
   PATH_OUTSIDE: { ...toModel, message: "{path} is outside the workspace.", hint: "Use a path below {root}." },
+  SECRET_FILE: {
+    ...toModel,
+    message: "{path} is kept from tools, because it is where secrets are.",
+    hint: 'Do without it, or say in the answer what is needed of it. A person can allow it in the configuration: "permission": { "read": { "{path}": "allow" } }.',
+  },
   PATH_INVALID: { ...toModel, message: "{path} is not a usable path: {reason}", hint: "" },
   FILE_MISSING: { ...toModel, message: "File not found: {path}", hint: "{suggestion}" },
   FILE_UNSUITABLE: { ...toModel, message: "{path} {reason}", hint: "{advice}" },

@@ -9,6 +9,8 @@ export interface HookContext {
   cwd: string;
   /** Real paths that tools may use: the workspace and the extra roots. The workspace alone where it is absent. */
   roots?: readonly string[];
+  /** Whether tools are kept from what is at a real, absolute path, because secrets are there. Never where it is absent. */
+  isSecret?(path: string): boolean;
   sessionId: string;
   /** `provider/model` in use. */
   model: string;

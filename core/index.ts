@@ -13,3 +13,4 @@ export { type Contribution, definePlugin, type LazyPlugin, type Plugin, type Plu
 export { type LanguageModel, type ModelInfo, type Provider, provider, type TextModelPiece, textModel } from "./provider.ts";
 export { createRuntime, type PromptOptions, type PromptRequest, type Run, type RunLimits, type Runtime, type RuntimeOptions } from "./runtime.ts";
 export { type Attachment, type JsonSchema, type Tool, type ToolContext, type ToolOutput, type ToolResult, tool } from "./tool.ts";
+export { matchesWildcard } from "./wildcard.ts";

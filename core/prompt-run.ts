@@ -20,6 +20,7 @@ import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
 import type { Rests, Route } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
+import type { SecretFiles } from "./secret-files.ts";
 import type { Session } from "./session.ts";
 import type { TokenEstimator } from "./token-estimate.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
@@ -39,6 +40,8 @@ export interface PromptEnvironment {
   registry: Registry;
   opener: ModelOpener;
   paths: Paths;
+  /** As the configuration has it. */
+  secretFiles: SecretFiles;
   exec: Exec;
   fetch: GuardedFetch;
   redactor: Redactor;
@@ -102,6 +105,7 @@ export interface PromptRun {
 export const hookContext = (run: PromptRun): HookContext => ({
   cwd: run.environment.cwd,
   roots: run.environment.paths.roots,
+  isSecret: run.environment.secretFiles.isSecret,
   sessionId: run.session.id,
   model: run.last.model ?? "",
   config: run.config,

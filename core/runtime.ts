@@ -1,5 +1,6 @@
 import * as nodeFs from "node:fs";
 import { realpath, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
@@ -33,6 +34,7 @@ import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createRegistry, type Registry } from "./registry.ts";
 import { createRests } from "./rests.ts";
+import { createSecretFiles } from "./secret-files.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
@@ -224,13 +226,13 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const { exec, startProcess, close: closeExec } = createExec({ env });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
-  const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
+  const { roots } = await createPaths({ cwd, roots: options.roots ?? [] });
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
-  const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
+  const shared = { exec, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
-  return { shared, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
+  return { shared, bounds: { roots, spillDir }, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
 
 /** One configuration at work, with the plugins it names. */
@@ -243,7 +245,7 @@ interface Configured {
 }
 
 /** Plugins that were set up end with their configuration, and also when there will be none. */
-async function configure(ground: Ground, { shared, traffic, startProcess, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
+async function configure(ground: Ground, { shared, bounds, traffic, startProcess, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
   const { notices, redactor } = shared;
   for (const secret of loaded.secrets) redactor.add(secret);
@@ -254,8 +256,11 @@ async function configure(ground: Ground, { shared, traffic, startProcess, ofPlug
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
+    const { secretFiles, paths } = await openPaths(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
     const environment: PromptEnvironment = {
       ...shared,
+      paths,
+      secretFiles,
       cwd,
       config,
       untrusted: loaded.untrusted?.keys ?? [],
@@ -278,6 +283,12 @@ async function configure(ground: Ground, { shared, traffic, startProcess, ofPlug
     await registry.dispose();
     throw error;
   }
+}
+
+/** What tools may reach of the disk. Rules of the configuration say which secret files a person allows. */
+async function openPaths({ env, cwd, dataDir }: Ground, { roots, spillDir, config, keyFiles }: Lasting["bounds"] & { config: Config; keyFiles: string[] }) {
+  const secretFiles = createSecretFiles({ home: env.HOME || homedir(), env, dataDir, keyFiles, cwd, roots, permission: config.permission });
+  return { secretFiles, paths: await createPaths({ cwd, roots, spillDir, secrets: secretFiles }) };
 }
 
 /** Only where one is asked for is anything loaded for it. */

@@ -1,8 +1,8 @@
 import { relative, resolve } from "node:path";
-import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
+import { type Decision, matchesWildcard, type PermissionRequest, type PermissionVerdict } from "agent-runtime";
 import { isInside, outside, realPathOf } from "./reach.ts";
 import { READ_ONLY_COMMANDS } from "./read-only.ts";
-import { describeRule, findRule, findStrictest, flattenRules, matchesWildcard, type PermissionMap, type Rule, type Subject } from "./rules.ts";
+import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
 import { packageCommandsOf, programOf } from "./unwrap.ts";
 

@@ -3,8 +3,8 @@ import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { matchesWildcard } from "../../core/wildcard.ts";
 import permissions from "../../plugins/permissions/index.ts";
-import { matchesWildcard } from "../../plugins/permissions/rules.ts";
 
 let root: string;
 let cwd: string;

@@ -104,6 +104,11 @@ export const ERRORS = {
     message: "{what} comes from a workspace that is not trusted.",
     hint: "Read it, then run `agent trust` there, or give --trust for this run.",
   },
+  SANDBOX_MISSING: {
+    ...toModel,
+    message: "Nothing runs here without a sandbox, and there is none: {reason}.",
+    hint: "A person can change that, or set sandbox.enabled to auto.",
+  },
   PERMISSION_DENIED: { ...toModel, message: "Denied: {reason}", hint: "", name: "PermissionDeniedError" },
 
   // keys

@@ -247,9 +247,12 @@ agent_end() {
 }
 `;
 
+/** As `NAME=value`: a shell drops variables whose names are no words of its own. */
+export const listOddVariables = (env: Environment): string[] =>
+  Object.entries(env).flatMap(([name, value]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${name}=${value}`]));
+
 function describeCommand({ file, args, cwd, mark, input }: Launch, env: Environment): string {
-  // A shell drops variables whose names are no words of its own.
-  const others = Object.entries(env).flatMap(([name, value]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${name}=${value}`]));
+  const others = listOddVariables(env);
   const words = [...(others.length > 0 ? ["env", ...others] : []), file, ...args];
   const command = `(cd ${quote(cwd)} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${words.map(quote).join(" ")})`;
   return input === undefined ? `${command} </dev/null 2>&1` : `printf %s ${quote(input)} | ${command} 2>&1`;

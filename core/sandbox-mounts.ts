@@ -17,6 +17,9 @@ export interface MountPolicy extends Pick<ConfinePolicy, "secretFiles" | "readab
   needed: readonly string[];
 }
 
+/** The settings of a project are often in one that holds no password, and programs need them. */
+const isWorthHiding = (path: string): boolean => basename(path) !== ".npmrc" || /_(auth|authToken|password)\s*=\s*[^\s$]/i.test(readText(path));
+
 /** What stands at each path, as arguments of bwrap. Where paths lie below each other, the lower ones are mounted later and win. */
 type Mounts = Map<string, string[]>;
 
@@ -66,7 +69,10 @@ export function createMounts(ground: ConfineGround): (policy: MountPolicy) => st
     for (const root of ground.roots) mounts.set(root, [policy.canWrite ? "--bind" : "--ro-bind", root, root]);
     if (policy.canWrite) openRoots(mounts, ground, policy.write);
     const inRoots = [...policy.named, ...ground.roots.flatMap((root) => secretsIn(root, policy))];
-    for (const path of [...files, ...inRoots]) mounts.set(path, ["--ro-bind", isInside(path, ground.roots) ? place.unreadable : place.empty, path]);
+    for (const path of [...files, ...inRoots]) {
+      if (!isInside(path, ground.roots)) mounts.set(path, ["--ro-bind", place.empty, path]);
+      else if (isWorthHiding(path)) mounts.set(path, ["--ro-bind", place.unreadable, path]);
+    }
     for (const path of policy.readable.filter((each) => isRealKind(each, "isDirectory"))) mounts.set(path, ["--ro-bind", path, path]);
     const paths = [...mounts.keys()].sort();
     return [...paths.flatMap((path) => mounts.get(path) as string[]), ...place.settings, ...SETTINGS];

@@ -111,6 +111,11 @@ export const ERRORS = {
     message: "An agent runs this command, and {what} is for a person to do.",
     hint: "Do it in a terminal of your own.",
   },
+  SANDBOX_MISSING: {
+    ...toModel,
+    message: "Nothing runs here without a sandbox, and there is none: {reason}.",
+    hint: "A person can change that, or set sandbox.enabled to auto.",
+  },
   PERMISSION_DENIED: { ...toModel, message: "Denied: {reason}", hint: "", name: "PermissionDeniedError" },
 
   // keys

@@ -3,10 +3,11 @@ import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, resolve as resolvePath } from "node:path";
 import { LONGEST_TIMER_MS } from "./abort.ts";
 import { type CommandOutput, type CommandOutputOptions, createCommandOutput } from "./command-output.ts";
+import type { Confine } from "./confine.ts";
 import { AgentError } from "./errors.ts";
-import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
+import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers, listOddVariables } from "./launcher.ts";
 import type { LiveProcess, LiveProcessOptions } from "./live-process.ts";
-import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, type Watch } from "./processes.ts";
+import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, TERM_GRACE_MS, termMarked, type Watch } from "./processes.ts";
 import type { Redactor } from "./redact.ts";
 
 export interface ExecOptions {
@@ -33,6 +34,8 @@ export interface ExecOptions {
   spillPath?: string;
   /** The output as the program wrote it, for who reads facts from it; nothing of it is written to a file then. Else it has no known secret in it, and what looks like a key is replaced. */
   raw?: boolean;
+  /** Given by the runtime, not by tools: what keeps the command in bounds. */
+  confine?: Confine;
 }
 
 export type ExecEnd = "exit" | "timeout" | "abort" | "output-limit";
@@ -160,8 +163,8 @@ function createCommands({ runMark, watch, find, nextMark, environmentOf, redacto
     const env: Environment = { ...environmentOf(options), [MARK]: runMark };
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
     checkStart(file, args, options);
-    const program = find(file, options.cwd, env.PATH);
-    const launch = { file: program, args, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: nextMark(), input: options.input };
+    const confined = confineProgram(find(file, options.cwd, env.PATH), { ...options, args, env });
+    const launch = { ...confined, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: nextMark(), input: options.input };
     watch.start();
     const closing = new AbortController();
     const done = runCommand(launchers, { env, launch, options: toOutputOptions(options, redactor), closing: closing.signal }).finally(() =>
@@ -191,7 +194,8 @@ function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, o
     const env: Environment = { ...environmentOf(options), [MARK]: mark };
     watch.start();
     const { startLiveProcess } = await import("./live-process.ts");
-    const { group, process } = await startLiveProcess({ file: find(file, options.cwd, env.PATH), args, env, mark }, options);
+    const confined = confineProgram(find(file, options.cwd, env.PATH), { ...options, args, env });
+    const { group, process } = await startLiveProcess({ ...confined, env, mark }, options);
     running.set(group, process);
     tell();
     void process.ended.then(() => {
@@ -206,6 +210,12 @@ function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, o
     await Promise.all([...running.values()].map(({ end }) => end()));
   };
   return { start, close };
+}
+
+function confineProgram(program: string, { args, env, cwd, confine }: Pick<ExecOptions, "cwd" | "confine"> & { args: string[]; env: Environment }) {
+  if (confine === undefined) return { file: program, args };
+  const others = listOddVariables(env);
+  return others.length === 0 ? confine(program, args, cwd) : confine("/usr/bin/env", [...others, program, ...args], cwd);
 }
 
 /** What was found once is not looked for again. */
@@ -289,7 +299,7 @@ async function runCommand(launchers: Launchers, { env, launch, options, closing 
   const { end, exitCode, canServe } = ending;
   if (canServe) launchers.giveBack(launcher);
   else {
-    await endLauncher(launcher, end, launch.mark, { pid: launcher.lastPid ?? 0, at });
+    await endLauncher(launcher, { end, mark: launch.mark, birth: { pid: launcher.lastPid ?? 0, at }, isConfined: options.confine !== undefined });
     launchers.prepare(env);
   }
   return { end, exitCode, ...output.finish() };
@@ -324,10 +334,22 @@ async function waitForEnd(
   }
 }
 
+/** What may be left of a command. */
+interface Remains {
+  end: ExecEnd;
+  mark: string;
+  birth: Birth;
+  isConfined: boolean;
+}
+
 /** Ends what is left of the command, and its launcher. A grandchild that holds the output is waited for 500 ms at most. */
-async function endLauncher(launcher: Launcher, end: ExecEnd, mark: string, birth: Birth): Promise<void> {
+async function endLauncher(launcher: Launcher, { end, mark, birth, isConfined }: Remains): Promise<void> {
   launcher.close();
   if (end === "exit") await waitAtMost(launcher.closed, DRAIN_MS);
+  else if (isConfined) {
+    await termMarked(mark, launcher.group, birth);
+    await waitAtMost(launcher.closed, TERM_GRACE_MS);
+  }
   await endGroup(launcher.group);
   await killMarked(mark, birth);
   await waitAtMost(launcher.closed, REAP_MS);

@@ -1,7 +1,8 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
+import type { Confine } from "./confine.ts";
 import { AgentError, errorMessage } from "./errors.ts";
-import { endGroup, killMarked, spawnDetached } from "./processes.ts";
+import { endGroup, killMarked, spawnDetached, TERM_GRACE_MS, termMarked } from "./processes.ts";
 
 /** A process that stays, such as a server that is talked to over its standard input and output. */
 export interface LiveProcessOptions {
@@ -13,6 +14,8 @@ export interface LiveProcessOptions {
   env?: Record<string, string>;
   /** Ends it. */
   signal?: AbortSignal;
+  /** Given by the runtime, not by plugins: what keeps the process in bounds. */
+  confine?: Confine;
   /** Called with each piece of its standard output as it comes, no character split. An error ends the process. */
   onOutput(piece: string): void;
   /** The same for its standard error, which is read and dropped by default. */
@@ -60,6 +63,10 @@ export async function startLiveProcess(launch: LiveLaunch, options: LiveProcessO
   const end = async () => {
     child.stdin?.end();
     await Promise.race([exited, delay(LEAVE_MS)]);
+    if (!isOver && options.confine !== undefined) {
+      await termMarked(launch.mark, group);
+      await Promise.race([exited, delay(TERM_GRACE_MS)]);
+    }
     if (!isOver) await endGroup(group);
     return ended;
   };

@@ -14,7 +14,7 @@ export const spawnDetached = (file: string, args: string[], options: Pick<SpawnO
 /** The same for a small `sh`. */
 export const spawnShell = (args: string[], options: Pick<SpawnOptions, "env" | "stdio">): ChildProcess => spawnDetached("sh", args, { ...options, cwd: "/" });
 
-const TERM_GRACE_MS = 500;
+export const TERM_GRACE_MS = 500;
 const KILL_WAIT_MS = 500;
 const POLL_MS = 10;
 const SWEEP_ROUNDS = 10;
@@ -61,11 +61,15 @@ function hasLiveMember(group: number): boolean {
   const pids = listProcesses();
   if (pids.length === 0) return true;
   return pids.some((pid) => {
-    // "pid (name) state parent group …"; the name may hold spaces and parentheses.
-    const [state, , processGroup] = readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ") ?? [];
+    const [state, , processGroup] = readStatus(pid);
     return Number(processGroup) === group && state !== "Z" && state !== "X";
   });
 }
+
+/** "pid (name) state parent group …", from the state on; the name may hold spaces and parentheses. */
+const readStatus = (pid: number): string[] => readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ") ?? [];
+
+const groupOf = (pid: number): number => Number(readStatus(pid)[2]);
 
 /** None where there is no /proc. */
 function listProcesses(): number[] {
@@ -124,13 +128,28 @@ export async function killMarked(mark: string, birth?: Birth): Promise<void> {
   }
 }
 
-async function killRound(entry: Buffer, birth: Birth | undefined): Promise<number> {
-  let killed = 0;
+/**
+ * Asks what has the mark to end: what a sandbox runs is no member of the group that it was started in, and a signal to that
+ * group ends the sandbox, which leaves what it runs no time.
+ */
+export async function termMarked(mark: string, group: number, birth?: Birth): Promise<void> {
+  await signalMarked(Buffer.from(`${MARK}=${mark}`), birth, { signal: "SIGTERM", isMeant: (pid) => groupOf(pid) !== group });
+}
+
+const killRound = (entry: Buffer, birth: Birth | undefined) => signalMarked(entry, birth, { signal: "SIGKILL", isMeant: () => true });
+
+/** How many there were. */
+async function signalMarked(
+  entry: Buffer,
+  birth: Birth | undefined,
+  { signal, isMeant }: { signal: NodeJS.Signals; isMeant(pid: number): boolean },
+): Promise<number> {
+  let count = 0;
   for (const [index, pid] of listYounger(birth).entries()) {
     if (index % SWEEP_BATCH === SWEEP_BATCH - 1) await nextTurn();
-    if (pid !== process.pid && hasMark(readProcessFile(pid, "environ"), entry) && signalProcess(pid, "SIGKILL")) killed++;
+    if (pid !== process.pid && hasMark(readProcessFile(pid, "environ"), entry) && isMeant(pid) && signalProcess(pid, signal)) count++;
   }
-  return killed;
+  return count;
 }
 
 /** More ids than this, or a longer life, and all processes are looked at: the ids may have wrapped. */

@@ -1,6 +1,7 @@
 import type { BackgroundTasks } from "./background.ts";
 import type { Channel } from "./channel.ts";
 import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
+import type { Confining } from "./confine.ts";
 import type { AgentError } from "./errors.ts";
 import type { EventSender } from "./event-sender.ts";
 import type { AgentEvent, Emit, ModelSource } from "./events.ts";
@@ -43,6 +44,8 @@ export interface PromptEnvironment {
   /** As the configuration has it. */
   secretFiles: SecretFiles;
   exec: Exec;
+  /** The sandbox for a process. */
+  confining: Confining;
   fetch: GuardedFetch;
   redactor: Redactor;
   log: Log;

@@ -57,7 +57,8 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
     checkMessage(request.message);
     opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
     sender.sessionId = opened.session.id;
-    if (parent === undefined) detach = environment.notices.attach((facts) => sender.send(facts));
+    if (parent === undefined)
+      detach = environment.notices.attach((facts) => (facts.type === "sandbox.unavailable" ? sender.sendOnce(facts) : sender.send(facts)));
     run = await beginPrompt(start, { environment, sender, deltas, ...opened });
     output = await answerPrompt(run, parent?.begun);
     if (run.unanswered !== undefined) throw run.unanswered;

@@ -10,9 +10,10 @@ import { type Config, configDirectory, dataDirectory, hostEnvironment, type Load
 import { isSecret, keysIn } from "./config-environment.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
 import { type ConfigStamp, stampConfig } from "./config-stamp.ts";
+import { checkConfinement, createConfining } from "./confine.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { AgentEvent, ModelSource, RunResult } from "./events.ts";
-import { createExec } from "./exec.ts";
+import { createExec, type StartProcess } from "./exec.ts";
 import { makeDirectories } from "./generation.ts";
 import { createHookRunner, type PermissionRequest } from "./hooks.ts";
 import { createGuardedFetch } from "./http.ts";
@@ -34,7 +35,7 @@ import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createRegistry, type Registry } from "./registry.ts";
 import { createRests } from "./rests.ts";
-import { createSecretFiles } from "./secret-files.ts";
+import { createSecretFiles, type SecretFiles } from "./secret-files.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
@@ -236,8 +237,9 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const { roots } = await createPaths({ cwd, roots: options.roots ?? [] });
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
+  const confining = createConfining({ env, cwd, roots, home: env.HOME || homedir(), dataDir, configDir: configDirectory(env), exec });
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
-  const shared = { exec, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
+  const shared = { exec, confining, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
   return { shared, bounds: { roots, spillDir }, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
@@ -259,11 +261,13 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess, ofPlugins, redactor, report });
+  const confined = confineServers(startProcess, { ...shared, config: loaded.config, secretFiles: openSecretFiles(ground, { ...bounds, ...loaded }) });
+  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess: confined, ofPlugins, redactor, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
-    const { secretFiles, paths } = await openPaths(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
+    const secretFiles = openSecretFiles(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
+    const paths = await createPaths({ cwd, ...bounds, secrets: secretFiles });
     const environment: PromptEnvironment = {
       ...shared,
       paths,
@@ -292,10 +296,25 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   }
 }
 
-/** What tools may reach of the disk. Rules of the configuration say which secret files a person allows. */
-async function openPaths({ env, cwd, dataDir }: Ground, { roots, spillDir, config, keyFiles }: Lasting["bounds"] & { config: Config; keyFiles: string[] }) {
-  const secretFiles = createSecretFiles({ home: env.HOME || homedir(), env, dataDir, keyFiles, cwd, roots, permission: config.permission });
-  return { secretFiles, paths: await createPaths({ cwd, roots, spillDir, secrets: secretFiles }) };
+/** Rules of the configuration say which secret files a person allows. */
+function openSecretFiles(
+  { env, cwd, dataDir }: Ground,
+  { roots, config, keyFiles }: { roots: readonly string[]; config: Readonly<Config>; keyFiles: string[] },
+): SecretFiles {
+  return createSecretFiles({ home: env.HOME || homedir(), env, dataDir, keyFiles, cwd, roots, permission: config.permission });
+}
+
+/** Servers are programs like any other: they run in the sandbox that commands run in. */
+function confineServers(
+  start: StartProcess,
+  { confining, notices, ...policy }: Pick<PromptEnvironment, "confining" | "notices" | "config" | "secretFiles">,
+): StartProcess {
+  return async (file, args, options) => {
+    const found = await confining({ ...policy, readable: [] });
+    if (found.missing !== undefined) notices.tell({ type: "sandbox.unavailable", reason: found.missing });
+    checkConfinement(found, policy.config);
+    return start(file, args, { ...options, confine: found.confine });
+  };
 }
 
 /** Only where one is asked for is anything loaded for it. */

@@ -65,6 +65,8 @@ const RULES: Record<string, Rule> = {
   },
   subagent_depth: (value, { config }, drop) => ((value as number) <= (config.subagent_depth ?? DEEPEST_NESTING) ? value : drop("subagent_depth")),
   permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
+  // It may be stricter than the user, never laxer.
+  sandbox: (value, { config }, drop) => mapTree(value, (item, name) => (tightensSandbox(name, item, config.sandbox) ? item : drop(`sandbox.${name}`))),
   // What takes back the work of a workspace is not the workspace's to switch off.
   snapshot: (value, _side, drop) => (value === true ? value : drop("snapshot")),
   // The user's own may be there for what it forbids.
@@ -96,10 +98,20 @@ export function keepData(config: Config, side: TrustedSide): { config: Config; d
 }
 
 /** All that a kept configuration says of what may be done, as one text: its order counts, as that of permission rules does. */
-export function rightsIn({ permission, permissionMode, tools, limits, default_agent, enabled_providers, disabled_providers, agent = {} }: Config): string {
+export function rightsIn({
+  permission,
+  permissionMode,
+  sandbox,
+  tools,
+  limits,
+  default_agent,
+  enabled_providers,
+  disabled_providers,
+  agent = {},
+}: Config): string {
   const profiles = Object.entries(agent).map(([name, { permission, tools, disable, steps, maxSteps }]) => [name, permission, tools, disable, steps, maxSteps]);
   const ruling = profiles.filter(([, ...rights]) => rights.some((right) => right !== undefined));
-  return JSON.stringify([permission, permissionMode, tools, limits, default_agent, enabled_providers, disabled_providers, ruling]);
+  return JSON.stringify([permission, permissionMode, sandbox, tools, limits, default_agent, enabled_providers, disabled_providers, ruling]);
 }
 
 /** Takes out the strings that ask for `{env:…}` or `{file:…}`: they are not expanded, and mean nothing as they stand. */
@@ -165,6 +177,13 @@ function keepPermission(permission: unknown, side: TrustedSide, drop: Drop): str
     if (typeof rules === "string") return tightens(rules) ? rules : drop(tool);
     return mapTree(rules, (action, pattern) => (tightens(action) ? action : drop(`${tool}.${pattern}`)));
   });
+}
+
+const SANDBOX_STRICTNESS: unknown[] = [false, "auto", true];
+
+function tightensSandbox(name: string, value: unknown, own: Config["sandbox"]): boolean {
+  if (name === "enabled") return SANDBOX_STRICTNESS.indexOf(value) >= SANDBOX_STRICTNESS.indexOf(own?.enabled ?? "auto");
+  return name === "network" && (value === false || own?.network === true);
 }
 
 function denies(config: Config): boolean {

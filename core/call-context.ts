@@ -41,6 +41,7 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
       if (error.code === "QUESTION_UNANSWERED") rootOf(run).unanswered ??= error;
     },
     redact: redactor.redact,
+    fenceId: run.fenceId,
     emit,
     newId,
     now: Date.now,

@@ -11,6 +11,7 @@ import {
   type LoadConfigOptions,
   loadConfig,
   type Sessions,
+  withoutControls,
 } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
 import { createLog } from "./log.ts";
@@ -46,12 +47,13 @@ function createCommandContext({ runtime: options, log }: CommandInvocation, { st
       for (const secret of loaded.secrets) redactor.add(secret);
       return loaded;
     },
-    write: (text: string): void => void streams.write(text),
+    write: (text: string): void => void streams.write(streams.isTerminal ? withoutControls(text) : text),
     redact: redactor.redact,
     get sessions(): Sessions {
       sessions ??= createSessions({
         dir: join(dataDir, "sessions"),
-        on: (event) => streams.say(`warning: ${event.path}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`),
+        on: (event) =>
+          streams.say(`warning: ${withoutControls(event.path)}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`),
       });
       return sessions;
     },

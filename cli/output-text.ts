@@ -153,7 +153,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "fallback":
       return [progress(`fallback from ${event.from} to ${event.to}: ${oneLine(event.error.message)}`)];
     case "permission.request":
-      return [progress(`permission for ${event.tool}: ${oneLine(event.title)}`)];
+      return [progress(`permission for ${event.tool}: ${oneLine(event.title, WHOLE)}`)];
     case "compaction":
       return [progress(`compacted the conversation: ${event.before} → ${event.after} messages, about ${event.tokensBefore} → ${event.tokensAfter} tokens`)];
     case "cache.broken":
@@ -194,6 +194,9 @@ function describeRecovery({ path, kept, lost, quarantine }: EventOf<"store.recov
 function describeTool({ tool, state }: EventOf<"tool.finish">): string {
   return state.status === "completed" ? `→ ${tool} ${oneLine(state.title)}`.trimEnd() : `✗ ${tool} ${oneLine(state.error)}`;
 }
+
+/** What is decided about is not cut. */
+const WHOLE = 100_000;
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 

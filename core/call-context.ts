@@ -44,6 +44,7 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
     },
     redact: redactor.redact,
     redactKnown: (input) => redactor.redactValue(input, { knownOnly: true }),
+    fenceId: run.fenceId,
     emit,
     newId,
     now: Date.now,

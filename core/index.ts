@@ -1,6 +1,7 @@
 /** The public face of agent-runtime: everything a plugin, a provider, a tool or an embedding program needs. */
 export { z } from "zod";
 export { ChatError, withExactToolCalls, withMergedDeltas } from "./chat-completions.ts";
+export { cleanText } from "./clean-text.ts";
 export type { Config } from "./config.ts";
 export { AgentError, type ErrorCode } from "./errors.ts";
 export type { AgentEvent, RunResult } from "./events.ts";

@@ -1,4 +1,5 @@
 import { orAborted } from "./abort.ts";
+import { showHidden } from "./clean-text.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { Emit } from "./events.ts";
 import { type HookContext, type HookRunner, type PermissionRequest, type PermissionVerdict, strictest, type ToolCall } from "./hooks.ts";
@@ -71,10 +72,11 @@ async function askPerson(
     id,
     callId,
     tool,
-    patterns,
-    title,
-    ...(question !== undefined && { question }),
-    ...(options !== undefined && { options }),
+    // Whoever decides sees all of it, and in its order.
+    patterns: patterns.map(showHidden),
+    title: showHidden(title),
+    ...(question !== undefined && { question: showHidden(question) }),
+    ...(options !== undefined && { options: options.map(showHidden) }),
   });
   const asked = (async () => ask({ ...request, id }, signal))();
   return orAborted(asked, signal).catch((error: unknown) => {

@@ -1,5 +1,6 @@
 import { createCacheWatch } from "./cache-watch.ts";
 import { AgentError, errorMessage } from "./errors.ts";
+import { FENCE_NOTE } from "./fence.ts";
 import { type RequestSettings, resultOf, type Stage } from "./hooks.ts";
 import { cacheKeyOf } from "./id.ts";
 import { outputInstruction } from "./output-schema.ts";
@@ -97,10 +98,12 @@ async function describeTool({ name, description, input }: Tool): Promise<ModelRe
   return { type: "function", name, description, inputSchema: schema as any };
 }
 
-async function systemOf({ request, config, profile, environment }: PromptRun): Promise<string> {
+async function systemOf({ request, config, profile, environment, tools }: PromptRun): Promise<string> {
   const text = await environment.systemPrompt(request.system ?? config.systemPrompt ?? profile?.prompt);
   const schema = request.outputSchema === undefined ? undefined : outputInstruction(request.outputSchema);
-  return [text, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
+  // Also where the user's own text stands for ours: without it the fences say nothing.
+  const note = tools.size > 0 ? FENCE_NOTE : undefined;
+  return [text, note, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
 }
 
 export function settingsOf({ request, config }: PromptRun): RequestSettings {

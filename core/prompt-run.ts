@@ -83,6 +83,8 @@ export interface PromptRun {
   renewTools(): Promise<void>;
   spending: Spending;
   guard: LoopGuard;
+  /** Of the fences around what tools bring; nobody outside can know it. */
+  fenceId: string;
   emit: Emit;
   sender: EventSender;
   /** Resolves when the step before is safe on the disk, and told of. */

@@ -4,13 +4,15 @@ import { readAttachments } from "./attach.ts";
 import { createBackgroundTasks } from "./background.ts";
 import { createCallDependencies, DEEPEST_NESTING, truncateIn } from "./call-context.ts";
 import type { Channel } from "./channel.ts";
+import { cleanText } from "./clean-text.ts";
 import { Compaction } from "./compaction.ts";
 import type { Config } from "./config.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
+import { FENCE_ID_LENGTH, fence } from "./fence.ts";
 import { resultOf } from "./hooks.ts";
-import { newId } from "./id.ts";
+import { newId, newSecret } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
@@ -109,6 +111,7 @@ async function beginPrompt(
     toolStages: [{ by: "configuration", value: [] }],
     spending: createSpending(limitsOf(environment.options.limits, environment.config, profile)),
     guard: createLoopGuard(),
+    fenceId: newSecret(FENCE_ID_LENGTH),
     sender,
     emit: (facts) => sender.send(facts),
     signal,
@@ -232,7 +235,10 @@ async function askToTheEnd(ask: () => Promise<LoopEnd>, run: PromptRun): Promise
 
 /** How background tasks have ended joins the conversation as a user's words do. */
 async function tellEnded(run: PromptRun): Promise<void> {
-  for (const ended of run.background.takeEnded()) await append(run, textMessage(await truncateIn(run)(ended)), { id: newId("msg") });
+  for (const ended of run.background.takeEnded()) {
+    const text = await truncateIn(run)(run.environment.redactor.redact(cleanText(ended)));
+    await append(run, textMessage(fence(run.fenceId, text, { tool: "task" })), { id: newId("msg") });
+  }
 }
 
 /** Nothing goes on after the run, and the next prompt of its session knows how each task has ended. */
@@ -309,7 +315,7 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
 /** The model reads in the results that it repeats itself, before the run is stopped for it. */
 function warnOfLoop({ guard, emit }: PromptRun, calls: AskedCall[], results: Message[]): Message[] {
   const times = guard.watch(calls, results);
-  if (!guard.isWarning(times)) return results;
+  if (!guard.claimWarning(times)) return results;
   emit({ type: "loop.warning", calls: calls.map(({ tool }) => tool).join(", "), times });
   const warning: Message = textMessage(
     `(These calls came ${times} times in a row with the same result. Another repetition will not change it: try another way, or answer.)`,

@@ -51,6 +51,7 @@ test("the public face is small, and a change of it is a decision", () => {
       "ToolContext",
       "ToolOutput",
       "ToolResult",
+      "cleanText",
       "createRuntime",
       "definePlugin",
       "fetchModelList",
@@ -122,6 +123,8 @@ test("what hosts need besides is kept apart", () => {
       "trustState",
       "undoChanges",
       "userConfigFile",
+      "withoutControls",
+      "withoutFence",
     ]
   `);
 });

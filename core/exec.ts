@@ -6,7 +6,7 @@ import { type CommandOutput, createCommandOutput } from "./command-output.ts";
 import { AgentError } from "./errors.ts";
 import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
 import type { LiveProcess, LiveProcessOptions } from "./live-process.ts";
-import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK } from "./processes.ts";
+import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, type Watch } from "./processes.ts";
 
 export interface ExecOptions {
   /** Working directory, absolute. */
@@ -112,61 +112,88 @@ export interface ExecSetup {
 export function createExec(setup: ExecSetup): { exec: Exec; startProcess: StartProcess; close(): Promise<void> } {
   const runMark = createRunMark(setup.env[MARK]);
   const watch = createWatch(runMark, setup.env.PATH);
-  const live = new Map<number, LiveProcess>();
-  let launcherGroups = (): Iterable<number> => [];
-  const tell = () => watch.changed(() => [...launcherGroups(), ...live.keys()]);
-  const launchers = createLaunchers((groups) => {
-    launcherGroups = groups;
-    tell();
-  });
-  const find = createFinder();
+  const groups: Record<"launchers" | "live", () => Iterable<number>> = { launchers: () => [], live: () => [] };
+  const changed = (kind: keyof typeof groups) => (now: () => Iterable<number>) => {
+    groups[kind] = now;
+    watch.changed(() => [...groups.launchers(), ...groups.live()]);
+  };
+  let count = 0;
+  const ground: Ground = {
+    runMark,
+    watch,
+    find: createFinder(),
+    nextMark: () => `${runMark}.${++count}`,
+    environmentOf: ({ inherit = [], env }) => ({ ...pickEnvironment(setup.env, inherit), ...CHILD_SETTINGS, ...env }),
+  };
+  const commands = createCommands(ground, createLaunchers(changed("launchers")));
+  const live = createLiveProcesses(ground, changed("live"));
+  const close = async () => {
+    await Promise.all([commands.close(), live.close()]);
+    watch.end();
+  };
+  return { exec: commands.exec, startProcess: live.start, close };
+}
+
+/** What all processes of one run have in common. */
+interface Ground {
+  runMark: string;
+  watch: Watch;
+  find: ReturnType<typeof createFinder>;
+  nextMark(): string;
+  environmentOf(options: Pick<ExecOptions, "inherit" | "env">): Environment;
+}
+
+/** Those that run to their end. */
+function createCommands({ runMark, watch, find, nextMark, environmentOf }: Ground, launchers: Launchers) {
   const running = new Map<AbortController, Promise<unknown>>();
   let closed = false;
-  let count = 0;
-  const environmentOf = ({ inherit = [], env }: Pick<ExecOptions, "inherit" | "env">): Environment => ({
-    ...pickEnvironment(setup.env, inherit),
-    ...CHILD_SETTINGS,
-    ...env,
-  });
-
   const exec: Exec = async (file, args, options) => {
     const env: Environment = { ...environmentOf(options), [MARK]: runMark };
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
     checkStart(file, args, options);
-    const launch = { file: find(file, options.cwd, env.PATH), args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
+    const launch = { file: find(file, options.cwd, env.PATH), args, cwd: options.cwd, mark: nextMark(), input: options.input };
     watch.start();
     const closing = new AbortController();
     const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));
     running.set(closing, done);
     return done;
   };
+  const close = async () => {
+    closed = true;
+    for (const closing of running.keys()) closing.abort();
+    await Promise.allSettled(running.values());
+    launchers.close();
+  };
+  return { exec, close };
+}
 
-  const startProcess: StartProcess = async (file, args, options) => {
+/** Those that stay. `onChange` is called with their process groups when these have changed. */
+function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, onChange: (groups: () => Iterable<number>) => void) {
+  const running = new Map<number, LiveProcess>();
+  let closed = false;
+  const tell = () => onChange(() => running.keys());
+  const start: StartProcess = async (file, args, options) => {
     if (closed || options.signal?.aborted) throw cannotStart(file, "the run is over");
     checkStart(file, args, options);
-    const mark = `${runMark}.${++count}`;
+    const mark = nextMark();
     const env: Environment = { ...environmentOf(options), [MARK]: mark };
     watch.start();
     const { startLiveProcess } = await import("./live-process.ts");
     const { group, process } = await startLiveProcess({ file: find(file, options.cwd, env.PATH), args, env, mark }, options);
-    live.set(group, process);
+    running.set(group, process);
     tell();
     void process.ended.then(() => {
-      live.delete(group);
+      running.delete(group);
       tell();
     });
     if (closed) await process.end();
     return process;
   };
-
   const close = async () => {
     closed = true;
-    for (const closing of running.keys()) closing.abort();
-    await Promise.allSettled([...running.values(), ...[...live.values()].map(({ end }) => end())]);
-    launchers.close();
-    watch.end();
+    await Promise.all([...running.values()].map(({ end }) => end()));
   };
-  return { exec, startProcess, close };
+  return { start, close };
 }
 
 /** What was found once is not looked for again. */

@@ -189,7 +189,7 @@ export class Server {
   }
 
   #fail(error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = cleanText(error instanceof Error ? error.message : String(error), 2_000);
     [this.#status, this.#reason] = ["failed", reason];
     if (this.#life.signal.aborted) return;
     this.#context.report(

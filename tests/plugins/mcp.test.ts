@@ -102,13 +102,15 @@ describe("a server", () => {
       OPENROUTER_API_KEY: "sk-or-v1-00000000000000000000000000000000",
       NODE_OPTIONS: "--no-warnings",
     };
+    const command = [...(local().command ?? []), "--api-key", "cmd-0123456789", "--token=eq-0123456789"];
     const environment = { MODE: "fast", GITHUB_PERSONAL_ACCESS_TOKEN: "ghs-0123456789", DATABASE: "postgres://u:pa55word@h/db" };
-    await using agent = await bootWith({ srv: { ...local(), environment } }, { env, script: [call("srv__env"), say("ok")] });
+    await using agent = await bootWith({ srv: { command, environment } }, { env, script: [call("srv__env"), say("ok")] });
     const { toolOutputs, events } = await agent.prompt("go");
     const seen = JSON.parse(toolOutputs[0]!.replace(/"AGENT_RUN_MARK":"[^"]*"/, '"MARK":""'));
     expect(seen).toMatchObject({ MODE: "fast", GITHUB_PERSONAL_ACCESS_TOKEN: "[redacted]", DATABASE: "[redacted]", HOME: "/home/x" });
     expect(Object.keys(seen).filter((name) => /OPENROUTER|NODE_OPTIONS/.test(name))).toEqual([]);
     expect(JSON.stringify([events, agent.requests])).not.toMatch(/ghs-0123456789|pa55word/);
+    expect(agent.runtime.redact("cmd-0123456789 eq-0123456789 fast")).toBe("[redacted] [redacted] fast");
   });
 
   test("is asked in the name of nobody: what it asks of the client is refused, but where it works", async () => {

@@ -13,12 +13,10 @@ export { fetchModelList } from "./model-list.ts";
 export {
   type Contribution,
   definePlugin,
-  type LateTools,
   type LazyPlugin,
   type Plugin,
   type PluginCommand,
   type PluginContext,
-  type ToolSource,
 } from "./plugin.ts";
 export { type LanguageModel, type ModelInfo, type Provider, provider, type TextModelPiece, textModel } from "./provider.ts";
 export { createRuntime, type PromptOptions, type PromptRequest, type Run, type RunLimits, type Runtime, type RuntimeOptions } from "./runtime.ts";

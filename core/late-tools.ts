@@ -7,8 +7,8 @@ interface Origin {
   plugin: string;
   late: LateTools;
   given: readonly Tool[];
-  /** Names in the registry. */
-  kept: string[];
+  /** Of them, those in the registry. */
+  kept: Tool[];
 }
 
 interface LateDependencies {
@@ -18,44 +18,65 @@ interface LateDependencies {
 }
 
 /** The tools that come while the runtime runs join `tools`, where no name is ever taken away from another one. */
-export function createLateTools(tools: Map<string, Tool>, { report, limitMs }: LateDependencies) {
-  const origins: Origin[] = [];
-  const told = new Set<string>();
-  let version = 0;
-  const tell = (plugin: string, message: string) => {
-    if (!told.has(message)) report({ plugin, message });
-    told.add(message);
-  };
-  const faultOf = (tool: Tool, { late }: Origin): string | undefined => {
-    const fault = findToolFault(tool);
-    if (fault !== undefined) return fault;
-    if (!late.prefixes.some((prefix) => tool.name.startsWith(prefix)))
-      return `the name of the tool "${tool.name}" begins with none of ${late.prefixes.join(", ")}.`;
-    return tools.has(tool.name) ? `there is a tool "${tool.name}" already.` : undefined;
-  };
-  const take = async (origin: Origin): Promise<void> => {
-    const given = await within(limitMs, Promise.resolve(origin.late.list())).catch((error: unknown) => {
-      tell(origin.plugin, `its tools cannot be listed: ${errorMessage(error)}`);
+export class LateToolList {
+  readonly #tools: Map<string, Tool>;
+  readonly #dependencies: LateDependencies;
+  readonly #origins: Origin[] = [];
+  readonly #told = new Set<string>();
+  #version = 0;
+
+  constructor(tools: Map<string, Tool>, dependencies: LateDependencies) {
+    [this.#tools, this.#dependencies] = [tools, dependencies];
+  }
+
+  add(plugin: string, late: LateTools): void {
+    this.#origins.push({ plugin, late, given: [], kept: [] });
+  }
+
+  /** A number that is another one where the tools have changed. Costs nothing where no plugin has any. */
+  refresh(): number | Promise<number> {
+    if (this.#origins.length === 0) return this.#version;
+    return Promise.all(this.#origins.map((origin) => this.#take(origin))).then(() => this.#version);
+  }
+
+  mayCome(name: string): boolean {
+    return this.#origins.some(({ late }) => late.prefixes.some((prefix) => name.startsWith(prefix)));
+  }
+
+  sources(): ToolSource[] {
+    return this.#origins.flatMap(({ late }) => late.sources?.() ?? []);
+  }
+
+  async #take(origin: Origin): Promise<void> {
+    const listing = (async () => origin.late.list())();
+    const given = await within(this.#dependencies.limitMs, listing).catch((error: unknown) => {
+      this.#tell(origin.plugin, `its tools cannot be listed: ${errorMessage(error)}`);
       return origin.given;
     });
     if (given === origin.given) return;
-    for (const name of origin.kept) tools.delete(name);
+    for (const tool of origin.kept) if (this.#tools.get(tool.name) === tool) this.#tools.delete(tool.name);
     [origin.given, origin.kept] = [given, []];
     for (const tool of given) {
-      const fault = faultOf(tool, origin);
-      if (fault !== undefined) tell(origin.plugin, fault);
+      const fault = this.#faultOf(tool, origin.late);
+      if (fault !== undefined) this.#tell(origin.plugin, fault);
       else {
-        tools.set(tool.name, tool);
-        origin.kept.push(tool.name);
+        this.#tools.set(tool.name, tool);
+        origin.kept.push(tool);
       }
     }
-    version++;
-  };
-  return {
-    add: (plugin: string, late: LateTools) => void origins.push({ plugin, late, given: [], kept: [] }),
-    /** Costs nothing where no plugin has any. */
-    refresh: (): number | Promise<number> => (origins.length === 0 ? version : Promise.all(origins.map(take)).then(() => version)),
-    mayCome: (name: string): boolean => origins.some(({ late }) => late.prefixes.some((prefix) => name.startsWith(prefix))),
-    sources: (): ToolSource[] => origins.flatMap(({ late }) => late.sources?.() ?? []),
-  };
+    this.#version++;
+  }
+
+  #faultOf(tool: Tool, { prefixes }: LateTools): string | undefined {
+    const fault = findToolFault(tool);
+    if (fault !== undefined) return fault;
+    if (!prefixes.some((prefix) => tool.name.startsWith(prefix))) return `the name of the tool "${tool.name}" begins with none of ${prefixes.join(", ")}.`;
+    return this.#tools.has(tool.name) ? `there is a tool "${tool.name}" already.` : undefined;
+  }
+
+  /** Once. */
+  #tell(plugin: string, message: string): void {
+    if (!this.#told.has(message)) this.#dependencies.report({ plugin, message });
+    this.#told.add(message);
+  }
 }

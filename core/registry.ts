@@ -1,7 +1,7 @@
 import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { type PluginHooks, within } from "./hooks.ts";
-import { createLateTools } from "./late-tools.ts";
+import { LateToolList } from "./late-tools.ts";
 import {
   type Contribution,
   checkContribution,
@@ -88,11 +88,11 @@ class RegistryState implements Registry {
   readonly #promised = new Map<string, PluginEntry>();
   readonly #loading = new Map<PluginEntry, Promise<void>>();
   readonly #disposers: { plugin: string; dispose(): void | Promise<void> }[] = [];
-  readonly #late: ReturnType<typeof createLateTools>;
+  readonly #late: LateToolList;
 
   constructor(dependencies: RegistryDependencies) {
     this.#dependencies = dependencies;
-    this.#late = createLateTools(this.tools, { report: dependencies.report, limitMs: limitOf(dependencies) });
+    this.#late = new LateToolList(this.tools, { report: dependencies.report, limitMs: limitOf(dependencies) });
   }
 
   refreshTools = (): number | Promise<number> => this.#late.refresh();

@@ -451,14 +451,19 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       closed ??= (async () => {
         await Promise.allSettled(running);
         const warn = async () => warnOfRest(shared.notices, ground.log);
-        // Together: a plugin that ends what it has started is not to take its end for a fault.
-        const endAll = async () => void (await Promise.all([end(), closeExec()]));
+        const endAll = () => together(end, closeExec);
         for (const close of [async () => traffic?.close(), endAll, closeSessions, () => sessions.close(), shared.rests.close, warn])
           await close().catch((error: unknown) => ground.log.warn(String(error)));
       })();
       return closed;
     },
   };
+}
+
+/** A plugin that ends what it has started is not to take its end for a fault. Rejects as the first does, when both are done. */
+async function together(first: () => Promise<void>, second: () => Promise<void>): Promise<void> {
+  const [ended] = await Promise.allSettled([first(), second()]);
+  if (ended.status === "rejected") throw ended.reason;
 }
 
 interface StartOptions extends PromptOptions {

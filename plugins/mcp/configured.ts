@@ -60,8 +60,9 @@ function readLimits(timeout: Given["timeout"]): ConfiguredServer["limits"] {
 
 /** Letters, digits, `-` and single `_`: the first `__` of a tool's name ends it. */
 export function prefixOf(name: string): string {
-  const clean = name.replace(/[^a-zA-Z0-9-]+/g, "_").replace(/^_+|_+$/g, "");
-  return clean !== "" && clean.length <= LONGEST_PREFIX ? clean : `${clean.slice(0, LONGEST_PREFIX - 9)}_${digest(name).slice(0, 8)}`.replace(/^_+/, "");
+  const clean = name.replace(/[^a-zA-Z0-9-]+/g, "_").replace(/^_|_$/g, "");
+  if (clean !== "" && clean.length <= LONGEST_PREFIX) return clean;
+  return `${clean.slice(0, LONGEST_PREFIX - 9)}_${digest(name).slice(0, 8)}`.replace(/_+/g, "_").replace(/^_/, "");
 }
 
 /** What is started or asked. A server that is reached in another way is another server; its variables and headers may change. */

@@ -17,35 +17,19 @@ const TOO_LONG = `its answer is longer than ${LONGEST_MESSAGE / 1024 / 1024} MiB
  * Streamable HTTP: each message is a POST of its own, answered by JSON or by an event stream. The address is the user's
  * own word, so it may be private; no redirect leads from it to another origin, and so no header goes elsewhere.
  */
-export function openHttp({ url, headers }: RemoteServer, { fetch }: Pick<PluginContext, "fetch">, inbox: Inbox, totalMs: number): Transport {
-  const address = new URL(url);
-  const port = address.port || (address.protocol === "https:" ? "443" : "80");
-  const place = `${address.hostname.replace(/^\[|\]$/g, "")}:${port}`;
+export function openHttp(server: RemoteServer, { fetch }: Pick<PluginContext, "fetch">, inbox: Inbox, totalMs: number): Transport {
   const agreed: Record<string, string> = {};
   const life = new AbortController();
-  const ask = (method: string, more: object) =>
-    fetch(url, {
-      signal: life.signal,
-      method,
-      headers: { ...headers, ...agreed, "content-type": "application/json", accept: "application/json, text/event-stream" },
-      allowPrivateHosts: [place],
-      maxBytes: MOST_BYTES,
-      timeoutMs: totalMs,
-      async onRedirect(next) {
-        if (new URL(next).origin !== address.origin) throw new Error(`it redirects to ${new URL(next).origin}. Write the address it has now.`);
-      },
-      ...more,
-    });
+  const ask = (method: string, more: object) => fetch(server.url, { ...requestOf(server, agreed), method, signal: life.signal, timeoutMs: totalMs, ...more });
   return {
     async send(message, signal) {
-      const isNotice = signal === undefined;
-      const limits = isNotice ? { timeoutMs: NOTICE_MS } : { signal: AbortSignal.any([life.signal, signal]) };
+      const limits = signal === undefined ? { timeoutMs: NOTICE_MS } : { signal: AbortSignal.any([life.signal, signal]) };
       const response = await ask("POST", { body: JSON.stringify(message), ...limits });
-      const session = response.headers.get("mcp-session-id");
-      if (session !== null && /^[\x21-\x7e]{1,512}$/.test(session)) agreed["mcp-session-id"] ??= session;
+      const session = response.headers.get(SESSION);
+      if (session !== null && /^[\x21-\x7e]{1,512}$/.test(session)) agreed[SESSION] ??= session;
       if (!response.ok) {
         await response.body?.cancel().catch(() => {});
-        if (response.status === 404 && "mcp-session-id" in agreed) inbox.end("it has forgotten the session.");
+        if (response.status === 404 && SESSION in agreed) inbox.end("it has forgotten the session.");
         throw new Error(describeRefusal(response));
       }
       const isAnswered = await readAnswer(response, inbox, "method" in message && "id" in message ? Number(message.id) : undefined);
@@ -54,7 +38,23 @@ export function openHttp({ url, headers }: RemoteServer, { fetch }: Pick<PluginC
     agree: (version) => void (agreed["mcp-protocol-version"] = version),
     async close() {
       life.abort(new Error("the agent ends."));
-      if ("mcp-session-id" in agreed) await ask("DELETE", { timeoutMs: FAREWELL_MS, signal: undefined }).catch(() => {});
+      if (SESSION in agreed) await ask("DELETE", { timeoutMs: FAREWELL_MS, signal: undefined }).catch(() => {});
+    },
+  };
+}
+
+const SESSION = "mcp-session-id";
+
+/** What all requests to a server have in common. */
+function requestOf({ url, headers }: RemoteServer, agreed: Record<string, string>) {
+  const { origin, hostname, protocol, port } = new URL(url);
+  const place = `${hostname.replace(/^\[|\]$/g, "")}:${port || (protocol === "https:" ? "443" : "80")}`;
+  return {
+    headers: { ...headers, ...agreed, "content-type": "application/json", accept: "application/json, text/event-stream" },
+    allowPrivateHosts: [place],
+    maxBytes: MOST_BYTES,
+    async onRedirect(next: string) {
+      if (new URL(next).origin !== origin) throw new Error(`it redirects to ${new URL(next).origin}. Write the address it has now.`);
     },
   };
 }

@@ -189,12 +189,18 @@ export class Server {
   }
 
   #fail(error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = cleanText(error instanceof Error ? error.message : String(error), 2_000);
     [this.#status, this.#reason] = ["failed", reason];
     if (this.#life.signal.aborted) return;
     this.#context.report(
-      `The MCP server "${this.configured.name}" cannot be used, and its tools are missing: ${reason} Mend it, or switch it off: agent config set mcp.${this.configured.name}.enabled false`,
+      `The MCP server "${this.configured.name}" cannot be used, and its tools are missing: ${reason} Mend it, or switch it off: agent config set ${this.#key} false`,
     );
+  }
+
+  /** In the configuration. */
+  get #key(): string {
+    const { name } = this.configured;
+    return /^[\w-]+$/.test(name) ? `mcp.${name}.enabled` : `'mcp."${name}".enabled'`;
   }
 
   #gone(reason: string): AgentError {

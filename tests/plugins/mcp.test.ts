@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
@@ -102,13 +102,15 @@ describe("a server", () => {
       OPENROUTER_API_KEY: "sk-or-v1-00000000000000000000000000000000",
       NODE_OPTIONS: "--no-warnings",
     };
+    const command = [...(local().command ?? []), "--api-key", "cmd-0123456789", "--token=eq-0123456789"];
     const environment = { MODE: "fast", GITHUB_PERSONAL_ACCESS_TOKEN: "ghs-0123456789", DATABASE: "postgres://u:pa55word@h/db" };
-    await using agent = await bootWith({ srv: { ...local(), environment } }, { env, script: [call("srv__env"), say("ok")] });
+    await using agent = await bootWith({ srv: { command, environment } }, { env, script: [call("srv__env"), say("ok")] });
     const { toolOutputs, events } = await agent.prompt("go");
     const seen = JSON.parse(toolOutputs[0]!.replace(/"AGENT_RUN_MARK":"[^"]*"/, '"MARK":""'));
     expect(seen).toMatchObject({ MODE: "fast", GITHUB_PERSONAL_ACCESS_TOKEN: "[redacted]", DATABASE: "[redacted]", HOME: "/home/x" });
     expect(Object.keys(seen).filter((name) => /OPENROUTER|NODE_OPTIONS/.test(name))).toEqual([]);
     expect(JSON.stringify([events, agent.requests])).not.toMatch(/ghs-0123456789|pa55word/);
+    expect(agent.runtime.redact("cmd-0123456789 eq-0123456789 fast")).toBe("[redacted] [redacted] fast");
   });
 
   test("is asked in the name of nobody: what it asks of the client is refused, but where it works", async () => {
@@ -450,5 +452,30 @@ describe("what a server says of its tools", () => {
       expect.stringContaining('"bad" cannot be used: it has no command.'),
       expect.stringContaining('"worse" cannot be used: its url is no http or https address.'),
     ]);
+  });
+});
+
+describe("a server of the official SDK", () => {
+  const SDK = fileURLToPath(new URL("../fixtures/mcp-sdk-server.mjs", import.meta.url));
+  const script = [call("sdk__add", { a: 2, b: 3 }), call("sdk__add", { a: "x", b: 1 }), say("ok")];
+  const check = async (server: McpServer) => {
+    await using agent = await bootWith({ sdk: server }, { script });
+    const { toolOutputs, events } = await agent.prompt("go");
+    expect([toolOutputs[0], faultsOf(events)]).toEqual(["5", []]);
+    expect(toolOutputs[1]).toMatch(/expected number/i);
+    expect((agent.requests[0] as any).tools.find(({ name }: any) => name === "sdk__add")).toMatchObject({
+      description: "Add two numbers.",
+      inputSchema: { type: "object", properties: { a: { type: "number" }, b: { type: "number" } }, required: ["a", "b"] },
+    });
+    expect(events.some((event: any) => event.type === "tool.progress" && event.title === "adding")).toBe(true);
+  };
+
+  test("is understood over its standard input and output", () => check({ command: [process.execPath, SDK] }));
+
+  test("is understood over HTTP", async () => {
+    const child = spawn(process.execPath, [SDK, "--http"], { stdio: ["ignore", "pipe", "inherit"] });
+    const port = await new Promise<string>((resolve) => child.stdout.once("data", (data) => resolve(String(data).trim())));
+    await check({ url: `http://127.0.0.1:${port}/mcp` });
+    child.kill();
   });
 });

@@ -163,12 +163,14 @@ export interface Recorder {
 /** Records into a directory, which is made when it is needed; what is there already is added to. */
 export function createRecorder({ dir, varying, redactor, log }: RecordingPlace): Recorder {
   const normalize = createNormalizer(varying);
-  const { write, warn, takeNumber, close } = createWriter(dir, { redactor, log });
+  const { write, warn, begin, takeNumber, close } = createWriter(dir, { redactor, log });
   return {
     close,
     async record(asked, send, signal) {
       // By the time of the request: so identical ones are played in their order.
       const number = takeNumber();
+      // Before an answer can change what is there.
+      await begin().catch(() => {});
       const about = { version: VERSION, provider: asked.provider, model: asked.model, request: normalize(redactor.redactValue(asked.body)) };
       const fail = (error: unknown, response?: Answer) => {
         if (signal?.aborted || !(error instanceof AgentError)) return;
@@ -195,6 +197,7 @@ function createWriter(dir: string, { redactor, log }: Pick<RecordingPlace, "reda
   let start: Promise<Started> | undefined;
   let taken = 0;
   let hasWarned = false;
+  const begin = () => (start ??= startRecording(dir));
   const warn = (reason: string) => {
     if (!hasWarned) log.warn(`The recording in ${dir} is not complete: ${reason}`);
     hasWarned = true;
@@ -202,9 +205,9 @@ function createWriter(dir: string, { redactor, log }: Pick<RecordingPlace, "reda
   return {
     warn,
     takeNumber: () => taken++,
+    begin,
     write(number: number, file: RecordingFile): void {
-      start ??= startRecording(dir);
-      const done: Promise<void> = start
+      const done: Promise<void> = begin()
         .then(({ held, first }) => writeRecording(held, first + number, redactor.redactValue(file)))
         .catch((error: unknown) => warn(errorMessage(error)))
         .finally(() => writing.delete(done));

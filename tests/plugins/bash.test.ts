@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "agent-runtime";
@@ -126,6 +126,27 @@ describe("the bash tool", () => {
     symlinkSync("../outside", join(workspace, "link"));
     for (const workdir of ["..", "/", "link", spillDir]) await expect(run({ command: "pwd", workdir })).rejects.toMatchObject({ code: "PATH_OUTSIDE" });
     await expect(run({ command: "pwd", workdir: "none" })).rejects.toThrow(`there is no directory ${workspace}/none`);
+  });
+
+  test("does not begin where a link takes the place of its directory after that was judged", async () => {
+    const swapping: Paths = {
+      ...paths,
+      resolve: async (path, access) => {
+        const real = await paths.resolve(path, access);
+        renameSync(real, `${real}-moved`);
+        symlinkSync("../outside", real);
+        return real;
+      },
+    };
+    for (const [workdir, background] of [
+      ["swapped-1", false],
+      ["swapped-2", true],
+    ] as const) {
+      mkdirSync(join(workspace, workdir));
+      const { output } = await run({ command: "pwd; touch here", workdir, background }, { paths: swapping });
+      expect(output).toContain("The command was not run: a link has taken the place of its directory.");
+    }
+    expect(readdirSync(join(folder, "outside"))).toEqual([]);
   });
 
   test("keeps the host's keys from the command", async () => {

@@ -190,6 +190,24 @@ describe.skipIf(!isBuilt)("a hostile configuration", { concurrent: true }, () =>
     for (const { stdout, stderr } of [text, granted, listed]) expect(stdout + stderr).not.toMatch(/[\u001b\u202e\u2028]/);
   });
 
+  test("cannot bring the package that the user's own provider names, nor take part in a change of the configuration by a link", async () => {
+    const home = makeRepository({
+      ".config/agent/agent.json": { provider: { mine: { npm: "some-provider", options: { apiKey: "k" } } } },
+      "work/node_modules/some-provider/package.json": { name: "some-provider", main: "x.mjs", type: "module" },
+      "work/node_modules/some-provider/x.mjs": pwn(),
+      "outside/linked.json": "{}",
+    });
+    symlinkSync(join(home, "outside/linked.json"), join(home, "work/agent.json"));
+    const run = await runCommand({ home, args: ["-m", "mine/x", ...JSON_OUT, "-p", "hi"] });
+    expect([run.code, errorOf(run).code, pwned(home)]).toEqual([6, "UNTRUSTED", []]);
+    const set = await runCommand({ home, args: ["config", "set", "--project", "model", "a/b"] });
+    expect([set.code, set.stderr, readFileSync(join(home, "outside/linked.json"), "utf8")]).toEqual([
+      2,
+      expect.stringContaining("link out of the workspace"),
+      "{}",
+    ]);
+  });
+
   test("cannot put temporary files of ours in the place of others", async () => {
     const home = makeRepository({ "work/agent.json": {}, ".local/share/agent/x": "" });
     const links = [".agent/.store.json.tmp", ".store.json.tmp", "agent.json.tmp", ".agent/trust.json", ".agent/sessions", ".agent/cache"];

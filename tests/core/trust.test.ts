@@ -1,7 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { trustCommand } from "../../cli/commands/trust.ts";
 import { type LoadConfigOptions, loadConfig } from "../../core/config.ts";
@@ -221,6 +220,16 @@ describe("an untrusted workspace", () => {
       enabled_providers: ["near"],
     });
     expect(untrusted!.keys.sort()).toEqual(["agent.off.disable", "default_agent", "disabled_providers", "enabled_providers"]);
+  });
+
+  test("cannot lift a user's own list of models, nor nest tasks deeper", async () => {
+    const { load } = world({
+      "home/.config/agent/agent.json": { provider: { p: { blacklist: ["dear"], whitelist: ["cheap"] } } },
+      "work/agent.json": { provider: { p: { blacklist: [], whitelist: ["dear"] }, q: { blacklist: ["x"] } }, subagent_depth: 50 },
+    });
+    const { config, untrusted } = await load();
+    expect(config).toEqual({ provider: { p: { blacklist: ["dear"], whitelist: ["cheap"] }, q: { blacklist: ["x"] } } });
+    expect(untrusted!.keys).toEqual(["provider.p.whitelist", "provider.p.blacklist", "subagent_depth"]);
   });
 
   test("reads no instructions from outside, whatever they are called", async () => {
@@ -612,22 +621,4 @@ describe("trust", () => {
     await expect(run("nowhere")).rejects.toMatchObject({ code: "OPTION_INVALID" });
     await expect(run("--forse")).rejects.toMatchObject({ code: "OPTION_UNKNOWN" });
   });
-});
-
-test("whatever an untrusted file says, nothing it may not say stays", async () => {
-  const action = fc.constantFrom("allow", "ask", "deny");
-  const rules = fc.oneof(
-    action,
-    fc.dictionary(fc.constantFrom("*", "bash", "read", "x"), fc.oneof(action, fc.dictionary(fc.constantFrom("*", "rm *", "git *"), action))),
-  );
-  const { keepData } = await import("../../core/untrusted.ts");
-  fc.assert(
-    fc.property(rules, rules, fc.boolean(), (own, theirs, inAgent) => {
-      const config = inAgent ? { agent: { build: { permission: theirs } } } : { permission: theirs };
-      const kept = JSON.stringify(keepData(config, { config: { permission: own }, root: "/w", base: "/w" }).config);
-      expect(kept).not.toContain('"allow"');
-      if (JSON.stringify(own).includes('"deny"')) expect(kept).not.toContain('"ask"');
-    }),
-    { seed: 7, numRuns: 300 },
-  );
 });

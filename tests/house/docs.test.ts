@@ -58,7 +58,21 @@ describe("options", () => {
   const invocation = parseArgs(["--help"], {});
   const help = invocation.kind === "help" ? invocation.text : "";
   /** Options of commands, which the help of the agent does not list, and of other programs. */
-  const others = ["--origin", "--json", "--project", "--key-stdin", "--import", "--save-dev", "--oneline", "--loud", "--to", "--dry-run", "--force"];
+  const others = [
+    "--origin",
+    "--json",
+    "--project",
+    "--key-stdin",
+    "--import",
+    "--save-dev",
+    "--oneline",
+    "--loud",
+    "--to",
+    "--dry-run",
+    "--force",
+    "--yes",
+    "--all",
+  ];
   /** Claude Code's names are accepted and not shown: only their values may be refused here. */
   const isAccepted = (option: string): boolean =>
     [option, `${option}=1`, `${option}=stdio`].some((word) => {

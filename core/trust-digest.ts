@@ -42,7 +42,7 @@ function createNotes(root: string): { note: Note; result(): { digest: string; fi
 export async function digestWorkspace(root: string, cwd: string): Promise<WorkspaceDigest> {
   const { note, result } = createNotes(root);
   const texts = new Map<string, string>();
-  const survey: Survey = { root, note, packages: new Set(), programs: new Set(), texts };
+  const survey: Survey = { root, note, packages: new Set(), installed: new Map(), programs: new Set(), texts };
   const directories = listDirectories(root, cwd);
   for (const file of listProjectFiles(directories)) await noteConfigFile(file, survey);
   for (const folder of listProjectFolders(directories)) {
@@ -62,6 +62,8 @@ interface Survey {
   root: string;
   note: Note;
   packages: Set<string>;
+  /** Names of the packages in a `node_modules`. */
+  installed: Map<string, string[]>;
   programs: Set<string>;
   texts: Map<string, string>;
 }
@@ -189,7 +191,7 @@ function listPackageFiles(folder: string, top: string, seen = new Set<string>())
   const real = realpathSync(folder);
   if (seen.has(real)) return [];
   seen.add(real);
-  return readdirSync(folder).flatMap((name) => {
+  return listNames(folder).flatMap((name) => {
     const path = join(folder, name);
     if (isFile(path)) return [path];
     const isPart = name !== "node_modules" && name !== ".git" && statPath(path)?.isDirectory() && isBelow(top, realpathSync(path));
@@ -200,10 +202,11 @@ function listPackageFiles(folder: string, top: string, seen = new Set<string>())
 const MISSING = "missing";
 const MOST_BYTES = 1 << 22;
 
-/** The content; of what is larger than a program is, that nobody has touched it. */
+/** The content; of what is larger than a program is, or cannot be read, that nobody has touched it. */
 async function readProgram(path: string): Promise<Buffer> {
   const { size, ctimeMs } = await stat(path);
-  return size > MOST_BYTES ? Buffer.from(`${size} bytes, changed ${ctimeMs}`) : readFile(path);
+  const stamp = Buffer.from(`${size} bytes, changed ${ctimeMs}`);
+  return size > MOST_BYTES ? stamp : readFile(path).catch(() => stamp);
 }
 
 /** Notes a program, and what it imports by paths and by names, all the way. What is missing is noted too: it may appear. */
@@ -229,7 +232,8 @@ async function noteProgram(file: string, survey: Survey): Promise<void> {
 async function noteNames(source: string, path: string, survey: Survey): Promise<string[]> {
   const names = new Set([...source.matchAll(NAME)].map((match) => match[2]!));
   const directories = [...new Set([path, realpathSync(path)].map(dirname))];
-  for (const directory of directories) for (const name of listInstalled(directory)) if (names.has(name)) await notePackages(name, directory, survey);
+  for (const directory of directories)
+    for (const name of listInstalled(directory, survey)) if (names.has(name) && isForeign(name, source)) await notePackages(name, directory, survey);
   const programs: string[] = [];
   for (const manifest of directories.flatMap(findManifest)) {
     const { name, type, imports, exports } = readManifest(manifest);
@@ -247,13 +251,23 @@ const isForeign = (name: string, source = ""): boolean => name !== "agent-runtim
 const NAME = /(?=(["'`])((?:@[\w.-]+\/)?[\w-][\w.-]{0,213})(?:\/[^"'`\n]{0,300})?\1)/g;
 
 /** The packages that a program in this directory could get by their names. */
-function listInstalled(directory: string): string[] {
-  const list = (folder: string): string[] => (statPath(folder)?.isDirectory() ? readdirSync(folder) : []);
+function listInstalled(directory: string, { installed }: Survey): Set<string> {
+  const listIn = (folder: string): string[] => {
+    const names = listNames(folder).flatMap((name) => (name.startsWith("@") ? listNames(join(folder, name)).map((part) => `${name}/${part}`) : [name]));
+    return names.filter((name) => !isBuiltin(name));
+  };
   const folders = listPlaces(directory, "/").map((place) => join(place, "node_modules"));
-  const names = folders.flatMap((folder) =>
-    list(folder).flatMap((name) => (name.startsWith("@") ? list(join(folder, name)).map((part) => `${name}/${part}`) : [name])),
-  );
-  return [...new Set(names)].filter((name) => !isBuiltin(name));
+  for (const folder of folders) if (!installed.has(folder)) installed.set(folder, listIn(folder));
+  return new Set(folders.flatMap((folder) => installed.get(folder)!));
+}
+
+/** None where there is no folder that can be read. */
+function listNames(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 /** The nearest manifest, which is the one that counts. */

@@ -42,6 +42,7 @@ export interface FoundTrust extends Partial<WorkspaceDigest> {
  * file along, and no tool can write it. Throws TRUST_REFUSED for a file that does not count, STORE_DAMAGED, STORE_NEWER.
  */
 export async function findTrust({ dataDir, cwd }: Place): Promise<FoundTrust> {
+  if (statPath(trustPath(dataDir)) === undefined) return { state: "untrusted" };
   const root = findWorkspaceRoot(cwd);
   const { workspaces } = await readTrust(dataDir, root);
   const given = listDirectories(root, cwd).flatMap((directory) => (Object.hasOwn(workspaces, directory) ? [workspaces[directory]!] : []));

@@ -195,7 +195,16 @@ function denies(config: Config): boolean {
 const hasRights = (agent: { permission?: unknown; tools?: unknown } | undefined): boolean => agent?.permission !== undefined || agent?.tools !== undefined;
 
 const isProgram = (model: unknown, { config }: TrustedSide): boolean =>
-  splitModelList(model as string | string[] | undefined).some((id) => PROGRAM.test(resolveAlias(id, config)));
+  splitModelList(model as string | string[] | undefined).some((id) => PROGRAM.test(meaningOf(id, config)));
+
+/** Aliases of the user that go round in a circle mean nothing; that is told when one of them is asked for. */
+function meaningOf(id: string, config: Config): string {
+  try {
+    return resolveAlias(id, config);
+  } catch {
+    return id;
+  }
+}
 
 /** A template that is there, without shell parts. */
 const isText = ({ template, model }: CommandConfig, side: TrustedSide): boolean =>

@@ -77,6 +77,7 @@ export const eventSchema = z.discriminatedUnion("type", [
     tool: text,
     patterns: z.array(text),
     title: text,
+    always: z.array(text).optional(),
     question: text.optional(),
     options: z.array(text).optional(),
   }),

@@ -110,13 +110,14 @@ function projectNotice(event: Notice): Fields {
   }
 }
 
-const projectAsked = ({ id, callId, tool, patterns, title, question, options }: EventOf<"permission.request">): Fields => ({
+const projectAsked = ({ id, callId, tool, patterns, title, always, question, options }: EventOf<"permission.request">): Fields => ({
   type: "permission_request",
   id,
   callID: callId,
   tool,
   patterns,
   title,
+  ...(always !== undefined && { always }),
   ...(question !== undefined && { question }),
   ...(options !== undefined && { options }),
 });

@@ -73,7 +73,17 @@ interface Facts {
   retry: { attempt: number; delayMs: number; error: { code: string; message: string }; model: string };
   fallback: { from: string; to: string; error: { code: string; message: string } };
   /** Answered through the `ask` function of the host. With `question` it is words that are asked for. */
-  "permission.request": { id: string; callId: string; tool: string; patterns: string[]; title: string; question?: string; options?: string[] };
+  /** `always`: what that answer covers, where it is not just the patterns. */
+  "permission.request": {
+    id: string;
+    callId: string;
+    tool: string;
+    patterns: string[];
+    title: string;
+    always?: string[];
+    question?: string;
+    options?: string[];
+  };
   /** Messages before and after, tokens estimated; with what a model was asked for it, where one was. */
   compaction: {
     reason: "overflow" | "nearly-full";

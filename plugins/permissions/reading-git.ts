@@ -6,6 +6,8 @@ const HARMLESS_SETTING = /^(color\.[\w.]+|core\.(quotepath|abbrev)|log\.(date|de
 const REFUSED = [
   ...["--output", "--output-directory", "--ext-diff", "--textconv", "--open-files-in-pager", "--exec", "--upload-pack", "--receive-pack", "--filters"],
   ...["--show-signature", "--recurse-submodules", "--submodule", "--edit-description", "--remote", "--paginate"],
+  // These write the index anew.
+  ...["--dirty", "--broken"],
 ];
 
 type Check = (values: string[]) => boolean;

@@ -11,7 +11,13 @@ export const READ_ONLY_GIT: Readonly<Record<string, string>> = {
   GIT_OPTIONAL_LOCKS: "0",
   GIT_NO_LAZY_FETCH: "1",
   GIT_PAGER: "cat",
-  ...settings({ "core.fsmonitor": "false", "core.hooksPath": "/dev/null", "log.showSignature": "false", "safe.bareRepository": "explicit" }),
+  ...settings({
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "log.showSignature": "false",
+    "diff.autoRefreshIndex": "false",
+    "safe.bareRepository": "explicit",
+  }),
 };
 
 function settings(values: Record<string, string>): Record<string, string> {

@@ -23,11 +23,24 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-type Config = { permissionMode?: "auto" | "ask" | "plan" | "readonly" | "yolo"; permission?: unknown; roots?: string[] };
+type Config = {
+  permissionMode?: "auto" | "ask" | "plan" | "readonly" | "yolo";
+  permission?: unknown;
+  roots?: string[];
+  isSecret?: (path: string) => boolean;
+};
 
-async function ask(request: Partial<PermissionRequest>, { roots, ...config }: Config = {}): Promise<PermissionVerdict> {
+async function ask(request: Partial<PermissionRequest>, { roots, isSecret, ...config }: Config = {}): Promise<PermissionVerdict> {
   const { hooks } = await permissions.setup({ config: {} } as never);
-  const context = { cwd, config, sessionId: "ses_1", model: "demo/echo", signal: new AbortController().signal, ...(roots && { roots }) };
+  const context = {
+    cwd,
+    config,
+    sessionId: "ses_1",
+    model: "demo/echo",
+    signal: new AbortController().signal,
+    ...(roots && { roots }),
+    ...(isSecret && { isSecret }),
+  };
   const full = { tool: "read", permission: "read", effect: "read", input: {}, patterns: ["*"], callId: "call_1", ...request } as PermissionRequest;
   return (await hooks!.permission!(full, context as never)) as PermissionVerdict;
 }
@@ -869,5 +882,97 @@ describe("the permission map", () => {
       (await ask({ tool: "shell", permission: "bash", effect: "run", input: { command: "rm x" }, patterns: [] }, { permission: { bash: { "rm *": "deny" } } }))
         .decision,
     ).toBe("deny");
+  });
+});
+
+describe("an answer for good", () => {
+  const covers = async (command: string) => (await bash(command, { permissionMode: "ask" })).always;
+  test.each([
+    ["git status --short", ["git status *"]],
+    ["git -C src log -5 && ls -la", ["git log *", "ls *"]],
+    ["npm run build -- --watch", ["npm run build *"]],
+    ["cd src && npm test", ["cd *", "npm test *"]],
+    ["git commit -m x", ["git commit *"]],
+    ["timeout 5 cargo test x", undefined],
+    ["grep -rn foo src | head -5", ["grep *", "head *"]],
+  ])("about %j covers %j", async (command, expected) => expect(await covers(command)).toEqual(expected));
+
+  test.each([
+    "git log --output=x",
+    "git push",
+    "git -c core.pager=./evil log",
+    "git branch x",
+    "rm a.txt",
+    "cd src && rm a.txt",
+    "npm install x",
+    "npm run $X",
+    "npm test > log",
+    "npm test; curl x",
+    "npm() { rm x; }; npm test",
+    'git commit -m "$(rm x)"',
+    "PATH=. npm test",
+    "cat ../outside/secret.txt",
+    "node x.js",
+    "sh -c 'npm test'",
+  ])("about %j covers just that", async (command) => expect(await covers(command)).toBeUndefined());
+});
+
+describe("a secret file", () => {
+  const isSecret = (path: string) => path === join(cwd, ".env") || path === join(homedir(), ".profile-of-test") || path.endsWith("/.git-credentials");
+  const naming = [
+    "cat .env",
+    "cat ./.env",
+    "cat src/../.env",
+    "cat '.env'",
+    'cat ".e"nv',
+    "cat .e*",
+    "cat .[e]nv",
+    "cat .{env,x}",
+    "cat settings",
+    "cat < .env",
+    "wc -c <.env",
+    "cd src && cat ../.env",
+    "f=.env; cat $f",
+    "for f in .env; do cat $f; done",
+    "head -c 10 .env | base64",
+    "grep KEY .env",
+    "cp .env copy",
+    "curl -d @.env http://localhost",
+    "dd if=.env",
+    "tar cf x.tar .env",
+    "sh -c 'cat .env'",
+    "timeout 5 cat .env",
+    "xargs -a .env echo",
+    "source .env",
+    "node --env-file=.env x.js",
+    "python3 -c \"print(open('.env').read())\"",
+    "echo x > .env",
+    "echo $(cat .env)",
+    "diff <(cat .env) a.txt",
+    "cd $UNSET; cat .env",
+  ];
+  test.each(["auto", "ask", "plan", "readonly"] as const)("is not opened by a command in mode %s, however it is named", async (permissionMode) => {
+    for (const command of naming) {
+      const { decision, reason } = await bash(command, { permissionMode, isSecret, permission: { bash: "allow" } });
+      expect([command, decision]).toEqual([command, "deny"]);
+      expect(reason).toMatch(/secret file|outside|only commands that provably read/);
+    }
+    expect((await bash("cat .env", { permissionMode, isSecret })).reason).toMatch(/^"\.env" is a secret file, .*yolo.*"read": \{ "\.env": "allow" \}/);
+  });
+  test("may be named, and opened in mode yolo", async () => {
+    for (const command of ["ls -la .env", "test -f .env", "echo .env >> .gitignore", "grep -v .env a.txt", "cat a.txt", "cat *.txt", "node -e 'process.env.X'"])
+      expect([command, await decide(command, { isSecret })]).toEqual([command, "allow"]);
+    expect(await decide("cat .env", { isSecret, permissionMode: "yolo" })).toBe("allow");
+  });
+});
+
+describe("the key external_directory", () => {
+  test("denies or asks in mode yolo, and lifts nothing elsewhere", async () => {
+    const outside = "cat ../outside/secret.txt";
+    expect(await decide(outside, { permissionMode: "yolo", permission: { external_directory: "deny" } })).toBe("deny");
+    expect(await decide(outside, { permissionMode: "yolo", permission: { external_directory: { "*": "ask" } } })).toBe("ask");
+    expect(await decide("ls", { permissionMode: "yolo", permission: { external_directory: "deny" } })).toBe("allow");
+    expect(await decide(outside, { permission: { external_directory: "allow" } })).toBe("deny");
+    expect(await decide(outside, { permissionMode: "ask", permission: { external_directory: "deny", bash: "allow" } })).toBe("deny");
   });
 });

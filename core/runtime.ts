@@ -261,8 +261,8 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const confined = confineServers(startProcess, { ...shared, config: loaded.config, secretFiles: openSecretFiles(ground, { ...bounds, ...loaded }) });
-  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess: confined, ofPlugins, redactor, report });
+  const servers = { ...shared, config: loaded.config, secretFiles: openSecretFiles(ground, { ...bounds, ...loaded }) };
+  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess: confineServers(startProcess, servers), ofPlugins, redactor, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
@@ -285,10 +285,7 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
       log,
       systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: secretFiles.isSecret }),
     };
-    const end = async () => {
-      await hooks.drain();
-      await registry.dispose();
-    };
+    const end = () => hooks.drain().then(() => registry.dispose());
     return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end };
   } catch (error) {
     await registry.dispose();

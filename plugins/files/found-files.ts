@@ -34,20 +34,14 @@ export function createFoundFiles({ paths, signal }: ToolContext, cwd: string, fi
 
   let hidden = 0;
   const look = async (): Promise<Found[]> => {
-    const found: Found[] = [];
-    hidden = 0;
+    const found: (Found & { stats: Stats })[] = [];
     for (const [folder, files] of batchesOf(folders)) {
       await setImmediate(undefined, { signal });
-      paths.look(join(cwd, folder), (held) => {
-        for (const file of files) {
-          const stats = lookAt(file, held);
-          if (stats === undefined) continue;
-          if (paths.isHidden(join(cwd, file), stats)) hidden += 1;
-          else found.push({ file, modified: stats.mtimeMs });
-        }
-      });
+      paths.look(join(cwd, folder), (held) => found.push(...files.flatMap((file) => lookAt(file, held))));
     }
-    return found;
+    const shown = found.filter(({ file, stats }) => !paths.isHidden(join(cwd, file), stats));
+    hidden = found.length - shown.length;
+    return shown;
   };
   return {
     add,
@@ -69,7 +63,7 @@ function* batchesOf(folders: Map<string, string[]>): Generator<[string, string[]
 }
 
 /** At once: to wait for each takes four times as long. */
-function lookAt(file: string, held: string): Stats | undefined {
+function lookAt(file: string, held: string): (Found & { stats: Stats })[] {
   const stats = lstatSync(join(held, basename(file)), { throwIfNoEntry: false });
-  return stats?.isFile() ? stats : undefined;
+  return stats?.isFile() ? [{ file, modified: stats.mtimeMs, stats }] : [];
 }

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { AgentError, type Config, type JsonSchema, type PromptOptions, type PromptRequest, type RuntimeOptions } from "agent-runtime";
 import { Command, CommanderError } from "commander";
+import { readMcpConfigs } from "./claude-mcp.ts";
 import { readClaudeTools } from "./claude-names.ts";
 import { checkFile, readChoice, readFlag, readJson, readList, readText } from "./option-values.ts";
 import { addOptions, type ClaudeValues, type InputFormat, type OptionValues, OUTPUT_FORMATS, type OutputFormat, type PermissionMode } from "./options.ts";
@@ -48,8 +49,8 @@ export interface CommandInvocation {
 
 export type Invocation = RunInvocation | CommandInvocation | { kind: "help"; text: string } | { kind: "version" };
 
-export const COMMANDS = ["auth", "session", "config", "trust", "cache", "stats"] as const;
-const MISSING_COMMANDS = ["models", "init", "mcp", "plugin", "memory", "doctor", "viewer"];
+export const COMMANDS = ["auth", "session", "config", "trust", "mcp", "cache", "stats"] as const;
+const MISSING_COMMANDS = ["models", "init", "plugin", "memory", "doctor", "viewer"];
 const RUN_NAMES = ["run", "query"];
 
 const HEADER = `Usage: agent [options] [prompt...]
@@ -67,6 +68,7 @@ Commands:
   session                        list, show, undo and remove sessions
   config                         show and change the configuration
   trust                          trust the configuration of this workspace
+  mcp                            add, list and approve MCP servers
   cache                          show and clear the answers that --cache keeps
   stats                          add up steps, tokens and cost of the sessions
 
@@ -202,16 +204,19 @@ function readSession(values: OptionValues): RunInvocation["session"] {
 
 function readRuntimeOptions(values: OptionValues, env: Environment): RuntimeOptions {
   const config = readConfig(values);
+  const { strictMcpConfig } = extra(values);
+  const only = strictMcpConfig ? [["mcp", { only: Object.keys(config.mcp ?? {}) }] as [string, Record<string, unknown>]] : [];
   return dropUndefined({
     cwd: values.cwd,
     roots: values.addDir,
     provider: values.provider,
     config: Object.keys(config).length > 0 ? config : undefined,
     configFile: values.config === undefined ? undefined : checkFile("--config", values.config),
-    plugins: values.plugin?.map(readPlugin),
+    plugins: values.plugin || strictMcpConfig ? [...(values.plugin ?? []).map(readPlugin), ...only] : undefined,
     configuredPlugins: values.plugins ? undefined : false,
     skipBrokenPlugins: values.skipBrokenPlugins,
     trust: values.trust,
+    requireTrust: values.requireTrust ?? readFlag("AGENT_REQUIRE_TRUST", env.AGENT_REQUIRE_TRUST),
     persist: values.session === false || extra(values).sessionPersistence === false ? false : undefined,
     tools: readTools(values),
     disableTools: readDisabled(values, env),
@@ -239,6 +244,7 @@ function readConfig(values: OptionValues): Partial<Config> {
     retry: Object.keys(retry).length > 0 ? retry : undefined,
     permissionMode: readPermissionMode(values),
     permission: readPermission(values),
+    mcp: extra(values).mcpConfig && readMcpConfigs(extra(values).mcpConfig ?? []),
   });
 }
 

@@ -30,7 +30,7 @@ export interface ToolRules {
 export function readClaudeTools(text: string, kind: "allow" | "deny"): ToolRules {
   const rules: ToolRules = { tools: [], permission: {} };
   for (const [, name = "", pattern] of text.matchAll(/([^\s,()]+)(?:\(([^)]*)\))?/g)) {
-    const tool = Object.hasOwn(NAMES, name) ? NAMES[name] : name.startsWith("mcp__") ? name : name.toLowerCase();
+    const tool = Object.hasOwn(NAMES, name) ? NAMES[name] : name.startsWith("mcp__") ? readServerTool(name) : name.toLowerCase();
     if (tool === undefined) continue;
     if (pattern === undefined || kind === "allow") rules.tools.push(tool);
     if (pattern === undefined) continue;
@@ -40,3 +40,9 @@ export function readClaudeTools(text: string, kind: "allow" | "deny"): ToolRules
   }
   return { ...rules, tools: [...new Set(rules.tools)] };
 }
+
+/** `mcp__server__tool` is `server__tool` here, and `mcp__server` all of them. */
+const readServerTool = (name: string): string => {
+  const own = name.slice("mcp__".length);
+  return own.includes("__") ? own : `${own}__*`;
+};

@@ -15,6 +15,7 @@ export function openConversation(getSession: () => Session): Conversation {
     },
     redact: (text) => getSession().redact(text),
     describe: () => describe(getSession()),
+    servers: () => describeServers(getSession()),
     readMode: (word) => readMode(word, getSession()),
   });
 }
@@ -37,11 +38,14 @@ export async function openClaudeOutput(session: Session, { runtime, mode, ...opt
 const toFields = (input: unknown): Record<string, unknown> =>
   typeof input === "object" && input !== null && !Array.isArray(input) ? (input as Record<string, unknown>) : { input };
 
-async function readFacts({ cwd, config, tools }: Runtime, session: Session, mode: PermissionMode | undefined): Promise<ClaudeFacts> {
+async function readFacts({ cwd, config, tools, toolSources }: Runtime, session: Session, mode: PermissionMode | undefined): Promise<ClaudeFacts> {
+  // First: servers are started by who asks for their tools.
+  const names = await tools().catch(() => []);
   return {
     version: ownVersion(session),
     cwd,
-    tools: await tools().catch(() => []),
+    tools: names,
+    servers: toolSources(),
     permissionMode: mode ?? config.permissionMode ?? "auto",
     agents: Object.keys(config.agent ?? {}),
     maxRetries: config.retry?.maxRetries ?? 5,
@@ -66,6 +70,14 @@ async function describe(session: Session): Promise<Record<string, unknown>> {
     account: {},
     claude_code_version: ownVersion(session),
   };
+}
+
+async function describeServers({ runtime }: Session): Promise<object[]> {
+  const sources = await runtime.then(
+    (started) => started.toolSources(),
+    () => [],
+  );
+  return sources.map(({ name, status, reason }) => ({ name, status, ...(reason !== undefined && { error: reason }) }));
 }
 
 /** A run that was started to read only stays so, and what passes every question must be asked for on the command line. */

@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { AgentError } from "agent-runtime";
 import {
   configDirectory,
   createRedactor,
@@ -6,8 +7,11 @@ import {
   currentDirectory,
   dataDirectory,
   hostEnvironment,
+  isStartedByRun,
+  type LoadConfigOptions,
   loadConfig,
   type Sessions,
+  withoutControls,
 } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
 import { createLog } from "./log.ts";
@@ -38,17 +42,18 @@ function createCommandContext({ runtime: options, log }: CommandInvocation, { st
         log: createLog({ ...log, say, redact: redactor.redact }),
       });
     },
-    async load() {
-      const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }) });
+    async load(changes: Partial<LoadConfigOptions> = {}) {
+      const loaded = await loadConfig({ ...options, cwd, env, dataDir, ...(options.config !== undefined && { overlay: options.config }), ...changes });
       for (const secret of loaded.secrets) redactor.add(secret);
       return loaded;
     },
-    write: (text: string): void => void streams.write(text),
+    write: (text: string): void => void streams.write(streams.isTerminal ? withoutControls(text) : text),
     redact: redactor.redact,
     get sessions(): Sessions {
       sessions ??= createSessions({
         dir: join(dataDir, "sessions"),
-        on: (event) => streams.say(`warning: ${event.path}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`),
+        on: (event) =>
+          streams.say(`warning: ${withoutControls(event.path)}: ${event.type === "store.recovered" ? `${event.lost} records are lost` : event.reason}\n`),
       });
       return sessions;
     },
@@ -65,11 +70,25 @@ interface Command {
   run(words: string[], context: CommandContext): Promise<number>;
 }
 
+/** What a person decides for the runs to come, by command and first word; "" is any other. A model that runs it decides nothing. */
+const DECISIONS: Record<string, Record<string, string>> = {
+  trust: { list: "", remove: "", "": "to trust a workspace" },
+  config: { set: "to change the configuration", unset: "to change the configuration" },
+  auth: { login: "to store a key", logout: "to remove a key" },
+};
+
+function refuseAgent({ name, words }: CommandInvocation): void {
+  const decisions = DECISIONS[name];
+  const what = decisions?.[words[0] ?? ""] ?? decisions?.[""];
+  if (what && isStartedByRun(hostEnvironment())) throw new AgentError("PERSON_NEEDED", { what });
+}
+
 const COMMANDS: Record<string, () => Promise<Command>> = {
   auth: async () => (await import("./commands/auth.ts")).authCommand,
   session: async () => (await import("./commands/session.ts")).sessionCommand,
   config: async () => (await import("./commands/config.ts")).configCommand,
   trust: async () => (await import("./commands/trust.ts")).trustCommand,
+  mcp: async () => (await import("./commands/mcp.ts")).mcpCommand,
   stats: async () => (await import("./commands/stats.ts")).statsCommand,
   cache: async () => (await import("./commands/cache.ts")).cacheCommand,
 };
@@ -78,9 +97,12 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
 export async function runCommand(invocation: CommandInvocation, host: RunHost): Promise<number> {
   const command = await COMMANDS[invocation.name]?.();
   if (command === undefined) throw new Error(`no command ${invocation.name}`);
-  if (invocation.words.some((word) => word === "--help" || word === "-h")) {
+  const { words } = invocation;
+  // Behind -- stand the words of another program.
+  if (words.slice(0, words.includes("--") ? words.indexOf("--") : words.length).some((word) => word === "--help" || word === "-h")) {
     host.streams.write(`${command.usage.map((line, index) => `${index === 0 ? "Usage:" : "      "} agent ${line}`).join("\n")}\n\n${command.description}\n`);
     return 0;
   }
+  refuseAgent(invocation);
   return command.run(invocation.words, createCommandContext(invocation, host));
 }

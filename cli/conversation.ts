@@ -26,6 +26,8 @@ export interface ConversationOptions {
   redact(text: string): string;
   /** The answer to `initialize`. Never rejects. */
   describe(): Promise<Record<string, unknown>>;
+  /** The MCP servers and how they do. Never rejects. */
+  servers(): Promise<object[]>;
   /** The mode that a word of Claude Code's means. Throws where it may not be set. */
   readMode(word: unknown): Promise<PermissionMode>;
 }
@@ -254,7 +256,7 @@ export class Conversation {
         this.#setMode(await this.#options.readMode(request.mode));
         return undefined;
       case "mcp_status":
-        return { mcpServers: [] };
+        return { mcpServers: await this.#options.servers() };
       default:
         throw new AgentError("NOT_AVAILABLE", { name: `The control request ${String(request.subtype).slice(0, 100)}` });
     }

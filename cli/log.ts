@@ -3,7 +3,7 @@ import type { Log } from "agent-runtime";
 import type { LogChoice } from "./args.ts";
 import { toJsonLine } from "./json-line.ts";
 import { describeFileError } from "./option-values.ts";
-import { oneLine } from "./plain-text.ts";
+import { oneLine, withoutControls } from "./plain-text.ts";
 
 export interface LogOptions extends LogChoice {
   /** Prints one line on stderr. */
@@ -30,7 +30,7 @@ export function createLog({ verbose, quiet, file, say, redact }: LogOptions): Lo
   const write = (level: "debug" | "info" | "warning", message: string, data?: Record<string, unknown>) => {
     const text = data === undefined ? message : `${message} ${toJsonLine(data)}`;
     if (verbose || (level === "warning" && !quiet)) say(`${level}: ${oneLine(text, verbose ? 4000 : 500)}`);
-    append(level, text.replace(/\s*\n\s*/g, " "));
+    append(level, withoutControls(text.replace(/\s*\n\s*/g, " ")));
   };
   return {
     debug: (message, data) => write("debug", message, data),

@@ -63,6 +63,7 @@ export interface OptionValues {
   plugins: boolean;
   skipBrokenPlugins?: true;
   trust?: true;
+  requireTrust?: true;
   config?: string;
   verbose?: true;
   quiet?: true;
@@ -85,6 +86,9 @@ export interface ClaudeValues {
   fallbackModel?: string;
   jsonSchema?: string;
   forkSession?: true;
+  /** Files, or JSON itself. */
+  mcpConfig?: string[];
+  strictMcpConfig?: true;
   /** False with --no-session-persistence. */
   sessionPersistence: boolean;
 }
@@ -180,6 +184,7 @@ const GROUPS: readonly (readonly [title: string, rows: readonly Row[]])[] = [
       ["--permission-mode <mode>", "auto, ask, plan, readonly or yolo (AGENT_PERMISSION_MODE)", (text: string) => readMode("--permission-mode", text)],
       ["--permission <json>", "permission rules (AGENT_PERMISSION)"],
       ["--trust", "trust this workspace's configuration for this run (AGENT_TRUST)"],
+      ["--require-trust", "do not start without what is not trusted (AGENT_REQUIRE_TRUST)"],
     ],
   ],
   [
@@ -227,12 +232,13 @@ const ALIASES: readonly Row[] = [
   ["--json-schema <json>", ""],
   ["--fork-session", ""],
   ["--no-session-persistence", ""],
+  ["--mcp-config <file>", "", collect],
+  ["--strict-mcp-config", ""],
 ];
 
 /** Claude Code's options that ask for nothing here: what they switch off or on is not there, or always so. */
 const IDLE = [
   "--setting-sources <list>",
-  "--strict-mcp-config",
   "--replay-user-messages",
   "--include-hook-events",
   "--debug",
@@ -245,7 +251,7 @@ const IDLE = [
 ];
 
 /** Options of the contract that are not built yet. */
-const MISSING = ["--variant <name>", "--mcp-config <file>"];
+const MISSING = ["--variant <name>"];
 
 /** Adds every option to the program: those of the help by group, the others hidden. */
 export function addOptions(program: Command): void {

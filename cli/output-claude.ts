@@ -21,6 +21,7 @@ export interface ClaudeFacts {
   tools: string[];
   permissionMode: PermissionMode;
   agents: string[];
+  servers: { name: string; status: string }[];
   maxRetries: number;
 }
 
@@ -166,13 +167,13 @@ export class ClaudeProjection {
 
   #init(model: string): ClaudeLine {
     this.#model = model;
-    const { version = "", cwd = "", tools = [], permissionMode = "auto", agents = [] } = this.facts ?? {};
+    const { version = "", cwd = "", tools = [], permissionMode = "auto", agents = [], servers = [] } = this.facts ?? {};
     return this.#line("system", {
       subtype: "init",
       cwd,
       model,
       tools,
-      mcp_servers: [],
+      mcp_servers: servers.map(({ name, status }) => ({ name, status })),
       permissionMode: CLAUDE_WORD_OF[permissionMode],
       apiKeySource: "none",
       agents,

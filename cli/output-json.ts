@@ -1,5 +1,6 @@
 import type { AgentError, AgentEvent, RunResult } from "agent-runtime";
 import { cacheHitRate, type EventOf, type ToolState } from "agent-runtime/host";
+import { TRUST_HINT } from "./output-text.ts";
 
 /** One event as it stands on a line of `--output-format json`: opencode's names, and ours beside them. */
 export interface JsonEvent {
@@ -90,7 +91,7 @@ function projectNotice(event: Notice): Fields {
     case "plugin.error":
       return { type: "plugin_error", plugin: event.plugin, ...(event.hook !== undefined && { hook: event.hook }), message: event.message };
     case "config.untrusted":
-      return { type: "untrusted_config", keys: event.keys, files: event.files };
+      return { type: "untrusted_config", keys: event.keys, files: event.files, reason: event.changed ? "changed" : "untrusted", hint: TRUST_HINT };
     case "sandbox.unavailable":
       return { type: "sandbox_unavailable", reason: event.reason };
     case "store.degraded":
@@ -109,13 +110,14 @@ function projectNotice(event: Notice): Fields {
   }
 }
 
-const projectAsked = ({ id, callId, tool, patterns, title, question, options }: EventOf<"permission.request">): Fields => ({
+const projectAsked = ({ id, callId, tool, patterns, title, always, question, options }: EventOf<"permission.request">): Fields => ({
   type: "permission_request",
   id,
   callID: callId,
   tool,
   patterns,
   title,
+  ...(always !== undefined && { always }),
   ...(question !== undefined && { question }),
   ...(options !== undefined && { options }),
 });

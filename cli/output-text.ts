@@ -153,7 +153,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "fallback":
       return [progress(`fallback from ${event.from} to ${event.to}: ${oneLine(event.error.message)}`)];
     case "permission.request":
-      return [progress(`permission for ${event.tool}: ${oneLine(event.title)}`)];
+      return [progress(`permission for ${event.tool}: ${oneLine(event.title, WHOLE)}`)];
     case "compaction":
       return [progress(`compacted the conversation: ${event.before} → ${event.after} messages, about ${event.tokensBefore} → ${event.tokensAfter} tokens`)];
     case "cache.broken":
@@ -163,7 +163,7 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
     case "plugin.error":
       return [progress(`warning: the plugin ${event.plugin}${event.hook === undefined ? "" : ` (${event.hook})`}: ${oneLine(event.message, 500)}`)];
     case "config.untrusted":
-      return [progress(`warning: this workspace is not trusted; ignored: ${oneLine(event.keys.join(", "))}. Read its files, then run: agent trust`)];
+      return [progress(`warning: ${describeUntrusted(event)}`)];
     case "sandbox.unavailable":
       return [progress(`note: no sandbox: ${oneLine(event.reason)}`)];
     case "store.degraded":
@@ -175,6 +175,12 @@ function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece
       return [];
   }
 }
+
+/** The way out of what a workspace says in vain. */
+export const TRUST_HINT = "Read its files, then run: agent trust";
+
+const describeUntrusted = ({ keys, changed }: EventOf<"config.untrusted">): string =>
+  `this workspace ${changed ? "has changed since it was trusted" : "is not trusted"}; ignored: ${oneLine(keys.join(", "))}. ${TRUST_HINT}`;
 
 function describeBreak({ by, part }: EventOf<"cache.broken">): string {
   const who = by === "configuration" ? "the configuration" : `the plugin ${oneLine(by)}`;
@@ -188,6 +194,9 @@ function describeRecovery({ path, kept, lost, quarantine }: EventOf<"store.recov
 function describeTool({ tool, state }: EventOf<"tool.finish">): string {
   return state.status === "completed" ? `→ ${tool} ${oneLine(state.title)}`.trimEnd() : `✗ ${tool} ${oneLine(state.error)}`;
 }
+
+/** What is decided about is not cut. */
+const WHOLE = 100_000;
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 

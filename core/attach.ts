@@ -1,7 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { basename, extname, resolve } from "node:path";
 import { wait } from "./abort.ts";
+import { cleanText } from "./clean-text.ts";
 import { AgentError, errorMessage } from "./errors.ts";
+import { attribute } from "./fence.ts";
 import type { FilePart, TextPart } from "./message.ts";
 
 /** What goes to the model as it is; everything else must be text. */
@@ -39,8 +41,11 @@ async function readAttachment(file: string, cwd: string, signal: AbortSignal): P
   }
 }
 
-/** A text as a model reads it, with the name it has. */
-export const attachedText = (name: string, text: string): TextPart => ({ type: "text", text: `<file path="${name}">\n${text}\n</file>` });
+/** A text as a model reads it, with the name it has. Nothing in it can end it, so that what follows would seem to be the user's words. */
+export const attachedText = (name: string, text: string): TextPart => ({
+  type: "text",
+  text: `<file path="${attribute(name)}">\n${cleanText(text).replace(/<(?=\s*\/\s*file\b)/gi, "&lt;")}\n</file>`,
+});
 
 /** How the bytes of each media type begin. */
 const SIGNATURES: Record<string, RegExp> = {

@@ -1,3 +1,5 @@
+import { dirname } from "node:path";
+import { type Confine, checkConfinement } from "./confine.ts";
 import { AgentError } from "./errors.ts";
 import type { ToolCall } from "./hooks.ts";
 import { newId } from "./id.ts";
@@ -41,6 +43,8 @@ export function createCallDependencies(run: PromptRun, runTask: RunTask): CallDe
       if (error.code === "QUESTION_UNANSWERED") rootOf(run).unanswered ??= error;
     },
     redact: redactor.redact,
+    redactKnown: (input) => redactor.redactValue(input, { knownOnly: true }),
+    fenceId: run.fenceId,
     emit,
     newId,
     now: Date.now,
@@ -70,8 +74,8 @@ export type RunTask = (task: TaskOptions, run: PromptRun, callId: string) => Pro
 function watchCall(run: PromptRun, { effect }: Tool): CallWatch | undefined {
   if (run.config.snapshot === false || (effect !== "write" && effect !== "run")) return undefined;
   const { session } = rootOf(run);
-  const { paths, log } = run.environment;
-  return session.snapshots?.watch({ step: session.meta.steps, isCommand: effect === "run", paths, log });
+  const { paths, secretFiles, log } = run.environment;
+  return session.snapshots?.watch({ step: session.meta.steps, isCommand: effect === "run", paths, isSecret: secretFiles.isSecret, log });
 }
 
 interface RunningCall {
@@ -91,7 +95,11 @@ function createToolContext(run: PromptRun, { call, place, watch, dependencies, r
     callId: call.id,
     signal,
     fetch,
-    exec: async (file, args, options) => exec(file, args, { ...options, env: await hooks.transform("env", options.env ?? {}, hookContext(run)) }),
+    exec: async (file, args, options) => {
+      const env = await hooks.transform("env", options.env ?? {}, hookContext(run));
+      const { confine: _, ...own } = options;
+      return exec(file, args, { ...own, env, ...(await confineCall(run, dependencies.tools.get(call.tool))) });
+    },
     paths,
     state: session.state,
     log,
@@ -111,6 +119,16 @@ function createToolContext(run: PromptRun, { call, place, watch, dependencies, r
     spill: (text) => environment.spill(session.id, text),
     spillPath: () => environment.spillPath(session.id),
   };
+}
+
+/** What tools run for the model is kept in bounds. What they only read with is our own doing, such as ripgrep. */
+async function confineCall(run: PromptRun, tool: Tool | undefined): Promise<{ confine?: Confine }> {
+  if (tool?.effect === "read" || tool?.effect === "net") return {};
+  const { confining, secretFiles, spillPath } = run.environment;
+  const found = await confining({ config: run.config, secretFiles, readable: [dirname(await spillPath(run.session.id))] });
+  if (found.missing !== undefined) run.sender.sendOnce({ type: "sandbox.unavailable", reason: found.missing });
+  checkConfinement(found, run.config);
+  return found.confine === undefined ? {} : { confine: found.confine };
 }
 
 async function callTool(tool: string, input: unknown, { place, dependencies }: Pick<RunningCall, "place" | "dependencies">): Promise<ToolResult> {

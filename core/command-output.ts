@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { writeAll } from "./generation.ts";
+import type { RedactedStream } from "./redact.ts";
 
 /** A command is ended when it has written more than this. */
 export const OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -9,6 +10,8 @@ const PROGRESS_INTERVAL_MS = 100;
 const PROGRESS_CHARACTERS = 16 * 1024;
 
 export interface CommandOutputOptions {
+  /** Takes the secrets out of the output, before anything of it is kept, written or handed on. */
+  redaction?: RedactedStream | undefined;
   keepBytes?: number;
   spillPath?: string;
   onOutput?(piece: string): void;
@@ -35,6 +38,7 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
   const spill = options.spillPath === undefined ? undefined : createSpill(options.spillPath);
   const progress = options.onProgress === undefined ? undefined : createProgress(options.onProgress);
   let unfinished = Buffer.alloc(0);
+  let writtenBytes = 0;
   let finished = false;
   let failure: { error: unknown } | undefined;
 
@@ -48,18 +52,27 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
       failure = { error };
     }
   };
+  const { redaction } = options;
+  /** Byte by byte: what is no UTF-8 stays as it is. */
+  const takeSafely = (bytes: Buffer, isLast = false) => {
+    writtenBytes += bytes.length;
+    if (redaction === undefined) return take(bytes);
+    const text = bytes.toString("latin1");
+    const safe = redaction.push(text) + (isLast ? redaction.end() : "");
+    take(safe === text ? bytes : Buffer.from(safe, "latin1"));
+  };
   return {
     push(chunk) {
       if (finished || failure !== undefined) return false;
       const bytes = unfinished.length === 0 ? chunk : Buffer.concat([unfinished, chunk]);
-      const room = OUTPUT_LIMIT_BYTES - kept.totalBytes;
+      const room = OUTPUT_LIMIT_BYTES - writtenBytes;
       const length = Math.min(completeLength(bytes), room);
       unfinished = Buffer.from(bytes.subarray(length, length + 3));
-      take(bytes.subarray(0, length));
+      takeSafely(bytes.subarray(0, length));
       return bytes.length <= room && failure === undefined;
     },
     finish() {
-      if (failure === undefined && kept.totalBytes < OUTPUT_LIMIT_BYTES) take(unfinished);
+      if (failure === undefined) takeSafely(writtenBytes < OUTPUT_LIMIT_BYTES ? unfinished : Buffer.alloc(0), true);
       finished = true;
       progress?.finish();
       const spillPath = spill?.finish();

@@ -1,17 +1,22 @@
+import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import { checkConfig, suggestKey } from "./config-check.ts";
 import { findWorkspaceRoot, isTree, listDirectories, listProjectFiles, listUserFiles, parseConfig, readText, statPath, type Tree } from "./config-files.ts";
 import { AgentError } from "./errors.ts";
+import { isBelow } from "./untrusted.ts";
 import { whileLocked, writeWhole } from "./whole-file.ts";
 
 /** The user's own file, `agent.json` unless there is an `agent.jsonc`. */
 export const userConfigFile = (configDir: string): string => listUserFiles(configDir, "agent").at(-1) ?? join(configDir, "agent.json");
 
-/** The nearest `agent.json` or `agent.jsonc` of the workspace, else one in its root. */
+/** The nearest `agent.json` or `agent.jsonc` of the workspace, else one in its root. Throws OPTION_INVALID for a link that leads out. */
 export function projectConfigFile(cwd: string): string {
   const root = findWorkspaceRoot(cwd);
   const known = listProjectFiles(listDirectories(root, cwd)).filter((file) => /[\\/]agent\.jsonc?$/.test(file));
-  return known.at(-1) ?? join(root, "agent.json");
+  const file = known.at(-1) ?? join(root, "agent.json");
+  if (statPath(file) !== undefined && !isBelow(root, realpathSync(file)))
+    throw new AgentError("OPTION_INVALID", { option: "--project", reason: `${file} is a link out of the workspace. Change the file that it leads to.` });
+  return file;
 }
 
 /** `provider.acme.models."gpt-4.1".fallback` → its five names; a name that holds dots stands in quotes. Throws OPTION_INVALID. */

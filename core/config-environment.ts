@@ -67,13 +67,29 @@ const PUBLIC_HEADER = /^(accept.*|content-.*|cache-control|user-agent|(http-)?re
 /** Keys that stand in a configuration: texts whose names say that they are secret, headers, and parts of an address's query. */
 export function keysIn(value: unknown, name = ""): string[] {
   if (typeof value === "string") return [...queryKeys(value), ...(SECRET_NAME.test(name) ? [value, value.replace(/^(Bearer|Basic|Token) /i, "")] : [])];
-  if (Array.isArray(value)) return value.flatMap((item) => keysIn(item));
+  if (Array.isArray(value)) return value.flatMap((item, index) => [...keysIn(item, optionOf(value[index - 1])), ...optionKeys(item)]);
   if (!isTree(value)) return [];
-  return Object.entries(value).flatMap(([key, item]) => keysIn(item, name === "headers" && !PUBLIC_HEADER.test(key) ? "secret" : key));
+  return Object.entries(value).flatMap(([key, item]) => keysIn(item, isSecretIn(name, key, item) ? "secret" : key));
 }
+
+/** Variables of a server that is started are there to tell it something that nobody else is told. */
+function isSecretIn(group: string, key: string, value: unknown): boolean {
+  return (group === "headers" && !PUBLIC_HEADER.test(key)) || (group === "environment" && typeof value === "string" && !PUBLIC_VALUE.test(value));
+}
+
+/** A word, a number, a path, or an address without a login: taken out of every output, they would take ordinary text along. */
+const PUBLIC_VALUE = /^([a-z][a-z_-]{0,30}|[\d.,:-]+|(\/|~|\.{1,2}\/).*|https?:\/\/[^@?#]*)$/i;
 
 const queryKeys = (text: string): string[] =>
   [...text.matchAll(/[?&]([^\s=&#]{1,100})=([^\s&#]+)/g)].flatMap(([, name, value]) => (SECRET_NAME.test(name!) ? [value!, decodeQuery(value!)] : []));
+
+/** In the words of a command: `--token VALUE` and `--token=VALUE`. */
+const optionOf = (word: unknown): string => (typeof word === "string" && /^--?[\w-]+$/.test(word) ? word : "");
+
+function optionKeys(word: unknown): string[] {
+  const [, name, value] = (typeof word === "string" && /^(--?[\w-]{1,100})=(.+)$/s.exec(word)) || [];
+  return name !== undefined && SECRET_NAME.test(name) ? [value!] : [];
+}
 
 const decodeQuery = (text: string): string => new URLSearchParams(`_=${text}`).get("_") ?? text;
 

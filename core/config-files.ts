@@ -46,13 +46,25 @@ export interface Position {
   column: number;
 }
 
-/** The nearest directory from `cwd` upwards that has a `.git`; `cwd` itself where there is none. Real path. */
+/**
+ * The nearest directory from `cwd` upwards that has a `.git`; `cwd` itself where there is none. Real path. Above `cwd` one
+ * that is somebody else's does not count: anyone may put a `.git` into a directory that all may write.
+ */
 export function findWorkspaceRoot(cwd: string): string {
   const start = realpathSync(cwd);
   for (let directory = start; ; directory = dirname(directory)) {
-    if (existsSync(join(directory, ".git"))) return directory;
+    const git = join(directory, ".git");
+    if (existsSync(git) && (directory === start || !(isForeign(directory, start) || isForeign(git, start)))) return directory;
     if (directory === dirname(directory)) return start;
   }
+}
+
+/** Belongs neither to the user, nor to root, nor to whom `place` belongs. */
+export function isForeign(path: string, place: string): boolean {
+  const user = process.getuid?.();
+  if (user === undefined) return false;
+  const owner = statPath(path)?.uid;
+  return owner !== undefined && owner !== user && owner !== 0 && owner !== statPath(place)?.uid;
 }
 
 /** Directories from the workspace's root down to `cwd`. */
@@ -88,12 +100,12 @@ export function statPath(path: string): Stats | undefined {
 export const isCode = (file: string): boolean => CODE.has(extname(file));
 
 /**
- * Reads one configuration file. Runs it when it is a program, so the caller asks for trust before.
+ * Reads one configuration file, of which `text` may be known. Runs it when it is a program, so the caller asks for trust before.
  * Throws CONFIG_NOT_FOUND, and CONFIG_INVALID with file, position and reason.
  */
-export async function readConfigFile(file: string): Promise<ParsedFile> {
+export async function readConfigFile(file: string, text?: string): Promise<ParsedFile> {
   if (isCode(file)) return { value: checkTree(await runCode(file), file), positions: new Map() };
-  return parseConfig(await readText(file), file);
+  return parseConfig(text ?? (await readText(file)), file);
 }
 
 /** Parses the text of a file by its name: YAML for `.yaml`, `.yml` and a name without ending that holds no `{`, else JSON with comments. */

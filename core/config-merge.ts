@@ -9,6 +9,8 @@ export interface Layer {
   originOf(key: string): string;
   /** Directory that relative paths of plugins start from. */
   from: string;
+  /** It stands in no file: a package that it names is not meant from `from`. */
+  isTyped?: boolean;
   /** Its permissions follow all others, so that they have the last word. */
   isFinal?: boolean;
 }
@@ -25,6 +27,8 @@ export interface PluginOrigin {
   /** Directory that a relative path starts from. */
   from: string;
   origin: string;
+  /** No file names it: a package is not meant from where it was typed. */
+  isTyped?: boolean;
 }
 
 /** Merges layers, weakest first: objects merge, everything else is replaced, `instructions` and `plugin` join. */
@@ -101,7 +105,7 @@ function joinInstructions(config: Tree, origins: Map<string, string>, added: str
 function joinPlugins(before: PluginOrigin[], added: PluginSpec[], layer: Layer): PluginOrigin[] {
   const byName = new Map(before.map((entry) => [pluginKey(entry), entry]));
   for (const spec of added) {
-    const entry = { spec: copy(spec) as PluginSpec, from: layer.from, origin: layer.originOf("plugin") };
+    const entry = { spec: copy(spec) as PluginSpec, from: layer.from, origin: layer.originOf("plugin"), ...(layer.isTyped && { isTyped: true }) };
     byName.set(pluginKey(entry), entry);
   }
   return [...byName.values()];

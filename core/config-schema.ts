@@ -149,6 +149,17 @@ export const configSchema = z.object({
   command: z.record(text, command).optional(),
   permission: permission.optional().describe("allow, ask or deny, or a map of tools and patterns; the last match counts."),
   permissionMode: z.enum(["auto", "ask", "plan", "readonly", "yolo"]).optional(),
+  sandbox: z
+    .object({
+      enabled: z
+        .union([flag, z.literal("auto")])
+        .optional()
+        .describe("auto: where bubblewrap works, but in permission mode yolo; true: no command runs without; false: off."),
+      network: flag.optional().describe("false: commands have no network. In the modes plan and readonly they never have."),
+      write: texts.optional().describe("Further paths that commands may write, relative to the workspace; ~ is the home."),
+    })
+    .optional()
+    .describe("What keeps commands and servers in bounds."),
   tools: switches.optional().describe("Tools on or off by name; * is a wildcard."),
   plugin: z.array(pluginSpec).optional().describe("Plugins: a name, a path, or [name, options]."),
   mcp: z.record(text, mcpServer).optional(),

@@ -38,7 +38,14 @@ export function stampConfig(options: StampOptions): ConfigStamp {
   };
 }
 
-const inFolder = (folder: string): string[] => Object.values(listFolderFiles(folder)).flat();
+/** One that cannot be listed is refused, or left out, when the configuration is read. */
+function inFolder(folder: string): string[] {
+  try {
+    return Object.values(listFolderFiles(folder)).flat();
+  } catch {
+    return [folder];
+  }
+}
 
 /** As it is written or as it really is. */
 const isWithin = (roots: string[], file: string): boolean =>

@@ -1,6 +1,6 @@
 import { existsSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { checkConfig, suggestKey } from "./config-check.ts";
 import { COMMAND_LINE, isOn, isSecret, keysIn, readContent, readVariables, secretsOf } from "./config-environment.ts";
 import {
@@ -8,6 +8,8 @@ import {
   findWorkspaceRoot,
   invalid,
   isCode,
+  isForeign,
+  isTree,
   listDirectories,
   listProjectFiles,
   listProjectFolders,
@@ -23,7 +25,7 @@ import { renewNames } from "./config-names.ts";
 import { expandReferences, isReference } from "./config-references.ts";
 import type { Config, PermissionConfig } from "./config-schema.ts";
 import { AgentError } from "./errors.ts";
-import { trustState } from "./trust.ts";
+import { type FoundTrust, findTrust } from "./trust.ts";
 import { dropReferences, isBelow, keepData, rightsIn } from "./untrusted.ts";
 
 export type { PluginOrigin } from "./config-merge.ts";
@@ -42,6 +44,8 @@ export interface LoadConfigOptions {
   discover?: boolean;
   /** Trust the workspace for this run. */
   trust?: boolean;
+  /** Read the workspace as if nobody had trusted it. */
+  ignoreTrust?: boolean;
   /** What a workspace that is trusted said before; it is not read again. */
   settled?: SettledWorkspace | undefined;
   /** Instead of the user's own directory, `configDirectory(env)`. */
@@ -52,6 +56,14 @@ export interface LoadConfigOptions {
 interface SettledWorkspace {
   layers: Layer[];
   directories: string[];
+  keyFiles: string[];
+}
+
+export interface Untrusted {
+  keys: string[];
+  files: string[];
+  /** It was trusted, and has changed since. */
+  changed?: true;
 }
 
 export interface LoadedConfig {
@@ -61,9 +73,11 @@ export interface LoadedConfig {
   origins: Map<string, string>;
   warnings: string[];
   /** What an untrusted workspace says and what was left out of it: dotted keys and folders, and the files they stand in. */
-  untrusted?: { keys: string[]; files: string[] };
-  /** `rights`: what an untrusted workspace says of them, as one text. */
-  workspace: { isTrusted: boolean; rights: string; settled?: SettledWorkspace };
+  untrusted?: Untrusted;
+  /** Values of `untrusted.keys` as they stand in the file, for those that have one. */
+  ignored: Map<string, unknown>;
+  /** `rights`: what an untrusted workspace says of them, as one text. `digest`: what it was trusted as, where it was not for this run. */
+  workspace: { isTrusted: boolean; rights: string; digest?: string | undefined; settled?: SettledWorkspace };
   /** Trusted folders, weakest first, that may hold `plugin/`, `tool/`, `skill/`. */
   directories: string[];
   /** Plugins of the configuration and of trusted plugin folders, weakest first. */
@@ -76,6 +90,8 @@ export interface LoadedConfig {
   secrets: string[];
   /** Files that were read, weakest first. */
   files: string[];
+  /** Those of them in which keys stand. */
+  keyFiles: string[];
 }
 
 /** The process's environment. The one place outside the command line that reads it. */
@@ -101,9 +117,12 @@ export async function loadConfig(options: LoadConfigOptions): Promise<LoadedConf
     warnings: [],
     secrets: [],
     files: [],
+    keyFiles: [],
     directories: [],
     dropped: new Set(),
     droppedFrom: new Set(),
+    ignored: new Map(),
+    trust: { state: "untrusted" },
     workspace: { isTrusted: false, rights: rightsIn({}) },
     userDirectories: configFolders(options),
   };
@@ -123,21 +142,25 @@ interface Loading {
   warnings: string[];
   secrets: string[];
   files: string[];
+  keyFiles: string[];
   directories: string[];
   dropped: Set<string>;
   droppedFrom: Set<string>;
+  ignored: Map<string, unknown>;
+  trust: FoundTrust;
   workspace: LoadedConfig["workspace"];
   userDirectories: [opencode: string, own: string];
 }
 
 function finish(layers: Layer[], loading: Loading): LoadedConfig {
   const { config, origins, pluginSpecs } = mergeLayers(layers);
-  const { warnings, secrets, files, directories, dropped, droppedFrom, workspace } = loading;
+  const { warnings, secrets, files, keyFiles, directories, dropped, ignored, workspace } = loading;
   return {
     config: freeze(config),
     origins,
     warnings,
-    ...(dropped.size > 0 && { untrusted: { keys: [...dropped].map(printable), files: [...droppedFrom].map(printable) } }),
+    ...(dropped.size > 0 && { untrusted: describeUntrusted(loading) }),
+    ignored,
     workspace,
     directories,
     pluginSpecs,
@@ -146,8 +169,15 @@ function finish(layers: Layer[], loading: Loading): LoadedConfig {
     permissionCeiling: mergeLayers(layers.filter(({ isFinal }) => isFinal)).config.permission,
     secrets: [...new Set([...secrets, ...keysIn(config)])].filter(isSecret),
     files,
+    keyFiles,
   };
 }
+
+const describeUntrusted = ({ dropped, droppedFrom, trust }: Loading): Untrusted => ({
+  keys: [...dropped].map(printable),
+  files: [...droppedFrom].map(printable),
+  ...(trust.state === "changed" && { changed: true }),
+});
 
 function sourceOf(origin: string | undefined): LoadedConfig["modelSource"] {
   if (origin === undefined) return undefined;
@@ -171,49 +201,67 @@ async function readUserLayers(loading: Loading): Promise<Layer[]> {
 }
 
 async function readProjectLayers(options: LoadConfigOptions, trusted: Config, loading: Loading): Promise<Layer[]> {
-  const named = options.configFile ?? options.env.AGENT_CONFIG;
+  const named = options.ignoreTrust ? undefined : (options.configFile ?? options.env.AGENT_CONFIG);
   if (named) return readLayer(resolve(options.cwd, named), loading);
   if (options.settled !== undefined) {
     loading.workspace.isTrusted = true;
     loading.workspace.settled = options.settled;
     loading.directories.push(...options.settled.directories);
+    loading.keyFiles.push(...options.settled.keyFiles);
     return options.settled.layers;
   }
-  const before = loading.directories.length;
+  const before = { directories: loading.directories.length, keyFiles: loading.keyFiles.length };
   const root = findWorkspaceRoot(options.cwd);
   const directories = listDirectories(root, options.cwd);
   const files = listProjectFiles(directories);
   const folders = listProjectFolders(directories);
-  const isTrustedForRun = options.trust === true || isOn(options.env.AGENT_TRUST);
-  loading.workspace.isTrusted = isTrustedForRun;
+  const isTrusted = await lookUpTrust(options, loading);
   if (files.length + folders.length === 0) return [];
-  const isTrusted = isTrustedForRun || (await trustState(options)) === "trusted";
-  loading.workspace.isTrusted = isTrusted;
   const side = isTrusted ? undefined : { config: trusted, root };
   const layers: Layer[] = [];
   for (const directory of directories) {
     for (const file of files.filter((path) => baseDirectory(path) === directory)) layers.push(...(await readLayer(file, loading, side)));
     for (const folder of folders.filter((path) => dirname(path) === directory)) layers.push(...(await readFolder(folder, loading, { side })));
   }
-  if (side === undefined) loading.workspace.settled = { layers, directories: loading.directories.slice(before) };
-  else loading.workspace.rights = rightsIn(mergeLayers(layers).config);
+  if (side === undefined) {
+    const [directories, keyFiles] = [loading.directories.slice(before.directories), loading.keyFiles.slice(before.keyFiles)];
+    loading.workspace.settled = { layers, directories, keyFiles };
+  } else loading.workspace.rights = rightsIn(mergeLayers(layers).config);
   return layers;
 }
+
+/** A list that cannot be used trusts nothing, which is told; the commands that would change it leave it as it is. */
+async function lookUpTrust(options: LoadConfigOptions, loading: Loading): Promise<boolean> {
+  const { workspace, warnings } = loading;
+  if (options.ignoreTrust) return false;
+  if (options.trust || isOn(options.env.AGENT_TRUST)) return (workspace.isTrusted = true);
+  try {
+    loading.trust = await findTrust(options);
+  } catch (error) {
+    if (!(error instanceof AgentError) || !LIST_FAULTS.has(error.code)) throw error;
+    warnings.push(`${error.text} Until then no workspace is trusted.`);
+  }
+  workspace.digest = loading.trust.digest;
+  return (workspace.isTrusted = loading.trust.state === "trusted");
+}
+
+const LIST_FAULTS = new Set(["TRUST_REFUSED", "STORE_DAMAGED", "STORE_NEWER"]);
 
 /** Without a side, a file is trusted. */
 type Side = { config: Config; root: string };
 
 async function readLayer(file: string, loading: Loading, side?: Side): Promise<Layer[]> {
   if (!mayRead(file, loading, side)) return [];
-  const parsed = await readConfigFile(file);
+  const parsed = await readConfigFile(file, loading.trust.texts?.get(file));
   if (parsed.value === undefined) return [];
   loading.files.push(file);
+  if (basename(file) !== "package.json" && keysIn(parsed.value).some(isSecret)) loading.keyFiles.push(file);
   return [await buildLayer(file, parsed, loading, side)];
 }
 
-/** False, and noted, for a program and a link that leads out of a workspace that is not trusted. */
+/** False, and noted, for a program, a link that leads out of a workspace that is not trusted, and what somebody else has put there. */
 function mayRead(file: string, loading: Loading, side: Side | undefined): boolean {
-  if (side === undefined || (!isCode(file) && isBelow(side.root, realpathSync(file)))) return true;
+  if (side === undefined || (!isCode(file) && isBelow(side.root, realpathSync(file)) && !isForeign(file, side.root))) return true;
   noteDropped(file, [relative(side.root, file)], loading);
   return false;
 }
@@ -221,13 +269,16 @@ function mayRead(file: string, loading: Loading, side: Side | undefined): boolea
 /** Profiles, commands and plugins that lie as files in a folder. */
 async function readFolder(folder: string, loading: Loading, { side, plugins = true }: { side?: Side | undefined; plugins?: boolean } = {}): Promise<Layer[]> {
   if (!existsSync(folder)) return [];
-  const files = listFolderFiles(folder);
+  const files = listFolderFiles(folder, side?.root);
+  for (const link of files.outside) noteDropped(link, [`${relative(side?.root ?? folder, link)}/`], loading);
   const layers: Layer[] = [];
   for (const [kind, list] of [
     ["agent", files.profiles],
     ["command", files.commands],
   ] as const) {
-    for (const file of list) if (mayRead(file, loading, side)) layers.push(await buildLayer(file, await readMarkdown(file, folder, kind), loading, side));
+    for (const file of list)
+      if (mayRead(file, loading, side))
+        layers.push(await buildLayer(file, await readMarkdown(file, { folder, kind, text: loading.trust.texts?.get(file) }), loading, side));
   }
   if (side === undefined) {
     loading.directories.push(folder);
@@ -245,7 +296,9 @@ async function buildLayer(file: string, parsed: ParsedFile, loading: Loading, si
   if (side !== undefined) {
     const plain = dropReferences(config, isReference);
     const kept = keepData(plain.value, { ...side, base: baseDirectory(file) });
-    noteDropped(file, [...plain.dropped, ...kept.dropped], loading);
+    const keys = [...plain.dropped, ...kept.dropped];
+    noteDropped(file, keys, loading);
+    for (const key of keys) loading.ignored.set(key, valueAt(config, key));
     config = kept.config;
   }
   return {
@@ -263,6 +316,9 @@ async function dropMisfits(file: string, value: Tree, loading: Loading): Promise
   noteDropped(file, rest.dropped, loading);
   return dropMisfits(file, rest.value, loading);
 }
+
+const valueAt = (config: Config, key: string): unknown =>
+  key.split(".").reduce<unknown>((at, name) => (isTree(at) && Object.hasOwn(at, name) ? at[name] : undefined), config);
 
 function noteDropped(file: string, keys: string[], loading: Loading): void {
   for (const key of keys) loading.dropped.add(key);
@@ -304,7 +360,7 @@ async function readEnvironmentLayers({ env, cwd }: LoadConfigOptions, loading: L
   const content = await readContent(env);
   if (content !== undefined) {
     const layer = await buildLayer(join(cwd, "AGENT_CONFIG_CONTENT"), { value: content, positions: new Map() }, loading);
-    layers.push({ ...layer, originOf: () => "environment AGENT_CONFIG_CONTENT" });
+    layers.push({ ...layer, originOf: () => "environment AGENT_CONFIG_CONTENT", isTyped: true });
   }
   for (const { name, value } of readVariables(env)) {
     const checked = await checkConfig(value);
@@ -316,7 +372,7 @@ async function readEnvironmentLayers({ env, cwd }: LoadConfigOptions, loading: L
 
 async function overlayLayer({ overlay = {}, cwd }: LoadConfigOptions, loading: Loading): Promise<Layer> {
   const config = await check(COMMAND_LINE, { value: overlay, positions: new Map() }, overlay, loading);
-  return { config, originOf: () => COMMAND_LINE, from: cwd, isFinal: true };
+  return { config, originOf: () => COMMAND_LINE, from: cwd, isTyped: true, isFinal: true };
 }
 
 /** The place of a key, or of the nearest thing around it. */
@@ -330,5 +386,5 @@ function findPosition(positions: Map<string, Position>, key: string): Position |
 
 const sayLine = (at: Position | undefined): string => (at === undefined ? "" : `:${at.line}`);
 
-/** Without the control characters by which a file could write to the terminal. */
-const printable = (text: string): string => text.replace(/\p{Cc}/gu, "?");
+/** Without the characters by which a file could write to the terminal, or be shown as another. */
+const printable = (text: string): string => text.replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, "?");

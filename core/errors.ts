@@ -104,6 +104,18 @@ export const ERRORS = {
     message: "{what} comes from a workspace that is not trusted.",
     hint: "Read it, then run `agent trust` there, or give --trust for this run.",
   },
+  TRUST_REFUSED: { recovery: "stop", exit: 6, message: "No trust: {reason}", hint: "{advice}" },
+  PERSON_NEEDED: {
+    recovery: "stop",
+    exit: 6,
+    message: "An agent runs this command, and {what} is for a person to do.",
+    hint: "Do it in a terminal of your own.",
+  },
+  SANDBOX_MISSING: {
+    ...toModel,
+    message: "Nothing runs here without a sandbox, and there is none: {reason}.",
+    hint: "A person can change that, or set sandbox.enabled to auto.",
+  },
   PERMISSION_DENIED: { ...toModel, message: "Denied: {reason}", hint: "", name: "PermissionDeniedError" },
 
   // keys
@@ -251,8 +263,18 @@ export const ERRORS = {
   // tools: the text goes to the model
   TOOL_NOT_FOUND: { ...toModel, message: 'There is no tool "{name}".', hint: "Use one of: {known}." },
   TOOL_INPUT_INVALID: { ...toModel, message: "The input of {tool} is invalid: {reason}", hint: "Call it again with input that fits its schema." },
+  MCP_GONE: {
+    ...toModel,
+    message: "The MCP server {server} is gone: {reason}",
+    hint: "Do what can be done without its tools, and say in the answer that they failed.",
+  },
   TOOL_FAILED: { ...toModel, message: "{tool} failed: {reason}", hint: "" },
   PATH_OUTSIDE: { ...toModel, message: "{path} is outside the workspace.", hint: "Use a path below {root}." },
+  SECRET_FILE: {
+    ...toModel,
+    message: "{path} is kept from tools, because it is where secrets are.",
+    hint: 'Do without it, or say in the answer what is needed of it. A person can allow it in the configuration: "permission": { "read": { "{path}": "allow" } }.',
+  },
   PATH_INVALID: { ...toModel, message: "{path} is not a usable path: {reason}", hint: "" },
   FILE_MISSING: { ...toModel, message: "File not found: {path}", hint: "{suggestion}" },
   FILE_UNSUITABLE: { ...toModel, message: "{path} {reason}", hint: "{advice}" },

@@ -20,6 +20,7 @@ export class EventSender {
   readonly #options: EventSenderOptions;
   #held: AgentEvent[] | undefined;
   #isOver = false;
+  #saidOnce = new Set<AgentEvent["type"]>();
 
   constructor(options: EventSenderOptions) {
     this.sessionId = options.sessionId;
@@ -28,6 +29,14 @@ export class EventSender {
 
   send(facts: EventFacts): void {
     if (!this.#isOver) this.#pass(this.#complete(facts));
+  }
+
+  /** The first of its type for the whole prompt, its tasks included. */
+  sendOnce(facts: EventFacts): void {
+    const { parent } = this.#options;
+    if (parent !== undefined) parent.sendOnce(facts);
+    else if (!this.#saidOnce.has(facts.type)) this.send(facts);
+    this.#saidOnce.add(facts.type);
   }
 
   /** Sends `facts` once `ready` has settled, never rejects; what is sent meanwhile follows it. One at a time: await it before the next. */

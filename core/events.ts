@@ -73,7 +73,17 @@ interface Facts {
   retry: { attempt: number; delayMs: number; error: { code: string; message: string }; model: string };
   fallback: { from: string; to: string; error: { code: string; message: string } };
   /** Answered through the `ask` function of the host. With `question` it is words that are asked for. */
-  "permission.request": { id: string; callId: string; tool: string; patterns: string[]; title: string; question?: string; options?: string[] };
+  /** `always`: what that answer covers, where it is not just the patterns. */
+  "permission.request": {
+    id: string;
+    callId: string;
+    tool: string;
+    patterns: string[];
+    title: string;
+    always?: string[];
+    question?: string;
+    options?: string[];
+  };
   /** Messages before and after, tokens estimated; with what a model was asked for it, where one was. */
   compaction: {
     reason: "overflow" | "nearly-full";
@@ -90,7 +100,7 @@ interface Facts {
   "loop.warning": { calls: string; times: number };
   "plugin.error": { plugin: string; hook?: string; message: string };
   /** A workspace that is not trusted sets these keys; they are ignored. */
-  "config.untrusted": { keys: string[]; files: string[] };
+  "config.untrusted": { keys: string[]; files: string[]; changed?: true };
   "sandbox.unavailable": { reason: string };
   "store.degraded": { path: string; reason: string };
   "store.recovered": { path: string; kept: number; lost: number; quarantine?: string };

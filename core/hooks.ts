@@ -9,6 +9,8 @@ export interface HookContext {
   cwd: string;
   /** Real paths that tools may use: the workspace and the extra roots. The workspace alone where it is absent. */
   roots?: readonly string[];
+  /** Whether tools are kept from what is at a real, absolute path, because secrets are there. Never where it is absent. */
+  isSecret?(path: string): boolean;
   sessionId: string;
   /** `provider/model` in use. */
   model: string;
@@ -53,6 +55,8 @@ export interface PermissionVerdict {
   decision: Decision;
   /** For the model and for the person who is asked. */
   reason?: string;
+  /** Of *ask*: what the answer "always" covers, in the place of the patterns of the call. A later call is covered when all of its own are. */
+  always?: string[];
   /** What this very call does, where the hook knows better than the tool. It permits nothing. */
   effect?: Effect;
 }
@@ -332,8 +336,12 @@ export function strictest(verdicts: (PermissionVerdict | undefined)[]): Permissi
     undefined,
   );
   if (worst === undefined) return undefined;
-  const { effect: _, ...verdict } = worst;
-  return { ...verdict, ...(effect !== undefined && { effect }) };
+  const { effect: _, always: __, ...verdict } = worst;
+  // Who asks for a reason of its own is not answered by what another takes for the same.
+  const asking = given.filter(({ decision }) => decision === "ask");
+  const always =
+    worst.decision === "ask" && asking.every((each) => each.always !== undefined) ? [...new Set(asking.flatMap((each) => each.always ?? []))] : undefined;
+  return { ...verdict, ...(effect !== undefined && { effect }), ...(always !== undefined && { always }) };
 }
 
 function fail(plugin: string, hook: string, error: unknown): never {

@@ -20,6 +20,9 @@ export const newId = (prefix: IdPrefix): string => createId(prefix, Date.now(), 
 let pool: Uint8Array = new Uint8Array();
 let taken = 0;
 
+/** Random letters that nobody else knows. */
+export const newSecret = (length: number): string => randomLetters(length, takeRandom);
+
 /** A text without such ids: in two answers to the same question they differ. */
 export const withoutIds = (text: string): string => text.replace(/\b(?:ses|msg|prt|per|call)_[0-9a-f]{12}[0-9A-Za-z]{14}\b/g, "");
 

@@ -249,12 +249,15 @@ agent_end() {
 }
 `;
 
+/** As `NAME=value`: a shell drops variables whose names are no words of its own. */
+export const listOddVariables = (env: Environment): string[] =>
+  Object.entries(env).flatMap(([name, value]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${name}=${value}`]));
+
 /** Who is in a directory stays there, so the shell looks once more where it is. */
 const MOVED = "The command was not run: a link has taken the place of its directory.";
 
 function describeCommand({ file, args, cwd, isRealCwd, mark, input }: Launch, env: Environment): string {
-  // A shell drops variables whose names are no words of its own.
-  const others = Object.entries(env).flatMap(([name, value]) => (/^[A-Za-z_]\w*$/.test(name) ? [] : [`${name}=${value}`]));
+  const others = listOddVariables(env);
   const words = [...(others.length > 0 ? ["env", ...others] : []), file, ...args];
   const enter = isRealCwd ? `cd -P ${quote(cwd)} && { [ "$PWD" = ${quote(cwd)} ] || { echo ${quote(MOVED)}; exit 126; }; }` : `cd ${quote(cwd)}`;
   const command = `(${enter} && unset OLDPWD && ${MARK}=${quote(mark)} exec ${words.map(quote).join(" ")})`;

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Jiti } from "jiti";
-import type { PluginSpec } from "./config.ts";
+import type { PluginOrigin, PluginSpec } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { within } from "./hooks.ts";
 import { checkPlugin, type LazyPlugin, type Plugin } from "./plugin.ts";
@@ -14,15 +14,17 @@ export interface PluginPlace {
   from: string;
   /** Further directories whose `node_modules` are searched for a package. */
   packageDirs: string[];
-  /** Where compiled TypeScript is kept between runs. */
-  cacheDir: string;
+  /** A package must not come from `from`: that is a workspace that nobody trusts. */
+  isForeign?: boolean;
+  /** Where compiled TypeScript is kept between runs; false: nowhere. */
+  cacheDir: string | false;
   /** ms instead of LOAD_LIMIT_MS. */
   limitMs?: number;
 }
 
 /**
  * `"./path"`, `"/path"`, `"file://…"` or the name of an installed package → its plugin, checked. TypeScript and
- * JavaScript alike. Nothing is ever installed. Throws PLUGIN_NOT_FOUND and PLUGIN_BROKEN, both naming `spec`.
+ * JavaScript alike. Nothing is ever installed. Throws PLUGIN_NOT_FOUND, PLUGIN_BROKEN and UNTRUSTED, all naming `spec`.
  */
 export async function loadPlugin(spec: string, place: PluginPlace): Promise<Plugin> {
   const jiti = await createLoader(place);
@@ -100,11 +102,13 @@ function findOwnPackage(directory: string, jiti: Jiti): string | undefined {
   }
 }
 
-function findPackage(spec: string, { from, packageDirs }: PluginPlace, jiti: Jiti): string {
-  for (const directory of [from, ...packageDirs]) {
-    const found = jiti.esmResolve(spec, { parentURL: pathToFileURL(join(directory, "plugin.js")), try: true });
+function findPackage(spec: string, { from, packageDirs, isForeign = false }: PluginPlace, jiti: Jiti): string {
+  const findFrom = (directory: string) => jiti.esmResolve(spec, { parentURL: pathToFileURL(join(directory, "plugin.js")), try: true });
+  for (const directory of isForeign ? packageDirs : [from, ...packageDirs]) {
+    const found = findFrom(directory);
     if (found !== undefined) return found;
   }
+  if (isForeign && findFrom(from) !== undefined) throw new AgentError("UNTRUSTED", { what: `The plugin "${spec}"` });
   throw new AgentError("PLUGIN_NOT_FOUND", { spec });
 }
 
@@ -112,21 +116,26 @@ export interface PluginWishes {
   /** Plugins of the host: as objects, or as specs that start from `cwd`. */
   given: (Plugin | LazyPlugin | string | [string, Record<string, unknown>])[];
   /** Plugins that the configuration names. */
-  configured: { spec: PluginSpec; from: string }[];
+  configured: Omit<PluginOrigin, "origin">[];
   cwd: string;
-  place: Omit<PluginPlace, "from">;
+  /** False: whoever names a package at the command line means another than the one that the workspace brings along. */
+  isTrusted: boolean;
+  place: Omit<PluginPlace, "from" | "isForeign">;
   /** Set: a plugin that cannot be loaded is reported and left out. */
   skipBroken?: ((fault: { plugin: string; message: string }) => void) | undefined;
 }
 
 /** All plugins that take part. A spec that names one of the host's own gives it options, or switches it on. */
-export async function collectPlugins({ given, configured, cwd, place, skipBroken }: PluginWishes): Promise<PluginEntry[]> {
+export async function collectPlugins({ given, configured, cwd, isTrusted, skipBroken, ...wishes }: PluginWishes): Promise<PluginEntry[]> {
   const isSpec = (plugin: PluginWishes["given"][number]): plugin is PluginSpec => typeof plugin === "string" || Array.isArray(plugin);
   // By name or file: the same plugin is loaded once, however often and from wherever it is named.
-  const wanted = new Map<string, { name: string; from: string; options: Record<string, unknown> }>();
-  for (const { spec, from } of [...configured, ...given.filter(isSpec).map((spec) => ({ spec, from: cwd }))]) {
+  const wanted = new Map<string, { name: string; from: string; isForeign: boolean; options: Record<string, unknown> }>();
+  for (const { spec, from, isTyped = false } of [
+    ...configured,
+    ...given.filter(isSpec).map((spec): PluginWishes["configured"][number] => ({ spec, from: cwd, isTyped: true })),
+  ]) {
     const [name, options] = typeof spec === "string" ? [spec, {}] : spec;
-    wanted.set(isPath(name) ? resolveSpec(name, from) : name, { name, from, options });
+    wanted.set(isPath(name) ? resolveSpec(name, from) : name, { name, from, isForeign: !isTrusted && isTyped, options });
   }
   const entries: PluginEntry[] = [];
   for (const plugin of given) {
@@ -136,9 +145,9 @@ export async function collectPlugins({ given, configured, cwd, place, skipBroken
     wanted.delete(name);
     if (wish !== undefined || !("off" in plugin && plugin.off)) entries.push({ plugin, options: wish?.options ?? {} });
   }
-  for (const { name: spec, from, options } of wanted.values()) {
+  for (const { name: spec, options, ...place } of wanted.values()) {
     try {
-      entries.push({ plugin: await loadPlugin(spec, { ...place, from }), options, spec, skipWhenBroken: skipBroken !== undefined });
+      entries.push({ plugin: await loadPlugin(spec, { ...wishes.place, ...place }), options, spec, skipWhenBroken: skipBroken !== undefined });
     } catch (error) {
       if (skipBroken === undefined || !(error instanceof AgentError)) throw error;
       skipBroken({ plugin: spec, message: error.message });

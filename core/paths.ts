@@ -1,8 +1,9 @@
-import { type BigIntStats, constants } from "node:fs";
+import { type BigIntStats, constants, existsSync } from "node:fs";
 import { type FileHandle, open, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
 import { heldPath, lookInto, statEntry } from "./held.ts";
+import { isSecretName, type SecretFiles } from "./secret-files.ts";
 
 /** Throws OPTION_INVALID where it has been deleted. */
 export function currentDirectory(): string {
@@ -17,7 +18,8 @@ export type Access = "read" | "write";
 
 /**
  * The one path resolver. A path is inside when its real path (that of its nearest existing parent for a new file) is
- * below one of the roots. Throws PATH_OUTSIDE or PATH_INVALID (NUL, `file:`, `~`, over 4,096 characters).
+ * below one of the roots. Throws PATH_OUTSIDE, PATH_INVALID (NUL, `file:`, `~`, over 4,096 characters) or SECRET_FILE:
+ * for writing only where something is there already, or the place is secret and not the name alone.
  */
 export interface Paths {
   /** The workspace and the extra roots: real, absolute. */
@@ -48,6 +50,10 @@ export interface Paths {
   openDirectory(path: string): Promise<{ path: string; close(): Promise<void> }>;
   /** How a real path is shown: relative to the workspace where it is below it. */
   show(path: string): string;
+  /** Whether a search leaves a real path out: a secret file, or one that a rule denies to `read`. `stats` also tell a hard link. */
+  isHidden(path: string, stats?: Parameters<SecretFiles["isHidden"]>[1]): boolean;
+  /** Globs for ripgrep that find all that is hidden below a directory, and others; none: anything may be hidden. */
+  hiddenGlobs(directory: string): string[];
 }
 
 const MAX_CHARACTERS = 4096;
@@ -55,14 +61,14 @@ const MAX_CHARACTERS = 4096;
 const MAX_LINKS = 40;
 
 /**
- * `cwd` is the workspace, `roots` are extra ones, `spillDir` need not exist yet. Throws FILE_NOT_FOUND for a root that
+ * `cwd` is the workspace, `roots` are extra ones, `spillDir` need not exist yet; without `secrets` no file is one. Throws FILE_NOT_FOUND for a root that
  * cannot be read.
  */
-export async function createPaths(setup: { cwd: string; roots?: string[]; spillDir?: string }): Promise<Paths> {
+export async function createPaths(setup: { cwd: string; roots?: readonly string[]; spillDir?: string; secrets?: SecretFiles }): Promise<Paths> {
   const workspace = await findRoot(setup.cwd, "--cwd");
   const extra = await Promise.all((setup.roots ?? []).map((root) => findRoot(resolve(workspace, root), "--add-dir")));
   const roots = Object.freeze([...new Set([workspace, ...extra])]);
-  const bounds: Bounds = { workspace, roots, spillDir: setup.spillDir };
+  const bounds: Bounds = { workspace, roots, spillDir: setup.spillDir, secrets: setup.secrets };
   return {
     roots,
     show: (path) => show(path, workspace),
@@ -71,6 +77,8 @@ export async function createPaths(setup: { cwd: string; roots?: string[]; spillD
     look: lookInto,
     open: (path, access) => openRegularFile(bounds, path, access),
     openDirectory: (path) => holdDirectory(bounds, path),
+    isHidden: (path, stats) => setup.secrets?.isHidden(path, stats) ?? false,
+    hiddenGlobs: (directory) => setup.secrets?.globsIn(directory) ?? [],
   };
 }
 
@@ -79,6 +87,7 @@ interface Bounds {
   workspace: string;
   roots: readonly string[];
   spillDir: string | undefined;
+  secrets: SecretFiles | undefined;
 }
 
 const show = (path: string, workspace: string): string => (isInside(path, workspace) ? relative(workspace, path) || "." : path);
@@ -91,8 +100,18 @@ async function resolveInside(bounds: Bounds, path: string, access: Access): Prom
     throw new AgentError("PATH_INVALID", { path, reason: describePathError(error) }, { cause: error });
   });
   await checkInside(bounds, real, { path, access });
+  if (isRefused(bounds.secrets, { wanted, real, access })) throw secretFile(bounds, real);
   return real;
 }
+
+/** A link with the name of a secret file leads to one. */
+function isRefused(secrets: SecretFiles | undefined, { wanted, real, access }: { wanted: string; real: string; access: Access }): boolean {
+  if (secrets === undefined) return false;
+  const isSecret = secrets.isSecret(real) || (isSecretName(basename(wanted)) && secrets.isSecret(wanted));
+  return isSecret && (access === "read" || secrets.isSecretPlace(real) || existsSync(real));
+}
+
+const secretFile = ({ workspace }: Bounds, real: string): AgentError => new AgentError("SECRET_FILE", { path: show(real, workspace) });
 
 /** `path` is what the model wrote for `real`. */
 async function checkInside({ workspace, roots, spillDir }: Bounds, real: string, { path, access }: { path: string; access: Access }): Promise<void> {
@@ -139,6 +158,7 @@ async function openInside(bounds: Bounds, path: string, { access, flags }: { acc
   try {
     const opened = await readlink(heldPath(handle.fd)).catch(() => realpath(real));
     await checkInside(bounds, opened, { path, access });
+    if (bounds.secrets?.isSecret(opened, await handle.stat())) throw secretFile(bounds, opened);
     return handle;
   } catch (error) {
     await handle.close();

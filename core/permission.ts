@@ -1,4 +1,5 @@
 import { orAborted } from "./abort.ts";
+import { showHidden } from "./clean-text.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { Emit } from "./events.ts";
 import { type HookContext, type HookRunner, type PermissionRequest, type PermissionVerdict, strictest, type ToolCall } from "./hooks.ts";
@@ -29,10 +30,13 @@ export async function permit(request: PermissionRequest, dependencies: PermitDep
   if (verdict.decision === "deny") return verdict;
   const { effect } = verdict;
   const allowed: PermissionVerdict = { decision: "allow", ...(effect !== undefined && { effect }) };
+  const covered = (verdict.always ?? request.patterns).map((pattern) => `${request.permission} ${pattern}`);
+  const isGranted = covered.length > 0 && covered.every((grant) => grants.has(grant));
   // Whoever is asked a question need not be asked whether they may be.
-  if (verdict.decision === "allow" || request.effect === "ask" || isGranted(request, grants)) return allowed;
-  const answer = await askPerson({ request, title: verdict.reason ?? request.tool }, dependencies);
-  if (answer === "always") for (const pattern of request.patterns) grants.add(grantOf(request, pattern));
+  if (verdict.decision === "allow" || request.effect === "ask" || isGranted) return allowed;
+  const { always } = verdict;
+  const answer = await askPerson({ request, title: verdict.reason ?? request.tool, ...(always !== undefined && { always }) }, dependencies);
+  if (answer === "always") for (const grant of covered) grants.add(grant);
   return answer === "once" || answer === "always" ? allowed : toRefusal(answer, request, verdict);
 }
 
@@ -58,7 +62,7 @@ export async function putQuestion({ question, options }: Question, { id: callId,
 }
 
 async function askPerson(
-  { request, title }: { request: PermissionRequest; title: string },
+  { request, title, always }: { request: PermissionRequest; title: string; always?: string[] },
   { ask, emit, newId, signal }: AskDependencies,
 ): Promise<PermissionAnswer> {
   if (ask === undefined) return "nobody";
@@ -71,10 +75,12 @@ async function askPerson(
     id,
     callId,
     tool,
-    patterns,
-    title,
-    ...(question !== undefined && { question }),
-    ...(options !== undefined && { options }),
+    // Whoever decides sees all of it, and in its order.
+    patterns: patterns.map(showHidden),
+    title: showHidden(title),
+    ...(always !== undefined && { always: always.map(showHidden) }),
+    ...(question !== undefined && { question: showHidden(question) }),
+    ...(options !== undefined && { options: options.map(showHidden) }),
   });
   const asked = (async () => ask({ ...request, id }, signal))();
   return orAborted(asked, signal).catch((error: unknown) => {
@@ -82,8 +88,3 @@ async function askPerson(
     throw new Error(`${question === undefined ? "Permission" : "The question"} could not be asked: ${errorMessage(error)}`);
   });
 }
-
-const grantOf = ({ permission }: PermissionRequest, pattern: string): string => `${permission} ${pattern}`;
-
-const isGranted = (request: PermissionRequest, grants: Set<string>): boolean =>
-  request.patterns.length > 0 && request.patterns.every((pattern) => grants.has(grantOf(request, pattern)));

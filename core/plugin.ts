@@ -1,5 +1,6 @@
 import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
+import type { StartProcess } from "./exec.ts";
 import { findHookFault, type Hooks } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
@@ -18,9 +19,27 @@ export interface PluginCommand {
   run(words: string[], context: { cwd: string; signal: AbortSignal; write(text: string): void }): Promise<number | void> | number | void;
 }
 
+/** A server, or another place that tools come from while the runtime runs. */
+export interface ToolSource {
+  name: string;
+  status: "pending" | "connected" | "failed" | "disabled";
+  /** Why it is not connected, for people. */
+  reason?: string;
+}
+
+/** Tools that are found while the runtime runs: those of servers. */
+export interface LateTools {
+  /** What their names begin with. One of another name, or of a name that somebody has, is left out with a report. */
+  prefixes: readonly string[];
+  /** Asked before each request to a model, which waits for it, 5 s at most. The same list as before means that nothing has changed. */
+  list(): readonly Tool[] | Promise<readonly Tool[]>;
+  sources?(): ToolSource[];
+}
+
 /** What a plugin adds. Data returned, not calls made: it can be inspected, tested without a host, and undone. */
 export interface Contribution {
   tools?: Tool[];
+  lateTools?: LateTools;
   providers?: Provider[];
   hooks?: Hooks;
   commands?: PluginCommand[];
@@ -31,6 +50,8 @@ export interface Contribution {
 export interface PluginContext<Options = Record<string, unknown>> {
   /** The workspace: absolute, real path. */
   cwd: string;
+  /** Directories whose `node_modules` may be looked into, nearest first: the workspace where it is trusted, and the user's own. */
+  packageDirs: readonly string[];
   /** Directory for files of this plugin; made on first use. Calls return the same path. */
   dataDir(): Promise<string>;
   /**
@@ -43,6 +64,10 @@ export interface PluginContext<Options = Record<string, unknown>> {
   /** The configuration in force; frozen. */
   config: Readonly<Config>;
   fetch: GuardedFetch;
+  /** Starts a process that stays, for a server that is talked to over its standard input and output. It ends with the runtime at the latest; a plugin ends it in `dispose`. */
+  startProcess: StartProcess;
+  /** Tells of a fault that runs go on with: one `plugin.error` event, in the prompt that runs or the next one. */
+  report(message: string): void;
   log: Log;
 }
 
@@ -65,6 +90,8 @@ export interface Plugin<Options = any> {
 export interface LazyPlugin {
   name: string;
   provides?: { providers?: string[]; commands?: string[] };
+  /** With `provides`: loaded at the start all the same where this says of the configuration that there is something to do. */
+  isNeeded?(config: Readonly<Config>): boolean;
   /** Off until the configuration or `--plugin` names it. */
   off?: boolean;
   load(): Promise<{ default: Plugin }>;
@@ -101,7 +128,7 @@ export function checkContribution(contribution: unknown, spec: string): Contribu
   return contribution as Contribution;
 }
 
-const PARTS: readonly string[] = ["tools", "providers", "hooks", "commands", "dispose"] satisfies (keyof Contribution)[];
+const PARTS: readonly string[] = ["tools", "lateTools", "providers", "hooks", "commands", "dispose"] satisfies (keyof Contribution)[];
 
 /** A misspelt part is a fault, as a misspelt hook is: a rule that is never asked protects nobody. */
 function findContributionFault(contribution: unknown): string | undefined {
@@ -120,9 +147,18 @@ function findContributionFault(contribution: unknown): string | undefined {
     ...providers.map(({ id, create }) => (typeof id === "string" && typeof create === "function" ? undefined : `the provider "${id}" has no create function.`)),
     ...commands.map(({ name, run }) => (typeof name === "string" && typeof run === "function" ? undefined : `the command "${name}" has no run function.`)),
     findHookFault(hooks),
+    findLateFault((contribution as Contribution).lateTools),
   ];
   const named = { tool: tools.map(({ name }) => name), provider: providers.map(({ id }) => id), command: commands.map(({ name }) => name) };
   return faults.find((fault) => fault !== undefined) ?? findRepeated(named);
+}
+
+function findLateFault(late: unknown): string | undefined {
+  if (late === undefined) return undefined;
+  const { prefixes, list, sources } = (late ?? {}) as Partial<LateTools>;
+  const isWhole = Array.isArray(prefixes) && prefixes.every((prefix) => typeof prefix === "string" && prefix !== "");
+  if (!isWhole || typeof list !== "function") return "its lateTools are not { prefixes, list }.";
+  return sources === undefined || typeof sources === "function" ? undefined : "the sources of its lateTools are not a function.";
 }
 
 function findRepeated(named: Record<string, string[]>): string | undefined {

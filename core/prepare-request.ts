@@ -1,5 +1,6 @@
 import { createCacheWatch } from "./cache-watch.ts";
 import { AgentError, errorMessage } from "./errors.ts";
+import { FENCE_NOTE } from "./fence.ts";
 import { type RequestSettings, resultOf, type Stage } from "./hooks.ts";
 import { cacheKeyOf } from "./id.ts";
 import { outputInstruction } from "./output-schema.ts";
@@ -9,7 +10,7 @@ import type { RunWindow } from "./run-window.ts";
 import { toJsonSchema } from "./schema.ts";
 import type { Tool } from "./tool.ts";
 
-/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds, but for tools that are offered at times; hooks may change the rest. */
+/** System prompt and tools stay the same for a whole prompt, so that the provider's cache holds, but for tools that are offered at times or come late; hooks may change the rest. */
 export async function prepareRequest(run: PromptRun, window: RunWindow): Promise<() => Promise<ModelRequest>> {
   const { environment, session } = run;
   const { hooks } = environment;
@@ -54,12 +55,12 @@ interface Offered {
 
 /** Tools are described once; the result is another one only where other tools are offered. */
 function createOffer(run: PromptRun): () => Promise<Offered> {
-  const tools = [...run.tools.values()];
   const namesOf = (list: { name: string }[]) => list.map(({ name }) => name).join();
   let offered: Offered | undefined;
   return async () => {
+    await run.renewTools();
     const isOffered = offerNow(run);
-    const wanted = tools.filter(isOffered);
+    const wanted = [...run.tools.values()].filter(isOffered);
     if (offered !== undefined && namesOf(wanted) === namesOf(offered.tools)) return offered;
     const described = await Promise.all(wanted.map(describeTool));
     offered = { isOffered, tools: described, characters: JSON.stringify(described).length };
@@ -97,10 +98,12 @@ async function describeTool({ name, description, input }: Tool): Promise<ModelRe
   return { type: "function", name, description, inputSchema: schema as any };
 }
 
-async function systemOf({ request, config, profile, environment }: PromptRun): Promise<string> {
+async function systemOf({ request, config, profile, environment, tools }: PromptRun): Promise<string> {
   const text = await environment.systemPrompt(request.system ?? config.systemPrompt ?? profile?.prompt);
   const schema = request.outputSchema === undefined ? undefined : outputInstruction(request.outputSchema);
-  return [text, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
+  // Also where the user's own text stands for ours: without it the fences say nothing.
+  const note = tools.size > 0 ? FENCE_NOTE : undefined;
+  return [text, note, config.appendSystem, request.appendSystem, schema].filter((part) => part !== undefined && part !== "").join("\n\n");
 }
 
 export function settingsOf({ request, config }: PromptRun): RequestSettings {

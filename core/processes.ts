@@ -7,11 +7,14 @@ import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promi
 /** Variable that marks every process that a run started, however it has detached itself. */
 export const MARK = "AGENT_RUN_MARK";
 
-/** Starts a small `sh` in a session of its own, without a terminal. The module that starts processes is loaded with the first one. */
-export const spawnShell = (args: string[], options: Pick<SpawnOptions, "env" | "stdio">): ChildProcess =>
-  process.getBuiltinModule("node:child_process").spawn("sh", args, { ...options, cwd: "/", detached: true });
+/** Starts a program in a session of its own, without a terminal. The module that starts processes is loaded with the first one. */
+export const spawnDetached = (file: string, args: string[], options: Pick<SpawnOptions, "env" | "stdio" | "cwd">): ChildProcess =>
+  process.getBuiltinModule("node:child_process").spawn(file, args, { ...options, detached: true });
 
-const TERM_GRACE_MS = 500;
+/** The same for a small `sh`. */
+export const spawnShell = (args: string[], options: Pick<SpawnOptions, "env" | "stdio">): ChildProcess => spawnDetached("sh", args, { ...options, cwd: "/" });
+
+export const TERM_GRACE_MS = 500;
 const KILL_WAIT_MS = 500;
 const POLL_MS = 10;
 const SWEEP_ROUNDS = 10;
@@ -58,11 +61,15 @@ function hasLiveMember(group: number): boolean {
   const pids = listProcesses();
   if (pids.length === 0) return true;
   return pids.some((pid) => {
-    // "pid (name) state parent group …"; the name may hold spaces and parentheses.
-    const [state, , processGroup] = readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ") ?? [];
+    const [state, , processGroup] = readStatus(pid);
     return Number(processGroup) === group && state !== "Z" && state !== "X";
   });
 }
+
+/** "pid (name) state parent group …", from the state on; the name may hold spaces and parentheses. */
+const readStatus = (pid: number): string[] => readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ") ?? [];
+
+const groupOf = (pid: number): number => Number(readStatus(pid)[2]);
 
 /** None where there is no /proc. */
 function listProcesses(): number[] {
@@ -81,6 +88,24 @@ function readProcessFile(pid: number, name: "stat" | "environ"): Buffer {
     return Buffer.alloc(0);
   }
 }
+
+/**
+ * True in a process that a run has started: by its own environment, and, because a command may take the mark off, by that of
+ * the processes it comes from (where there is /proc).
+ */
+export function isStartedByRun(env: Record<string, string | undefined>): boolean {
+  if (env[MARK] !== undefined) return true;
+  const entry = Buffer.from(`${MARK}=`);
+  for (let pid = process.ppid; pid > 1; pid = parentOf(pid)) if (startsVariable(readProcessFile(pid, "environ"), entry)) return true;
+  return false;
+}
+
+const parentOf = (pid: number): number => Number(readProcessFile(pid, "stat").toString("latin1").split(") ").at(-1)?.split(" ")[1] ?? 0);
+
+const startsVariable = (environment: Buffer, entry: Buffer): boolean => {
+  const at = environment.indexOf(entry);
+  return at === 0 || (at > 0 && environment.includes(Buffer.concat([Buffer.from([0]), entry])));
+};
 
 /** Where in the order of process ids a command was started: it and what it started itself come after it. */
 export interface Birth {
@@ -103,13 +128,28 @@ export async function killMarked(mark: string, birth?: Birth): Promise<void> {
   }
 }
 
-async function killRound(entry: Buffer, birth: Birth | undefined): Promise<number> {
-  let killed = 0;
+/**
+ * Asks what has the mark to end: what a sandbox runs is no member of the group that it was started in, and a signal to that
+ * group ends the sandbox, which leaves what it runs no time.
+ */
+export async function termMarked(mark: string, group: number, birth?: Birth): Promise<void> {
+  await signalMarked(Buffer.from(`${MARK}=${mark}`), birth, { signal: "SIGTERM", isMeant: (pid) => groupOf(pid) !== group });
+}
+
+const killRound = (entry: Buffer, birth: Birth | undefined) => signalMarked(entry, birth, { signal: "SIGKILL", isMeant: () => true });
+
+/** How many there were. */
+async function signalMarked(
+  entry: Buffer,
+  birth: Birth | undefined,
+  { signal, isMeant }: { signal: NodeJS.Signals; isMeant(pid: number): boolean },
+): Promise<number> {
+  let count = 0;
   for (const [index, pid] of listYounger(birth).entries()) {
     if (index % SWEEP_BATCH === SWEEP_BATCH - 1) await nextTurn();
-    if (pid !== process.pid && hasMark(readProcessFile(pid, "environ"), entry) && signalProcess(pid, "SIGKILL")) killed++;
+    if (pid !== process.pid && hasMark(readProcessFile(pid, "environ"), entry) && isMeant(pid) && signalProcess(pid, signal)) count++;
   }
-  return killed;
+  return count;
 }
 
 /** More ids than this, or a longer life, and all processes are looked at: the ids may have wrapped. */

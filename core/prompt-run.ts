@@ -1,6 +1,7 @@
 import type { BackgroundTasks } from "./background.ts";
 import type { Channel } from "./channel.ts";
 import type { AgentProfile, Config, PermissionConfig } from "./config.ts";
+import type { Confining } from "./confine.ts";
 import type { AgentError } from "./errors.ts";
 import type { EventSender } from "./event-sender.ts";
 import type { AgentEvent, Emit, ModelSource } from "./events.ts";
@@ -20,6 +21,7 @@ import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
 import type { Rests, Route } from "./route.ts";
 import type { PromptOptions, PromptRequest, RuntimeOptions } from "./runtime.ts";
+import type { SecretFiles } from "./secret-files.ts";
 import type { Session } from "./session.ts";
 import type { TokenEstimator } from "./token-estimate.ts";
 import type { TaskOptions, Tool } from "./tool.ts";
@@ -39,7 +41,11 @@ export interface PromptEnvironment {
   registry: Registry;
   opener: ModelOpener;
   paths: Paths;
+  /** As the configuration has it. */
+  secretFiles: SecretFiles;
   exec: Exec;
+  /** The sandbox for a process. */
+  confining: Confining;
   fetch: GuardedFetch;
   redactor: Redactor;
   log: Log;
@@ -73,8 +79,12 @@ export interface PromptRun {
   tools: ReadonlyMap<string, Tool>;
   /** The same tools, as the hooks left them one after the other. */
   toolStages: Stages<Tool[]>;
+  /** Takes those that servers have brought or taken away since. */
+  renewTools(): Promise<void>;
   spending: Spending;
   guard: LoopGuard;
+  /** Of the fences around what tools bring; nobody outside can know it. */
+  fenceId: string;
   emit: Emit;
   sender: EventSender;
   /** Resolves when the step before is safe on the disk, and told of. */
@@ -102,6 +112,7 @@ export interface PromptRun {
 export const hookContext = (run: PromptRun): HookContext => ({
   cwd: run.environment.cwd,
   roots: run.environment.paths.roots,
+  isSecret: run.environment.secretFiles.isSecret,
   sessionId: run.session.id,
   model: run.last.model ?? "",
   config: run.config,

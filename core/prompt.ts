@@ -1,16 +1,18 @@
-import { abortError, wait } from "./abort.ts";
+import { abortError, orAborted, wait } from "./abort.ts";
 import { createAsk } from "./ask.ts";
 import { readAttachments } from "./attach.ts";
 import { createBackgroundTasks } from "./background.ts";
 import { createCallDependencies, DEEPEST_NESTING, truncateIn } from "./call-context.ts";
 import type { Channel } from "./channel.ts";
+import { cleanText } from "./clean-text.ts";
 import { Compaction } from "./compaction.ts";
 import type { Config } from "./config.ts";
 import { AgentError, toAgentError } from "./errors.ts";
 import { EventSender } from "./event-sender.ts";
 import type { AgentEvent, RunResult } from "./events.ts";
+import { FENCE_ID_LENGTH, fence } from "./fence.ts";
 import { resultOf } from "./hooks.ts";
-import { newId } from "./id.ts";
+import { newId, newSecret } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
@@ -57,7 +59,8 @@ export async function runPrompt(start: PromptStart, environment: PromptEnvironme
     checkMessage(request.message);
     opened = await (parent === undefined ? environment.openSession(request, options) : environment.openChild(parent.run.session.id, parent.task));
     sender.sessionId = opened.session.id;
-    if (parent === undefined) detach = environment.notices.attach((facts) => sender.send(facts));
+    if (parent === undefined)
+      detach = environment.notices.attach((facts) => (facts.type === "sandbox.unavailable" ? sender.sendOnce(facts) : sender.send(facts)));
     run = await beginPrompt(start, { environment, sender, deltas, ...opened });
     output = await answerPrompt(run, parent?.begun);
     if (run.unanswered !== undefined) throw run.unanswered;
@@ -94,6 +97,7 @@ async function beginPrompt(
 ): Promise<PromptRun> {
   const profile = findProfile(request.agent, environment.config);
   const configNow = followMode({ options, parent }, profile, environment.config);
+  const tools = new Map<string, Tool>();
   const run: PromptRun = {
     environment,
     request,
@@ -102,10 +106,12 @@ async function beginPrompt(
       return configNow();
     },
     profile,
-    tools: new Map(),
+    tools,
+    renewTools: async () => {},
     toolStages: [{ by: "configuration", value: [] }],
     spending: createSpending(limitsOf(environment.options.limits, environment.config, profile)),
     guard: createLoopGuard(),
+    fenceId: newSecret(FENCE_ID_LENGTH),
     sender,
     emit: (facts) => sender.send(facts),
     signal,
@@ -120,14 +126,31 @@ async function beginPrompt(
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
-  const toolStages = await environment.hooks.trace("tools", chooseTools(run, parent?.task.disableTools), hookContext(run));
-  return Object.assign(run, { toolStages, tools: new Map(resultOf(toolStages).map((tool) => [tool.name, tool])) });
+  const renewTools = createRenewal(run, tools, parent?.task.disableTools);
+  await renewTools();
+  return Object.assign(run, { renewTools });
+}
+
+/** Chooses the tools, and once more where servers have brought others since. `tools` stays the same map: calls that run have it. */
+function createRenewal(run: PromptRun, tools: Map<string, Tool>, withheld: string[] | undefined): () => Promise<void> {
+  const { registry, hooks } = run.environment;
+  let seen: number | undefined;
+  return async () => {
+    const refreshed = registry.refreshTools();
+    const version = typeof refreshed === "number" ? refreshed : await orAborted(refreshed, run.signal);
+    if (version === seen) return;
+    seen = version;
+    run.toolStages = await hooks.trace("tools", chooseTools(run, withheld), hookContext(run));
+    tools.clear();
+    for (const tool of resultOf(run.toolStages)) tools.set(tool.name, tool);
+  };
 }
 
 function chooseTools(run: PromptRun, withheld: string[] = []): Tool[] {
   const { environment, config, profile } = run;
   const above = ancestorsOf(run).map((each) => each.profile);
-  return [...selectTools(environment.registry.tools, { options: environment.options, config, profile, withheld, above }).values()];
+  const { tools, mayCome } = environment.registry;
+  return [...selectTools(tools, { options: environment.options, config, profile, withheld, above, mayCome }).values()];
 }
 
 /** The configuration of a run as it is now: its mode may change while it runs, and a profile may narrow it. */
@@ -212,7 +235,10 @@ async function askToTheEnd(ask: () => Promise<LoopEnd>, run: PromptRun): Promise
 
 /** How background tasks have ended joins the conversation as a user's words do. */
 async function tellEnded(run: PromptRun): Promise<void> {
-  for (const ended of run.background.takeEnded()) await append(run, textMessage(await truncateIn(run)(ended)), { id: newId("msg") });
+  for (const ended of run.background.takeEnded()) {
+    const text = await truncateIn(run)(run.environment.redactor.redact(cleanText(ended)));
+    await append(run, textMessage(fence(run.fenceId, text, { tool: "task" })), { id: newId("msg") });
+  }
 }
 
 /** Nothing goes on after the run, and the next prompt of its session knows how each task has ended. */
@@ -289,7 +315,7 @@ async function finishStep(run: PromptRun, { step, messageId, model, turn }: Aske
 /** The model reads in the results that it repeats itself, before the run is stopped for it. */
 function warnOfLoop({ guard, emit }: PromptRun, calls: AskedCall[], results: Message[]): Message[] {
   const times = guard.watch(calls, results);
-  if (!guard.isWarning(times)) return results;
+  if (!guard.claimWarning(times)) return results;
   emit({ type: "loop.warning", calls: calls.map(({ tool }) => tool).join(", "), times });
   const warning: Message = textMessage(
     `(These calls came ${times} times in a row with the same result. Another repetition will not change it: try another way, or answer.)`,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { authPath, readStoredKeys, resolveProviderOptions } from "./auth.ts";
 import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
-import { createFetch, type HttpLimits } from "./http.ts";
+import { createFetch, type Fetch, type HttpLimits } from "./http.ts";
 import { createKnownModels, type KnownModels } from "./known-models.ts";
 import type { Log } from "./log.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
@@ -109,7 +109,7 @@ const pageOf = ({ pages }: Provider): string | undefined => pages?.keys && `Keys
 /** Both ways to the service have one HTTP client. */
 function reach(provider: Provider, options: ProviderOptions, dependencies: OpenerDependencies): Pick<ReadyProvider, "factory" | "listModels"> {
   const { env, traffic, log, redactor } = dependencies;
-  const fetch = createFetch(timeoutsOf(options), env);
+  const fetch = withSafeBody(createFetch(timeoutsOf(options), env), redactor);
   const make = async () => provider.create(options, { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log });
   // Past the traffic: a list is no answer of a model, and nothing is sent in a replay.
   const known = { options, services: { fetch, log }, redact: redactor.redact };
@@ -117,6 +117,11 @@ function reach(provider: Provider, options: ProviderOptions, dependencies: Opene
   let factory: Promise<ModelFactory> | undefined;
   return { listModels, factory: () => (factory ??= make()) };
 }
+
+/** A key belongs into a header: whatever brought it into the conversation, no body has one. */
+const withSafeBody = (fetch: Fetch, { redactKnown }: Redactor): Fetch =>
+  (async (input: Parameters<Fetch>[0], init?: RequestInit) =>
+    fetch(input, typeof init?.body === "string" ? { ...init, body: redactKnown(init.body) } : init)) as Fetch;
 
 /** An option of every provider; a variable such as OPENROUTER_MAX_CONTEXT_MESSAGES gives it as text. */
 function readContextMessages({ id }: Provider, { maxContextMessages: value }: Record<string, unknown>): number | undefined {

@@ -4,6 +4,7 @@ import { constants } from "node:fs";
 import { link, mkdir, open, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError, ERRORS, type ErrorCode, type ErrorData, errorMessage } from "./errors.ts";
+import { FENCE_ID } from "./fence.ts";
 import { canHold, heldPath, readRegular } from "./held.ts";
 import { HeaderList, HttpResponse, type Pieces, piecesOf } from "./http-exchange.ts";
 import type { Log } from "./log.ts";
@@ -122,8 +123,8 @@ export const hashOf = ({ provider, model, body }: Asked): string =>
     .update(JSON.stringify([provider, model, body]))
     .digest("hex");
 
-/** The ids that `newId` makes. */
-const OWN_ID = /\b(ses|msg|prt|per|call)_[0-9a-f]{12}[0-9A-Za-z]{14}\b/g;
+/** The ids that `newId` makes, and those of fences. */
+const OWN_ID = new RegExp(`\\b(ses|msg|prt|per|call)_[0-9a-f]{12}[0-9A-Za-z]{14}\\b|${FENCE_ID}`, "g");
 
 /**
  * Makes requests of two runs alike: ids that the runtime made are numbered in the order of their first appearance, and
@@ -136,7 +137,7 @@ function createNormalizer(varying: Record<string, string>): (body: unknown) => u
     .map(([name, text]) => ({ name, pattern: new RegExp(`${text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}(?![\\w-])`, "g") }));
   return (body) => {
     const ids = new Map<string, string>();
-    const numberOf = (id: string, prefix: string) => ids.get(id) ?? ids.set(id, `${prefix}_${ids.size + 1}`).get(id)!;
+    const numberOf = (id: string, prefix = "fence") => ids.get(id) ?? ids.set(id, `${prefix}_${ids.size + 1}`).get(id)!;
     return canonize(body, (text) => texts.reduce((all, { name, pattern }) => all.replace(pattern, `{${name}}`), text).replace(OWN_ID, numberOf));
   };
 }

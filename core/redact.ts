@@ -1,69 +1,195 @@
+import { hasTrace, holdKeyFrom, LOOKS_LIKE_A_KEY, OPEN_PEM, PEM_CHARACTERS } from "./key-patterns.ts";
+import { createLiteralSearch, type LiteralSearch } from "./literal-search.ts";
+import { spellingsOf } from "./secret-spellings.ts";
+
 /** Makes text safe to show and to keep. Pure; the secrets it knows never leave it. */
 export interface Redactor {
   /** Known secrets and what looks like a key are replaced by `[redacted]`; the same string where there is none. */
   redact(text: string): string;
+  /** Known secrets alone: for what has to stay as it is otherwise. */
+  redactKnown(text: string): string;
   /** The same for every string and key of a JSON value; the same object where nothing changed. Other objects are left as they are. */
-  redactValue<T>(value: T): T;
+  redactValue<T>(value: T, options?: { knownOnly?: boolean }): T;
+  /** For a text that comes in pieces: no secret slips through where it is cut. */
+  stream(): RedactedStream;
   /** One more known secret; one of less than 8 characters is ignored, because it would hit ordinary words. */
   add(secret: string): void;
+}
+
+export interface RedactedStream {
+  /** What may be shown by now: what may be the beginning of a secret waits for the next piece. */
+  push(piece: string): string;
+  /** The rest. */
+  end(): string;
 }
 
 const MARK = "[redacted]";
 const MIN_SECRET_LENGTH = 8;
 
-/*
- * What looks like a key. Each is linear on any input: a start is tied to a boundary, or what follows is bounded.
- * A group named `keep…` stays before the mark.
- */
-const LOOKS_LIKE_A_KEY = new RegExp(
-  [
-    // OpenAI, OpenRouter (sk-or-v1-), Anthropic (sk-ant-). A digit tells a key from "sk-learn-documentation".
-    "(?<![A-Za-z0-9])sk-(?=[\\w-]{0,80}\\d)[\\w-]{16,}",
-    "(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{20,}",
-    "github_pat_\\w{20,}",
-    "(?<![A-Za-z0-9])AKIA[0-9A-Z]{16}",
-    "(?<![A-Za-z0-9])xox[abeoprs]-[\\w-]{10,}",
-    "(?<![\\w-])eyJ[\\w-]{8,}\\.eyJ[\\w-]{8,}(?:\\.[\\w-]*)?",
-    "-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]|-(?!----))*(?:-----END [A-Z ]{0,40}-----)?",
-    "(?<keepUrl>://[^\\s/:@\"'<>]{0,256}:)[^\\s/@\"'<>]{1,256}(?=@)",
-    "(?<keepBearer>\\b[Bb]earer\\s{1,8})(?=[\\w.~+/=-]{0,200}\\d)[\\w.~+/=-]{16,}",
-  ].join("|"),
-  "g",
-);
-
-/** Stands in every text that a pattern can match, and hardly in another. Short and without a loop: it is what clean text costs. */
-const TRACES = ["sk-", "gh[pousr]_", "github_pat_", "AKIA", "xox[abeoprs]-", "eyJ", "PRIVATE KEY", "://[^\\s/@]{0,520}@", "earer\\s"];
-
-/** `secrets` are values as they are; each is also found in base64 (at any alignment), URL-encoded and JSON-escaped. */
+/** `secrets` are values as they are; see `spellingsOf` for the other forms in which each is found. */
 export function createRedactor(secrets: Iterable<string> = []): Redactor {
   const known = new Set<string>();
   for (const secret of secrets) if (secret.length >= MIN_SECRET_LENGTH) known.add(secret);
-  let expressions: { suspicion: RegExp; literal: RegExp } | undefined;
-
-  const prepare = () => {
-    // Longest first, so that a secret that begins another one does not leave the other's end.
-    const literals = [...new Set([...known].flatMap(spellingsOf))].sort((a, b) => b.length - a.length).map(escapePattern);
-    return { suspicion: new RegExp([...literals, ...TRACES].join("|")), literal: new RegExp(literals.join("|") || "(?!)", "g") };
+  let made: LiteralSearch | undefined;
+  const search = () => (made ??= createLiteralSearch([...new Set([...known].flatMap(spellingsOf))].filter(({ length }) => length >= MIN_SECRET_LENGTH)));
+  const redactKnown = (text: string, isWrapped = false): string => {
+    const safe = replaceFound(text, search());
+    return isWrapped || hasWrapped(safe) ? replaceWrapped(safe, search()) : safe;
   };
-  const redact = (text: string): string => {
-    expressions ??= prepare();
-    if (!expressions.suspicion.test(text)) return text;
+  const redact = (text: string, isWrapped = false): string => {
     // Known secrets first: a pattern that begins before one could end within it.
-    return text.replace(expressions.literal, MARK).replace(LOOKS_LIKE_A_KEY, (...match) => {
-      const { keepUrl, keepBearer } = match.at(-1) as Record<string, string | undefined>;
-      return (keepUrl ?? keepBearer ?? "") + MARK;
-    });
+    const safe = known.size === 0 ? text : redactKnown(text, isWrapped);
+    return hasTrace(safe) ? replaceKeys(safe) : safe;
   };
-
-  return {
-    redact,
-    redactValue: <T>(value: T): T => redactValue(value, redact) as T,
+  const redactor: Redactor = {
+    redact: (text) => redact(text),
+    redactKnown: (text) => (known.size === 0 ? text : redactKnown(text)),
+    redactValue: <T>(value: T, { knownOnly = false } = {}): T => redactValue(value, knownOnly ? redactor.redactKnown : redactor.redact) as T,
+    stream: () => createStream(redact, search),
     add(secret) {
       if (secret.length < MIN_SECRET_LENGTH || known.has(secret)) return;
       known.add(secret);
-      expressions = undefined;
+      made = undefined;
     },
   };
+  return redactor;
+}
+
+function replaceFound(text: string, search: LiteralSearch): string {
+  const places = search.find(text);
+  return places.length === 0 ? text : replacePlaces(text, places);
+}
+
+function replacePlaces(text: string, places: [start: number, end: number][]): string {
+  const pieces: string[] = [];
+  let end = 0;
+  for (const [from, to] of places) {
+    pieces.push(text.slice(end, from), MARK);
+    end = to;
+  }
+  return pieces.join("") + text.slice(end);
+}
+
+const replaceKeys = (text: string): string =>
+  text.replace(LOOKS_LIKE_A_KEY, (...match) => {
+    const { keepUrl, keepBearer } = match.at(-1) as Record<string, string | undefined>;
+    return (keepUrl ?? keepBearer ?? "") + MARK;
+  });
+
+/** Lines of base64 or hex as programs wrap them. */
+const WRAPPED = /[\w+/=-]{8,}(?:\r?\n[\w+/=-]+)+/g;
+/** A line that was wrapped has this many such characters before its end. */
+const WRAPPED_CHARACTERS = 39;
+const ENCODED = /^[\w+/=-]+$/;
+
+/** A secret may go on in the next line: `base64` and `xxd` break theirs. */
+function replaceWrapped(text: string, search: LiteralSearch): string {
+  return text.replace(WRAPPED, (block) => {
+    const places = search.find(block.replace(/\r?\n/g, ""));
+    if (places.length === 0) return block;
+    const offsets = offsetsWithoutBreaks(block);
+    return replacePlaces(
+      block,
+      places.map(([from, to]) => [offsets[from]!, offsets[to - 1]! + 1]),
+    );
+  });
+}
+
+function hasWrapped(text: string): boolean {
+  for (let at = text.indexOf("\n", WRAPPED_CHARACTERS); at >= 0; at = text.indexOf("\n", at + 1)) {
+    const end = text.charCodeAt(at - 1) === 13 ? at - 1 : at;
+    // The ends first: in an ordinary line one of them is no such character.
+    if (
+      isEncoded(text, end - 1) &&
+      isEncoded(text, end - 13) &&
+      isEncoded(text, end - 26) &&
+      ENCODED.test(text.slice(Math.max(0, end - WRAPPED_CHARACTERS), end))
+    )
+      return true;
+  }
+  return false;
+}
+
+function isEncoded(text: string, at: number): boolean {
+  const code = text.charCodeAt(at) | 0x20;
+  return (code >= 97 && code <= 122) || (code >= 48 && code <= 57) || code === 43 || code === 47 || code === 45 || code === 0x3d || code === 0x7f;
+}
+
+/** Of each character that is no line break, where it stands. */
+function offsetsWithoutBreaks(block: string): number[] {
+  const offsets: number[] = [];
+  for (let at = 0; at < block.length; at++) if (block[at] !== "\n" && block[at] !== "\r") offsets.push(at);
+  return offsets;
+}
+
+/** Nothing is held for longer than this; no key is so long. */
+const LONGEST_HELD = 16_384;
+
+function createStream(redact: (text: string, isWrapped: boolean) => string, search: () => LiteralSearch): RedactedStream {
+  let held = "";
+  /** What was shown last: whether a key begins depends on what stands before it. */
+  let before = "";
+  /** Whether something was held because it may go on in the next line: its first line may be too short to tell. */
+  let isWrapped = false;
+  /** Characters of a private key that are still left out; 0 outside of one. */
+  let pem = 0;
+
+  const show = (text: string): string => {
+    if (text === "") return "";
+    const safe = redact(before + text, isWrapped).slice(before.length);
+    before = text.slice(-1);
+    isWrapped = false;
+    return safe;
+  };
+  /** Leaves out what belongs to a private key whose beginning was shown as the mark. */
+  const skipPem = (text: string): string => {
+    const end = text.indexOf("-----");
+    // The end of its last line may be still to come.
+    if (end >= 0 && /^-----(E(N(D[A-Z ]{0,40}-{0,4})?)?)?$/.test(text.slice(end))) return text.slice(end);
+    const rest = end < 0 ? text.slice(/-{0,4}$/.exec(text)!.index) : text.slice(end).replace(/^-----END [A-Z ]{0,40}-----/, "");
+    pem = end < 0 ? Math.max(0, pem - (text.length - rest.length)) : 0;
+    return rest;
+  };
+  return {
+    push(piece) {
+      let text = held + piece;
+      if (pem > 0) text = skipPem(text);
+      held = text;
+      if (pem > 0) return "";
+      const open = text.includes("PRIVATE KEY") ? OPEN_PEM.exec(text) : null;
+      if (open !== null && text.length - open.index > LONGEST_HELD / 4) {
+        held = "";
+        pem = Math.max(0, PEM_CHARACTERS - (text.length - open.index));
+        return show(text);
+      }
+      const begun = Math.min(open?.index ?? text.length, holdKeyFrom(text), search().holdFrom(text));
+      const whole = search().startAround(text, begun);
+      const from = holdWrappedFrom(text, whole, search());
+      isWrapped ||= from < whole;
+      const isHeld = text.length - from <= LONGEST_HELD;
+      held = isHeld ? text.slice(from) : "";
+      return show(isHeld ? text.slice(0, from) : text);
+    },
+    end() {
+      const rest = pem > 0 ? "" : held;
+      [held, pem] = ["", 0];
+      return show(rest);
+    },
+  };
+}
+
+/** The same as `at`, or before it, where a wrapped secret may begin that goes on in the next line or across `at`. */
+function holdWrappedFrom(text: string, at: number, search: LiteralSearch): number {
+  let start = text.length;
+  const last = Math.max(0, text.length - LONGEST_HELD / 4);
+  while (start > last && (isEncoded(text, start - 1) || text[start - 1] === "\n" || text[start - 1] === "\r")) start--;
+  const block = text.slice(start);
+  if (!block.includes("\n")) return at;
+  const offsets = offsetsWithoutBreaks(block);
+  const joined = block.replace(/\r?\n/g, "");
+  const place = offsets.findIndex((offset) => start + offset >= at);
+  const from = search.startAround(joined, Math.min(search.holdFrom(joined), place < 0 ? joined.length : place));
+  return from < offsets.length ? Math.min(at, start + offsets[from]!) : at;
 }
 
 function redactValue(value: unknown, redact: (text: string) => string): unknown {
@@ -88,27 +214,4 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
-}
-
-const escapePattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
-
-/** The forms in which a secret passes through JSON, URLs and base64. */
-function spellingsOf(secret: string): string[] {
-  const json = JSON.stringify(secret).slice(1, -1);
-  const url = encodeURIComponent(Buffer.from(secret, "utf8").toString("utf8"));
-  const lowerUrl = url.replace(/%../g, (code) => code.toLowerCase());
-  return [secret, json, json.replaceAll("/", "\\/"), url, lowerUrl, url.replaceAll("%20", "+"), ...base64Of(secret)];
-}
-
-/**
- * Base64 of the secret wherever it stands in the encoded bytes: 0, 1 or 2 bytes after a group of three, without the
- * characters that it shares with its neighbours. In both alphabets.
- */
-function base64Of(secret: string): string[] {
-  const bytes = Buffer.from(secret, "utf8");
-  return [0, 1, 2].flatMap((offset) => {
-    const encoded = Buffer.concat([Buffer.alloc(offset), bytes]).toString("base64");
-    const whole = encoded.slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6));
-    return [whole, whole.replaceAll("+", "-").replaceAll("/", "_")];
-  });
 }

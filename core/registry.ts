@@ -1,6 +1,17 @@
+import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { type PluginHooks, within } from "./hooks.ts";
-import { type Contribution, checkContribution, checkPlugin, type LazyPlugin, type Plugin, type PluginCommand, type PluginContext } from "./plugin.ts";
+import { LateToolList } from "./late-tools.ts";
+import {
+  type Contribution,
+  checkContribution,
+  checkPlugin,
+  type LazyPlugin,
+  type Plugin,
+  type PluginCommand,
+  type PluginContext,
+  type ToolSource,
+} from "./plugin.ts";
 import type { Provider } from "./provider.ts";
 import { check } from "./schema.ts";
 import type { Tool } from "./tool.ts";
@@ -22,6 +33,11 @@ export interface Registry {
   /** Grows when a lazy plugin is loaded. */
   readonly hooks: readonly PluginHooks[];
   readonly tools: ReadonlyMap<string, Tool>;
+  /** Takes the tools that servers have by now; a number that is another one where they have changed. */
+  refreshTools(): number | Promise<number>;
+  /** Whether a tool of this name may still come. */
+  mayCome(name: string): boolean;
+  toolSources(): ToolSource[];
   /** Loads the plugin that provides it, if that was left unloaded. */
   provider(id: string): Promise<Provider | undefined>;
   providerIds(): string[];
@@ -33,6 +49,8 @@ export interface Registry {
 export interface RegistryDependencies {
   contextOf(name: string, options: Record<string, unknown>): PluginContext;
   report(fault: { plugin: string; message: string }): void;
+  /** What `isNeeded` of lazy plugins is asked with. */
+  config?: Readonly<Config>;
   /** ms instead of LOAD_LIMIT_MS. */
   limitMs?: number;
 }
@@ -48,7 +66,7 @@ export async function createRegistry(entries: PluginEntry[], dependencies: Regis
   try {
     for (const entry of entries) {
       const { plugin } = entry;
-      if (isLazy(plugin) && plugin.provides !== undefined) state.promise(plugin, entry);
+      if (isLazy(plugin) && plugin.provides !== undefined && !plugin.isNeeded?.(dependencies.config ?? {})) state.promise(plugin, entry);
       else await state.add(entry);
     }
   } catch (error) {
@@ -70,10 +88,16 @@ class RegistryState implements Registry {
   readonly #promised = new Map<string, PluginEntry>();
   readonly #loading = new Map<PluginEntry, Promise<void>>();
   readonly #disposers: { plugin: string; dispose(): void | Promise<void> }[] = [];
+  readonly #late: LateToolList;
 
   constructor(dependencies: RegistryDependencies) {
     this.#dependencies = dependencies;
+    this.#late = new LateToolList(this.tools, { report: dependencies.report, limitMs: limitOf(dependencies) });
   }
+
+  refreshTools = (): number | Promise<number> => this.#late.refresh();
+  mayCome = (name: string): boolean => this.#late.mayCome(name);
+  toolSources = (): ToolSource[] => this.#late.sources();
 
   /** Notes what a lazy plugin will bring, so that a conflict is seen before it is loaded. */
   promise(plugin: LazyPlugin, entry: PluginEntry): void {
@@ -142,6 +166,7 @@ class RegistryState implements Registry {
     for (const tool of tools) this.tools.set(tool.name, tool);
     for (const provider of providers) this.#providers.set(provider.id, provider);
     for (const command of commands) this.#commands.set(command.name, command);
+    if (contribution.lateTools !== undefined) this.#late.add(plugin.name, contribution.lateTools);
     if (hooks !== undefined) this.hooks.push({ plugin: plugin.name, hooks });
   }
 

@@ -1,5 +1,6 @@
 import * as nodeFs from "node:fs";
 import { realpath, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
@@ -9,9 +10,10 @@ import { type Config, configDirectory, dataDirectory, hostEnvironment, type Load
 import { isSecret, keysIn } from "./config-environment.ts";
 import { findWorkspaceRoot } from "./config-files.ts";
 import { type ConfigStamp, stampConfig } from "./config-stamp.ts";
+import { checkConfinement, createConfining } from "./confine.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { AgentEvent, ModelSource, RunResult } from "./events.ts";
-import { createExec } from "./exec.ts";
+import { createExec, type StartProcess } from "./exec.ts";
 import { makeDirectories } from "./generation.ts";
 import { createHookRunner, type PermissionRequest } from "./hooks.ts";
 import { createGuardedFetch } from "./http.ts";
@@ -25,7 +27,7 @@ import { createNotices, type Notices } from "./notices.ts";
 import { createModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
 import { createPaths, currentDirectory } from "./paths.ts";
-import type { LazyPlugin, Plugin, PluginCommand, PluginContext } from "./plugin.ts";
+import type { LazyPlugin, Plugin, PluginCommand, PluginContext, ToolSource } from "./plugin.ts";
 import { isOfferedIn } from "./prepare-request.ts";
 import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
@@ -33,12 +35,14 @@ import type { PromptEnvironment } from "./prompt-run.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { createRegistry, type Registry } from "./registry.ts";
 import { createRests } from "./rests.ts";
+import { createSecretFiles, type SecretFiles } from "./secret-files.ts";
 import { selectTools } from "./select-tools.ts";
 import { createMemorySessions, createSessions, type Sessions } from "./session.ts";
 import { buildSystemPrompt } from "./system-prompt.ts";
 import { createTokenEstimator } from "./token-estimate.ts";
 import type { JsonSchema } from "./tool.ts";
 import type { Traffic } from "./traffic.ts";
+import { isBelow } from "./untrusted.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
 export interface PromptRequest {
@@ -92,6 +96,8 @@ export interface RuntimeOptions {
   skipBrokenPlugins?: boolean;
   /** Trust the workspace's configuration for this run. */
   trust?: boolean;
+  /** Throws UNTRUSTED where anything that the workspace says would be left out for lack of trust. */
+  requireTrust?: boolean;
   /** Default `$XDG_DATA_HOME/agent`. */
   dataDir?: string;
   env?: Record<string, string | undefined>;
@@ -154,6 +160,8 @@ export interface Runtime {
   readonly sessions: Sessions;
   /** Names of the tools that the configured model is given at first. */
   tools(): Promise<string[]>;
+  /** Servers that tools come from, as they stand now. */
+  toolSources(): ToolSource[];
   /** Commands that plugins bring. */
   command(name: string): Promise<PluginCommand | undefined>;
   /** Where each provider has its key, as it stands now; the keys themselves never come out. Throws STORE_DAMAGED. */
@@ -211,6 +219,8 @@ async function load(ground: Ground, settled?: LoadConfigOptions["settled"]): Pro
   const stamp = stampOf(ground);
   const loaded = await loadConfig({ ...sourcesOf(ground), settled });
   for (const warning of loaded.warnings) ground.log.warn(warning);
+  if (ground.options.requireTrust && loaded.untrusted !== undefined)
+    throw new AgentError("UNTRUSTED", { what: `What this run needs (${loaded.untrusted.keys.join(", ")})` });
   return { ...loaded, stamp };
 }
 
@@ -221,16 +231,17 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const notices = createNotices([]);
   const redactor = createRedactor([]);
   const spillDir = join(dataDir, "tool-output");
-  const { exec, close: closeExec } = createExec({ env });
+  const { exec, startProcess, close: closeExec } = createExec({ env, redactor });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
-  const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
+  const { roots } = await createPaths({ cwd, roots: options.roots ?? [] });
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
+  const confining = createConfining({ env, cwd, roots, home: env.HOME || homedir(), dataDir, configDir: configDirectory(env), exec });
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
-  const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
+  const shared = { exec, confining, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
-  return { shared, sessions, traffic, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
+  return { shared, bounds: { roots, spillDir }, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
 
 /** One configuration at work, with the plugins it names. */
@@ -243,19 +254,24 @@ interface Configured {
 }
 
 /** Plugins that were set up end with their configuration, and also when there will be none. */
-async function configure(ground: Ground, { shared, traffic, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
+async function configure(ground: Ground, { shared, bounds, traffic, startProcess, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
   const { notices, redactor } = shared;
   for (const secret of loaded.secrets) redactor.add(secret);
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, loaded, { fetch, ofPlugins, redactor, report });
+  const servers = { ...shared, config: loaded.config, secretFiles: openSecretFiles(ground, { ...bounds, ...loaded }) };
+  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess: confineServers(startProcess, servers), ofPlugins, redactor, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
+    const secretFiles = openSecretFiles(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
+    const paths = await createPaths({ cwd, ...bounds, secrets: secretFiles });
     const environment: PromptEnvironment = {
       ...shared,
+      paths,
+      secretFiles,
       cwd,
       config,
       untrusted: loaded.untrusted?.keys ?? [],
@@ -267,17 +283,35 @@ async function configure(ground: Ground, { shared, traffic, ofPlugins }: Lasting
       opener: createModelOpener({ config, registry, env, dataDir, redactor, log, traffic }),
       fetch,
       log,
-      systemPrompt: systemPrompts({ cwd, env, log }, config, fetch),
+      systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: secretFiles.isSecret }),
     };
-    const end = async () => {
-      await hooks.drain();
-      await registry.dispose();
-    };
+    const end = () => hooks.drain().then(() => registry.dispose());
     return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end };
   } catch (error) {
     await registry.dispose();
     throw error;
   }
+}
+
+/** Rules of the configuration say which secret files a person allows. */
+function openSecretFiles(
+  { env, cwd, dataDir }: Ground,
+  { roots, config, keyFiles }: { roots: readonly string[]; config: Readonly<Config>; keyFiles: string[] },
+): SecretFiles {
+  return createSecretFiles({ home: env.HOME || homedir(), env, dataDir, keyFiles, cwd, roots, permission: config.permission });
+}
+
+/** Servers are programs like any other: they run in the sandbox that commands run in. */
+function confineServers(
+  start: StartProcess,
+  { confining, notices, ...policy }: Pick<PromptEnvironment, "confining" | "notices" | "config" | "secretFiles">,
+): StartProcess {
+  return async (file, args, options) => {
+    const found = await confining({ ...policy, readable: [] });
+    if (found.missing !== undefined) notices.tell({ type: "sandbox.unavailable", reason: found.missing });
+    checkConfinement(found, policy.config);
+    return start(file, args, { ...options, confine: found.confine });
+  };
 }
 
 /** Only where one is asked for is anything loaded for it. */
@@ -306,20 +340,28 @@ interface PluginFault {
   message: string;
 }
 
-type PluginNeeds = { fetch: PluginContext["fetch"]; ofPlugins: Lasting["ofPlugins"]; redactor: Redactor; report(fault: PluginFault): void };
+type PluginNeeds = Pick<PluginContext, "fetch" | "startProcess"> & { ofPlugins: Lasting["ofPlugins"]; redactor: Redactor; report(fault: PluginFault): void };
 
 async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, ...needs }: PluginNeeds): Promise<Registry> {
   const { options, env, cwd, dataDir } = ground;
+  const { digest } = loaded.workspace;
+  const isTrusted = loaded.workspace.isTrusted || options.discover === false;
   const entries = await collectPlugins({
     given: options.plugins ?? [],
     configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
     cwd,
-    place: { packageDirs: [configDirectory(env)], cacheDir: join(dataDir, "cache", "plugins") },
+    // What tools may write is no place for compiled code.
+    place: { packageDirs: [configDirectory(env)], cacheDir: !isBelow(findWorkspaceRoot(cwd), dataDir) && join(dataDir, "cache", "plugins") },
+    isTrusted,
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });
+  if (isTrusted && digest !== undefined && options.configuredPlugins !== false && loaded.pluginSpecs.length > 0)
+    await (await import("./trust.ts")).confirmTrust(cwd, digest);
   // Those of the host stand in no configuration.
   for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
-  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, needs), report });
+  const packageDirs = [...(isTrusted ? [cwd] : []), configDirectory(env)];
+  const contextOf = pluginContexts(ground, loaded.config, { ...needs, report, packageDirs });
+  return createRegistry(entries, { contextOf, config: loaded.config, report });
 }
 
 /**
@@ -368,8 +410,9 @@ function createReloader(first: Configured, { lasting, ground, running }: { lasti
 }
 
 /** Names of the tools that the configured model is offered in its first request. */
-function firstTools({ registry, options, config }: PromptEnvironment): string[] {
-  const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config) });
+async function firstTools({ registry, options, config }: PromptEnvironment): Promise<string[]> {
+  await registry.refreshTools();
+  const chosen = selectTools(registry.tools, { options, config, profile: findProfile(undefined, config), mayCome: registry.mayCome });
   const request = { model: splitModelList(config.model)[0] ?? "", sessionId: "", tools: [...chosen.keys()] };
   return [...chosen.values()].filter((tool) => isOfferedIn(request, tool)).map(({ name }) => name);
 }
@@ -386,7 +429,8 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       return current().config;
     },
     sessions,
-    tools: async () => firstTools(current()),
+    tools: () => firstTools(current()),
+    toolSources: () => current().registry.toolSources(),
     command: (name) => current().registry.command(name),
     keys: () => current().opener.keys(),
     redact: shared.redactor.redact,
@@ -404,12 +448,19 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       closed ??= (async () => {
         await Promise.allSettled(running);
         const warn = async () => warnOfRest(shared.notices, ground.log);
-        for (const close of [async () => traffic?.close(), closeExec, end, closeSessions, () => sessions.close(), shared.rests.close, warn])
+        const endAll = () => together(end, closeExec);
+        for (const close of [async () => traffic?.close(), endAll, closeSessions, () => sessions.close(), shared.rests.close, warn])
           await close().catch((error: unknown) => ground.log.warn(String(error)));
       })();
       return closed;
     },
   };
+}
+
+/** A plugin that ends what it has started is not to take its end for a fault. Rejects as the first does, when both are done. */
+async function together(first: () => Promise<void>, second: () => Promise<void>): Promise<void> {
+  const [ended] = await Promise.allSettled([first(), second()]);
+  if (ended.status === "rejected") throw ended.reason;
 }
 
 interface StartOptions extends PromptOptions {
@@ -437,13 +488,16 @@ function warnOfRest(notices: Notices, log: Log): void {
 function pluginContexts(
   { cwd, dataDir, log }: Ground,
   config: Readonly<Config>,
-  { fetch, ofPlugins }: Pick<PluginNeeds, "fetch" | "ofPlugins">,
+  { fetch, startProcess, ofPlugins, report, packageDirs }: Omit<PluginNeeds, "redactor"> & Pick<PluginContext, "packageDirs">,
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
+    packageDirs,
     options,
     config,
     fetch,
+    startProcess,
+    report: (message) => report({ plugin: name, message }),
     log,
     async dataDir() {
       const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));
@@ -461,13 +515,13 @@ function pluginContexts(
 function systemPrompts(
   { cwd, env, log }: Pick<Ground, "cwd" | "env" | "log">,
   config: Readonly<Config>,
-  fetch: PluginContext["fetch"],
+  needs: { fetch: PluginContext["fetch"]; isSecret(path: string): boolean },
 ): PromptEnvironment["systemPrompt"] {
   const made = new Map<string | undefined, Promise<string>>();
   return (base) => {
     const known =
       made.get(base) ??
-      buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, fetch, log });
+      buildSystemPrompt({ cwd, root: findWorkspaceRoot(cwd), configDir: configDirectory(env), instructions: config.instructions ?? [], base, log, ...needs });
     made.set(base, known);
     return known;
   };

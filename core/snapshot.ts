@@ -4,6 +4,7 @@ import { ABSENT, type Contents, type FileState, isMissing, isSame, NO_ROOM, open
 import type { Log } from "./log.ts";
 import type { Paths } from "./paths.ts";
 import { createPace, IGNORE_FILES, IgnoreRules, type Pace, ScanLimit, scanFolders, statOf } from "./scan.ts";
+import { isSecretName, type SecretFiles } from "./secret-files.ts";
 import { type Seen, Sightings } from "./sightings.ts";
 import type { Store } from "./store.ts";
 
@@ -78,6 +79,8 @@ export interface WatchedCall {
   step: number;
   isCommand: boolean;
   paths: Paths;
+  /** What is at these paths is not kept. */
+  isSecret: SecretFiles["isSecret"];
   log: Log;
 }
 
@@ -91,6 +94,7 @@ const TICK_MS = 20;
 const COARSE_TICK_MS = 2_000;
 /** How far the clocks of a file system and of this process may be apart. */
 const CLOCKS_MS = 1_000;
+const SECRET = "secrets are there, and those are not kept";
 const OLDER = "it is older than the command and was not kept";
 
 /**
@@ -110,6 +114,8 @@ export class Snapshots {
   readonly #watches = new Map<number, Watch>();
   /** Calls that have ended, until what they changed is known. */
   readonly #ending = new Map<number, Promise<void>>();
+  /** That of the last call; a run that was killed left only names. */
+  #isSecret: SecretFiles["isSecret"] = (path) => isSecretName(basename(path));
   #clock: number;
   #looking: Promise<unknown> = Promise.resolve();
   #next: Promise<string | undefined> | undefined;
@@ -151,6 +157,7 @@ export class Snapshots {
 
   watch(call: WatchedCall): CallWatch {
     const from = ++this.#clock;
+    this.#isSecret = call.isSecret;
     return {
       begin: async () => {
         if (call.isCommand) await this.#begin(from, call);
@@ -316,7 +323,8 @@ export class Snapshots {
   #compare(path: string, found: Stats, look: Look): void {
     const known = this.#seen.get(path)?.state;
     const isHopeless = found.isFile() && !(known?.kind === "file" && known.hash !== undefined) && !this.#seen.contents.hasRoom(found.size);
-    const { state, stats } = isHopeless ? { state: unread(found, NO_ROOM), stats: found } : readState(path, this.#seen.contents, found);
+    const reason = found.isFile() && this.#isSecret(path, found) ? SECRET : isHopeless ? NO_ROOM : undefined;
+    const { state, stats } = reason !== undefined ? { state: unread(found, reason), stats: found } : readState(path, this.#seen.contents, found);
     if (state.kind === "absent" || state.kind === "other" || stats === undefined) return;
     const before = known ?? (isFromElsewhere(stats, look) ? unread(stats, OLDER) : ABSENT);
     this.#attribute(path, { before, after: state }, look);

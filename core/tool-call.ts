@@ -1,6 +1,8 @@
 import { orAborted } from "./abort.ts";
+import { cleanCounted, cleanText, withoutControls } from "./clean-text.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import type { Emit, ToolState } from "./events.ts";
+import { fence } from "./fence.ts";
 import type { PermissionRequest, PermissionVerdict, ToolCall } from "./hooks.ts";
 import { type FilePart, type Message, type ToolResultPart, toolFilesMessage } from "./message.ts";
 import type { Checked } from "./schema.ts";
@@ -31,6 +33,10 @@ export interface CallDependencies {
   /** Is told of each error of the table that a call ends with. */
   onError(error: AgentError): void;
   redact(text: string): string;
+  /** Takes known secrets, and nothing else, out of what a model wants done. */
+  redactKnown(input: unknown): unknown;
+  /** Of the fences around what comes from outside. */
+  fenceId: string;
   emit: Emit;
   newId(prefix: "prt" | "call"): string;
   now(): number;
@@ -46,6 +52,8 @@ export interface CallPlace {
   depth: number;
   /** Is told how far the call is. */
   onTitle?(title: string): void;
+  /** Is told that the call is made. */
+  onRun?(source: CallSource): void;
 }
 
 /**
@@ -55,22 +63,49 @@ export interface CallPlace {
 export async function answerCalls(calls: AskedCall[], messageId: string, dependencies: CallDependencies): Promise<Message[]> {
   const { newId } = dependencies;
   const answers = await Promise.all(calls.map((asked) => answerCall(asked, { messageId, callId: asked.id, partId: newId("prt"), depth: 0 }, dependencies)));
-  const results = answers.map(({ output, state }, index): ToolResultPart => {
+  const results = answers.map((answer, index): ToolResultPart => {
     const { id, tool } = calls[index] as AskedCall;
-    return { type: "tool-result", toolCallId: id, toolName: tool, output: { type: state.status === "error" ? "error-text" : "text", value: output.output } };
+    const value = fenceAnswer(answer, dependencies);
+    return { type: "tool-result", toolCallId: id, toolName: tool, output: { type: answer.state.status === "error" ? "error-text" : "text", value } };
   });
   return [{ role: "tool", content: results }, ...attachmentMessage(answers.flatMap(({ output }) => output.attachments ?? []))];
 }
 
+/**
+ * What a tool says once it runs may quote anybody, so it stands in a fence. Not so what the runtime says of a call that was
+ * not made, the words of a person, and the line with which a tool that writes confirms it.
+ */
+function fenceAnswer({ output: { output }, source }: AnsweredCall, { fenceId, redact }: CallDependencies): string {
+  if (source === undefined || source.tool.effect === "ask") return output;
+  if (source.tool.effect === "write" && !output.includes("\n")) return output;
+  return fence(fenceId, output, { tool: source.tool.name, from: describePatterns(source.patterns, redact) });
+}
+
+/** What the call is about, as the rules of `permission` see it. */
+function describePatterns([first, ...more]: string[], redact: CallDependencies["redact"]): string | undefined {
+  if (first === undefined || first === "" || first === "*" || first === ".") return undefined;
+  return redact(cleanText(more.length === 0 ? first : `${first} (+${more.length})`));
+}
+
 function attachmentMessage(attachments: Attachment[]): Message[] {
   if (attachments.length === 0) return [];
-  const files = attachments.map(({ mediaType, data, filename }): FilePart => ({ type: "file", mediaType, data, ...(filename !== undefined && { filename }) }));
+  const files = attachments.map(
+    ({ mediaType, data, filename }): FilePart => ({ type: "file", mediaType, data, ...(filename !== undefined && { filename: withoutControls(filename) }) }),
+  );
   return [toolFilesMessage(files)];
 }
 
 export interface AnsweredCall {
   output: ToolResult;
   state: ToolState;
+  /** Who speaks; undefined where the call was not made. */
+  source?: CallSource | undefined;
+}
+
+/** A tool that runs, and what its call was judged by. */
+interface CallSource {
+  tool: Tool;
+  patterns: string[];
 }
 
 /** before → validate → permission → run → after → truncate. What is judged is what runs: the input as the schema gives it. */
@@ -82,14 +117,17 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
   const shown = { messageId: place.messageId, partId: place.partId, callId: asked.id, tool: asked.tool, input: parseInput(asked.input) ?? asked.input };
   emit({ type: "tool.start", ...shown });
   let lastTitle = "";
-  const running = runCall(asked, { ...place, onTitle: (title) => (lastTitle = title) }, dependencies);
+  let source: CallSource | undefined;
+  const told = { onTitle: (title: string) => (lastTitle = title), onRun: (running: CallSource) => (source = running) };
+  const running = runCall(asked, { ...place, ...told }, dependencies);
   const answered = await orAborted(running, signal).then(
     (result): AnsweredCall => ({
       output: result,
       state: { status: "completed", output: result.output, title: result.title ?? "", metadata: result.metadata ?? {}, startedAt, endedAt: now() },
     }),
     (error: unknown): AnsweredCall => {
-      const text = dependencies.redact(signal.aborted && lastTitle !== "" ? `${describeFailure(error)}\nIt was at: ${lastTitle}` : describeFailure(error));
+      const failure = signal.aborted && lastTitle !== "" ? `${describeFailure(error)}\nIt was at: ${lastTitle}` : describeFailure(error);
+      const text = dependencies.redact(cleanText(failure));
       if (error instanceof AgentError) dependencies.onError(error);
       const code = error instanceof AgentError ? { code: error.code } : {};
       return { output: { output: text }, state: { status: "error", error: text, ...code, startedAt, endedAt: now() } };
@@ -97,26 +135,38 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
   );
   leave();
   emit({ type: "tool.finish", ...shown, state: answered.state });
-  return answered;
+  return { ...answered, source };
 }
 
 async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolResult> {
   dependencies.signal.throwIfAborted();
   const tool = findTool(asked.tool, dependencies);
-  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: readInput(asked) });
+  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: dependencies.redactKnown(readInput(asked)) });
   const checked = await dependencies.check(tool, call.input);
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };
-  const { effect } = await authorise(tool, judged, dependencies);
+  const { effect, patterns } = await authorise(tool, judged, dependencies);
   // What is known to change nothing need not be watched.
   const watch = effect === "read" ? undefined : dependencies.watch(tool);
-  const run = () => tool.run(judged.input, dependencies.contextOf(judged, place, watch));
+  const run = () => {
+    place.onRun?.({ tool, patterns });
+    return tool.run(judged.input, dependencies.contextOf(judged, place, watch));
+  };
   const result = await dependencies.after(toResult(await runWatched(run, watch, dependencies.signal), tool), judged);
-  // Redacted first: a cut through the middle of a secret would hide it.
-  const whole = dependencies.redact(result.output);
+  // Redacted before it is cut: a cut through the middle of a secret would hide it.
+  const whole = dependencies.redact(cleanOutput(result.output, tool));
   // What a tool reads stands there word by word: edits depend on it.
   const output = tool.effect === "read" ? whole : await dependencies.compress(whole);
-  return { ...result, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
+  const title = result.title === undefined ? {} : { title: withoutControls(result.title) };
+  return { ...result, ...title, output: tool.selfLimiting ? output : await dependencies.truncate(output) };
+}
+
+/** Whoever edits what was read has to know that there is more than is shown. */
+function cleanOutput(output: string, { effect }: Tool): string {
+  const { text, removed } = cleanCounted(output);
+  if (removed === 0 || effect !== "read") return text;
+  const noun = removed === 1 ? "character is" : "characters are";
+  return `${text}\n(${removed} control or invisible ${noun} not shown.)`;
 }
 
 /** Whatever becomes of the call, what it changed is recorded. The result does not wait for that: who has to, does (see Snapshots). */
@@ -145,8 +195,12 @@ function readInput({ tool, input }: AskedCall): unknown {
   return value;
 }
 
-/** The verdict that allows it. Throws PERMISSION_DENIED where the call may not be made. */
-export async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: Pick<CallDependencies, "permit" | "cwd">): Promise<PermissionVerdict> {
+/** The effect of the call where it is known, and what it was judged by. Throws PERMISSION_DENIED where it may not be made. */
+export async function authorise(
+  tool: Tool,
+  call: ToolCall,
+  { permit, cwd }: Pick<CallDependencies, "permit" | "cwd">,
+): Promise<{ effect?: PermissionVerdict["effect"]; patterns: string[] }> {
   const patterns: unknown = tool.patterns === undefined ? ["*"] : tool.patterns(call.input, { cwd });
   // Anything else matches no rule, and so would pass those that deny.
   if (!isTexts(patterns)) throw new AgentError("TOOL_FAILED", { tool: tool.name, reason: "its patterns are not a list of strings." });
@@ -159,7 +213,7 @@ export async function authorise(tool: Tool, call: ToolCall, { permit, cwd }: Pic
     callId: call.id,
   });
   if (verdict.decision !== "allow") throw new AgentError("PERMISSION_DENIED", { reason: verdict.reason ?? `${tool.name} is not allowed here.` });
-  return verdict;
+  return { ...(verdict.effect !== undefined && { effect: verdict.effect }), patterns };
 }
 
 const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every((text) => typeof text === "string");

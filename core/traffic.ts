@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
+import { withoutFenceIds } from "./fence.ts";
 import type { Fetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import type { ModelId } from "./model-id.ts";
@@ -106,7 +107,7 @@ interface Finding {
 /** Only what a model was asked is found or kept: a list of models or a token is not. */
 async function findOrSend(asked: Asked, send: () => Promise<Response>, { cache, asking, redactor }: Finding): Promise<Response> {
   if (asking === undefined || asked.body === null) return send();
-  const key = hashOf({ ...asked, body: canonize(asked.body) });
+  const key = hashOf({ ...asked, body: canonize(asked.body, withoutFenceIds) });
   const found = await cache.find(key);
   if (found !== undefined) {
     asking.hits.push(key);

@@ -18,17 +18,20 @@ export interface TrustedSide {
 /** Keys that decide nothing but data: text, models, numbers. What is not named here or in RULES is left out. */
 const DATA_KEYS = new Set([
   ..."$schema systemPrompt appendSystem outputFormat".split(" "),
-  ..."temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment subagent_depth".split(" "),
+  ..."temperature topP stop seed maxOutputTokens compaction tool_output toolOutput window attachment".split(" "),
   ..."username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise".split(" "),
 ]);
 /** Not its id: that would put another model in the place of the one that is asked for. */
 const MODEL_KEYS = new Set("name family release_date status attachment reasoning temperature tool_call interleaved limit modalities".split(" "));
-const PROVIDER_KEYS = new Set(["name", "id", "whitelist", "blacklist"]);
+const PROVIDER_KEYS = new Set(["name", "id"]);
+/** Lists that take something away: one of the user's own is not replaced. */
+const PROVIDER_LISTS = new Set(["whitelist", "blacklist"]);
 const OPTION_KEYS = new Set(["timeout", "connectTimeout", "headerTimeout", "chunkTimeout", "contentTimeout"]);
 const AGENT_KEYS = new Set("variant temperature top_p prompt description mode steps maxSteps hidden color".split(" "));
 /** Models that are no model but a program: `demo/script` plays a file of the workspace, `demo/tour` runs its `check.js`. */
 const PROGRAM = /^(demo\/)?(script|tour)(:|$)/;
 const DEFAULT_STEPS = 100;
+const DEEPEST_NESTING = 3;
 const MODES = ["readonly", "plan", "ask", "auto", "yolo"];
 
 /** Its template may have been a reference. */
@@ -45,7 +48,8 @@ const RULES: Record<string, Rule> = {
   retry: (value, _side, drop) => mapTree(value, (item, name) => (name === "fallbackOnAuth" && item === true ? drop(`retry.${name}`) : item)),
   disabled_providers: (value, { config }, drop) => (config.disabled_providers === undefined ? value : drop("disabled_providers")),
   enabled_providers: (value, { config }, drop) => (config.enabled_providers === undefined ? value : drop("enabled_providers")),
-  provider: (value, side, drop) => mapTree(value, (provider, id) => keepProvider(provider as Tree, side, (key) => drop(`provider.${id}.${key}`))),
+  provider: (value, side, drop) =>
+    mapTree(value, (provider, id) => keepProvider(provider as Tree, side, { own: side.config.provider?.[id], drop: (key) => drop(`provider.${id}.${key}`) })),
   agent: (value, side, drop) =>
     mapTree(value, (agent, name) => keepAgent(agent as AgentProfile, side, { own: side.config.agent?.[name], drop: (key) => drop(`agent.${name}.${key}`) })),
   permission: (value, side, drop) => keepPermission(value, side, (key) => drop(key === "" ? "permission" : `permission.${key}`)),
@@ -59,7 +63,10 @@ const RULES: Record<string, Rule> = {
       name === "freeOnly" ? limit === false && own[name] === true : (limit as number) > ((own[name] as number) ?? Infinity);
     return mapTree(value, (limit, name) => (widens(limit, name) ? drop(`limits.${name}`) : limit));
   },
+  subagent_depth: (value, { config }, drop) => ((value as number) <= (config.subagent_depth ?? DEEPEST_NESTING) ? value : drop("subagent_depth")),
   permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
+  // It may be stricter than the user, never laxer.
+  sandbox: (value, { config }, drop) => mapTree(value, (item, name) => (tightensSandbox(name, item, config.sandbox) ? item : drop(`sandbox.${name}`))),
   // What takes back the work of a workspace is not the workspace's to switch off.
   snapshot: (value, _side, drop) => (value === true ? value : drop("snapshot")),
   // The user's own may be there for what it forbids.
@@ -91,10 +98,20 @@ export function keepData(config: Config, side: TrustedSide): { config: Config; d
 }
 
 /** All that a kept configuration says of what may be done, as one text: its order counts, as that of permission rules does. */
-export function rightsIn({ permission, permissionMode, tools, limits, default_agent, enabled_providers, disabled_providers, agent = {} }: Config): string {
+export function rightsIn({
+  permission,
+  permissionMode,
+  sandbox,
+  tools,
+  limits,
+  default_agent,
+  enabled_providers,
+  disabled_providers,
+  agent = {},
+}: Config): string {
   const profiles = Object.entries(agent).map(([name, { permission, tools, disable, steps, maxSteps }]) => [name, permission, tools, disable, steps, maxSteps]);
   const ruling = profiles.filter(([, ...rights]) => rights.some((right) => right !== undefined));
-  return JSON.stringify([permission, permissionMode, tools, limits, default_agent, enabled_providers, disabled_providers, ruling]);
+  return JSON.stringify([permission, permissionMode, sandbox, tools, limits, default_agent, enabled_providers, disabled_providers, ruling]);
 }
 
 /** Takes out the strings that ask for `{env:…}` or `{file:…}`: they are not expanded, and mean nothing as they stand. */
@@ -119,9 +136,10 @@ function mapTree(value: unknown, keep: (item: unknown, key: string) => unknown, 
   return entries.length > 0 || keepEmpty ? Object.fromEntries(entries) : undefined;
 }
 
-function keepProvider(provider: Tree, side: TrustedSide, drop: Drop): Tree | undefined {
+function keepProvider(provider: Tree, side: TrustedSide, { own = {}, drop }: { own: Tree | undefined; drop: Drop }): Tree | undefined {
   return mapTree(provider, (value, key) => {
     if (PROVIDER_KEYS.has(key)) return value;
+    if (PROVIDER_LISTS.has(key)) return own[key] === undefined ? value : drop(key);
     if (key === "default_model") return isProgram(value, side) ? drop(key) : value;
     if (key === "options") return mapTree(value, (item, option) => (OPTION_KEYS.has(option) ? item : drop(`options.${option}`)));
     if (key === "models") {
@@ -161,6 +179,13 @@ function keepPermission(permission: unknown, side: TrustedSide, drop: Drop): str
   });
 }
 
+const SANDBOX_STRICTNESS: unknown[] = [false, "auto", true];
+
+function tightensSandbox(name: string, value: unknown, own: Config["sandbox"]): boolean {
+  if (name === "enabled") return SANDBOX_STRICTNESS.indexOf(value) >= SANDBOX_STRICTNESS.indexOf(own?.enabled ?? "auto");
+  return name === "network" && (value === false || own?.network === true);
+}
+
 function denies(config: Config): boolean {
   const strict = config.permissionMode === "readonly" || config.permissionMode === "plan";
   const maps = [config.permission, ...Object.values(config.agent ?? {}).map((agent) => agent.permission)];
@@ -170,7 +195,16 @@ function denies(config: Config): boolean {
 const hasRights = (agent: { permission?: unknown; tools?: unknown } | undefined): boolean => agent?.permission !== undefined || agent?.tools !== undefined;
 
 const isProgram = (model: unknown, { config }: TrustedSide): boolean =>
-  splitModelList(model as string | string[] | undefined).some((id) => PROGRAM.test(resolveAlias(id, config)));
+  splitModelList(model as string | string[] | undefined).some((id) => PROGRAM.test(meaningOf(id, config)));
+
+/** Aliases of the user that go round in a circle mean nothing; that is told when one of them is asked for. */
+function meaningOf(id: string, config: Config): string {
+  try {
+    return resolveAlias(id, config);
+  } catch {
+    return id;
+  }
+}
 
 /** A template that is there, without shell parts. */
 const isText = ({ template, model }: CommandConfig, side: TrustedSide): boolean =>

@@ -13,6 +13,12 @@ export const builtins: LazyPlugin[] = [
   { name: "task", load: () => import("./task/index.ts") },
   { name: "question", load: () => import("./question/index.ts") },
   { name: "todo", load: () => import("./todo/index.ts") },
+  {
+    name: "mcp",
+    provides: { commands: ["mcp"] },
+    isNeeded: ({ mcp = {} }) => Object.values(mcp).some(({ enabled, command, url }) => enabled !== false && (command ?? url) !== undefined),
+    load: () => import("./mcp/index.ts"),
+  },
   { name: "permissions", load: () => import("./permissions/index.ts") },
   { name: "compaction", load: () => import("./compaction/index.ts") },
 ];

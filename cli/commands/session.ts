@@ -1,6 +1,6 @@
 import { realpath } from "node:fs/promises";
 import { AgentError, type Message } from "agent-runtime";
-import { type Entry, type SessionMeta, type Sessions, stepOf, type UndoReport, undoChanges } from "agent-runtime/host";
+import { type Entry, type SessionMeta, type Sessions, stepOf, type UndoReport, undoChanges, withoutControls, withoutFence } from "agent-runtime/host";
 
 export interface SessionCommandContext {
   cwd: string;
@@ -58,15 +58,15 @@ async function listSessions(words: string[], { sessions, write, redact }: Sessio
     write(`${redact(JSON.stringify(rows, null, 2))}\n`);
     return 0;
   }
-  for (const meta of metas) write(`${redact(plain(`${meta.id}  ${formatTime(meta.updatedAt)}  ${meta.title || "(no title)"}  ${meta.cwd}`))}\n`);
+  for (const meta of metas) write(`${redact(withoutControls(`${meta.id}  ${formatTime(meta.updatedAt)}  ${meta.title || "(no title)"}  ${meta.cwd}`))}\n`);
   return 0;
 }
 
 async function showSession(id: string, { sessions, write, redact }: SessionCommandContext): Promise<number> {
   const { meta, entries } = await sessions.read(id);
   const cost = meta.costUsd === undefined ? "" : `, ${meta.costUsd.toFixed(4)} USD`;
-  write(redact(plain(`${meta.title || "(no title)"}\n${meta.id}, ${formatTime(meta.updatedAt)}, ${meta.cwd}\n${meta.steps} steps${cost}\n`)));
-  for (const entry of entries) write(redact(plain(`\n${showEntry(entry)}\n`)));
+  write(redact(withoutControls(`${meta.title || "(no title)"}\n${meta.id}, ${formatTime(meta.updatedAt)}, ${meta.cwd}\n${meta.steps} steps${cost}\n`)));
+  for (const entry of entries) write(redact(withoutControls(`\n${showEntry(entry)}\n`)));
   return 0;
 }
 
@@ -103,7 +103,7 @@ function readValue(option: string, value: string | undefined): string {
 async function undoSession(choice: UndoChoice, { sessions, cwd, write, redact }: SessionCommandContext): Promise<number> {
   const id = choice.id ?? (await sessions.newest(await realpath(cwd).catch(() => cwd)));
   if (id === undefined) throw new AgentError("SESSION_NOT_FOUND", { id: "of this workspace to undo" });
-  const say = (line: string) => write(`${redact(plain(line))}\n`);
+  const say = (line: string) => write(`${redact(withoutControls(line))}\n`);
   const session = await sessions.open(id);
   try {
     const { parentId } = session.meta;
@@ -153,9 +153,6 @@ function readId(action: string, [id, ...more]: string[]): string {
 
 const formatTime = (at: number): string => new Date(at).toISOString().slice(0, 16).replace("T", " ");
 
-/** Without what steers a terminal: a title or an answer is text, whoever wrote it. */
-const plain = (text: string): string => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
-
 function showEntry({ message, model, step }: Entry): string {
   if (message.role === "system") return `system\n${message.content}`;
   const author = message.role === "assistant" && model !== undefined ? `assistant (${model})` : message.role;
@@ -187,7 +184,7 @@ function outputText(output: Output): string {
   switch (output.type) {
     case "text":
     case "error-text":
-      return output.value;
+      return withoutFence(output.value);
     case "json":
     case "error-json":
       return JSON.stringify(output.value);

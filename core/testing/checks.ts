@@ -79,14 +79,21 @@ const namesOf = (tools: Tool[] = []): string[] => tools.map(({ name }) => name);
 
 const testContext = (context: Partial<PluginContext>): PluginContext => ({
   cwd: process.cwd(),
+  packageDirs: [],
   options: {},
   config: {},
   log: silentLog,
   fetch: async () => {
     throw new Error("A setup must not use the network.");
   },
+  startProcess: async () => {
+    throw new Error("A setup must not start a process.");
+  },
   dataDir: async () => {
     throw new Error("A setup must not write.");
+  },
+  report: (message) => {
+    throw new Error(`A setup has nothing to report: ${message}`);
   },
   lasting: (make) => make(),
   ...context,

@@ -15,6 +15,8 @@ interface ToolAnswer {
 /** The mistake of examples/tour. The tour changes this, and nothing in any other workspace. */
 const WRONG = 'return "Hello, world!";';
 const RIGHT = "return `Hello, ${name}!`;";
+/** The lines around what a tool has brought from outside. */
+const FENCE = /^<tool-output [^\n]*\n|\n<\/tool-output \w+>$/g;
 const TODO = /^ *\d+\| (\/\/ TODO:.*)$/m;
 
 /**
@@ -43,7 +45,8 @@ function readAnswers(prompt: Message[]): Map<string, ToolAnswer> {
       if (part.type !== "tool-result") continue;
       const { output } = part;
       const text = "value" in output ? (typeof output.value === "string" ? output.value : JSON.stringify(output.value)) : (output.reason ?? "");
-      answers.set(part.toolName, { failed: output.type.startsWith("error") || output.type === "execution-denied", text });
+      const failed = output.type.startsWith("error") || output.type === "execution-denied";
+      answers.set(part.toolName, { failed, text: text.replace(FENCE, "") });
     }
   }
   return answers;

@@ -1,4 +1,4 @@
-import type { AgentError } from "agent-runtime";
+import { type AgentError, cleanText } from "agent-runtime";
 import { FALLBACK_STRATEGIES, findExact, isMuchLarger, MATCH_LIMIT, type Match, removeBackslashes, type Strategy } from "./edit-strategies.ts";
 import { indentLike } from "./indent-like.ts";
 import { refused } from "./text-file.ts";
@@ -78,6 +78,7 @@ async function findMatches(shown: string, text: string, { oldString, replaceAll 
   if (places > 0) throw ambiguous(shown, places);
   if (isTooLarge)
     throw refused(shown, "what resembles oldString is much larger than it.", "Read the file again and copy the whole text that is to be replaced.");
+  if (cleanText(text).includes(oldString)) throw refused(shown, "oldString stands among characters that are not shown.", "Give whole lines as oldString.");
   throw refused(shown, "oldString was not found in it.", "Read the file again and copy the text exactly, without line numbers.");
 }
 

@@ -1,3 +1,5 @@
+import { cleanText } from "agent-runtime";
+
 /** Where a text was found: UTF-16 offsets, `end` exclusive. */
 export interface Match {
   start: number;
@@ -31,6 +33,7 @@ const COMPARED_CHARACTERS = 1_000;
 
 /** In the order in which they are tried. */
 export const FALLBACK_STRATEGIES: Strategy[] = [
+  { name: "unseen-characters", overlooks: "characters that read does not show", find: findUnseen },
   { name: "line-trimmed", overlooks: "white space around lines", find: findTrimmedLines },
   { name: "block-anchor", overlooks: "differences between the first and the last line", find: findAnchoredBlock, isApproximate: true },
   { name: "whitespace-normalized", overlooks: "the amount of white space", find: findNormalizedWhitespace },
@@ -132,6 +135,21 @@ const squeeze = (text: string): string => text.trim().replace(/\s+/g, " ");
 
 function findTrimmedLines(content: string, wanted: string): Match[] {
   return findBlocks(content, wanted, (lines, wantedLines) => lines.every((line, index) => line.trim() === wantedLines[index]!.trim()));
+}
+
+/** Whole lines that a model was shown like this, without their control and invisible characters. */
+function findUnseen(content: string, wanted: string): Match[] {
+  if (cleanText(content) === content) return [];
+  const lines = linesOf(content);
+  const shown = lines.map(({ text }) => cleanText(text));
+  const wantedLines = linesOf(cleanText(wanted)).map(({ text }) => text);
+  const isHere = (first: number): boolean => wantedLines.every((line, index) => shown[first + index] === line);
+  const firsts = shown.flatMap((line, first) => (line === wantedLines[0] ? [first] : []));
+  if (firsts.length * wantedLines.length > COMPARED_LINES) return [];
+  return firsts
+    .filter(isHere)
+    .slice(0, MATCH_LIMIT + 1)
+    .map((first) => blockOf(lines, first, wantedLines.length, wanted));
 }
 
 function findIndented(content: string, wanted: string): Match[] {

@@ -1,4 +1,4 @@
-import { lstatSync } from "node:fs";
+import { lstatSync, type Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { ToolContext } from "agent-runtime";
@@ -10,6 +10,12 @@ interface Found {
   file: string;
   /** ms since 1970 */
   modified: number;
+}
+
+/** Those that may be told of, and how many are hidden. */
+interface Present {
+  files: string[];
+  hidden: number;
 }
 
 /**
@@ -26,23 +32,29 @@ export function createFoundFiles({ paths, signal }: ToolContext, cwd: string, fi
   };
   for (const file of files) add(file);
 
+  let hidden = 0;
   const look = async (): Promise<Found[]> => {
-    const found: Found[] = [];
+    const found: (Found & { stats: Stats })[] = [];
     for (const [folder, files] of batchesOf(folders)) {
       await setImmediate(undefined, { signal });
       paths.look(join(cwd, folder), (held) => found.push(...files.flatMap((file) => lookAt(file, held))));
     }
-    return found;
+    const shown = found.filter(({ file, stats }) => !paths.isHidden(join(cwd, file), stats));
+    hidden = found.length - shown.length;
+    return shown;
   };
   return {
     add,
     /** Those that are there, in no order. */
-    present: async (): Promise<string[]> => (await look()).map(({ file }) => file),
+    present: async (): Promise<Present> => ({ files: (await look()).map(({ file }) => file), hidden }),
     /**
      * In the order of their last change, equally new ones by path. ripgrep can sort too, but works on one thread then, and
      * leaves equally new ones in the order of the disk.
      */
-    newest: async (): Promise<string[]> => (await look()).sort((a, b) => b.modified - a.modified || (a.file < b.file ? -1 : 1)).map(({ file }) => file),
+    newest: async (): Promise<Present> => ({
+      files: (await look()).sort((a, b) => b.modified - a.modified || (a.file < b.file ? -1 : 1)).map(({ file }) => file),
+      hidden,
+    }),
   };
 }
 
@@ -51,7 +63,7 @@ function* batchesOf(folders: Map<string, string[]>): Generator<[string, string[]
 }
 
 /** At once: to wait for each takes four times as long. */
-function lookAt(file: string, held: string): Found[] {
+function lookAt(file: string, held: string): (Found & { stats: Stats })[] {
   const stats = lstatSync(join(held, basename(file)), { throwIfNoEntry: false });
-  return stats?.isFile() ? [{ file, modified: stats.mtimeMs }] : [];
+  return stats?.isFile() ? [{ file, modified: stats.mtimeMs, stats }] : [];
 }

@@ -3,7 +3,7 @@ import { AgentError, type ToolContext, tool, z } from "agent-runtime";
 import { createFoundFiles } from "./found-files.ts";
 import { planGlob } from "./glob-pattern.ts";
 import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
-import { COUNTED_FILES, listFiles, refusedPattern, TIMEOUT_MS } from "./ripgrep.ts";
+import { COUNTED_FILES, listFiles, refusedPattern, sayHidden, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_FILES = 100;
 
@@ -21,13 +21,14 @@ export const globTool = tool({
   run: async ({ pattern, path }, context) => {
     if (pattern === "") throw refusedPattern(pattern, "it is empty.");
     if (path) await findDirectory(context, path);
-    const { files, isPartial } = await findFiles(context, pattern, path);
+    const { files, isPartial, hidden } = await findFiles(context, pattern, path);
     const shown = files.slice(0, SHOWN_FILES);
     const count = isPartial ? `at least ${files.length}` : `${files.length}`;
     const lines = shown.length === 0 ? ["No files found"] : shown;
     if (shown.length === 0) lines.push(...(await describeNamed(context, join(path || ".", pattern))));
     if (isPartial && shown.length === 0) lines.push("(The search did not come to its end. Use a narrower pattern or path.)");
     if (files.length > shown.length) lines.push("", `(${shown.length} of ${count} files shown, newest first. Use a narrower pattern or path.)`);
+    lines.push(...sayHidden(hidden));
     return { output: lines.join("\n"), title: pattern, metadata: { count: files.length, truncated: isPartial || files.length > shown.length } };
   },
 });
@@ -50,10 +51,16 @@ async function describeNamed(context: ToolContext, path: string): Promise<string
   return [`(There is a file ${located.shown}. In a pattern, write a backslash before brackets and braces that belong to a name.)`];
 }
 
-async function findFiles(context: ToolContext, pattern: string, path: string | undefined): Promise<{ files: string[]; isPartial: boolean }> {
+interface Found {
+  files: string[];
+  isPartial: boolean;
+  hidden: number;
+}
+
+async function findFiles(context: ToolContext, pattern: string, path: string | undefined): Promise<Found> {
   const plan = planGlob(pattern);
   const located = await locate(context, startOf(path, pattern), "read");
-  if (!located.stats?.isDirectory()) return { files: [], isPartial: false };
+  if (!located.stats?.isDirectory()) return { files: [], isPartial: false, hidden: 0 };
   checkReadable(context, located);
   const start = located.path;
   const request = { cwd: start, pattern, limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS };
@@ -63,6 +70,6 @@ async function findFiles(context: ToolContext, pattern: string, path: string | u
   ]);
   const isListed = new Set(listed?.files);
   const found = createFoundFiles(context, start, listed === undefined ? matching.files : matching.files.filter((file) => isListed.has(file)));
-  const files = (await found.newest()).map((file) => context.paths.show(join(start, file)));
-  return { files, isPartial: matching.isPartial || listed?.isPartial === true };
+  const { files, hidden } = await found.newest();
+  return { files: files.map((file) => context.paths.show(join(start, file))), isPartial: matching.isPartial || listed?.isPartial === true, hidden };
 }

@@ -4,7 +4,7 @@ import { confirmMatches, type Match } from "./confirm-matches.ts";
 import { createFoundFiles } from "./found-files.ts";
 import { planGlob } from "./glob-pattern.ts";
 import { checkReadable, type Located, locate, missingFile, permissionPattern } from "./open-file.ts";
-import { listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd, TIMEOUT_MS } from "./ripgrep.ts";
+import { COUNTED_FILES, listFiles, refusedPattern, runRipgrep, type Search, type SearchEnd, sayHidden, TIMEOUT_MS } from "./ripgrep.ts";
 import { countOf } from "./text-file.ts";
 
 const SHOWN_MATCHES = 100;
@@ -34,30 +34,28 @@ export const grepTool = tool({
     if (stats === undefined) throw await missingFile(context, located.path);
     if (!stats.isDirectory() && !stats.isFile()) throw new AgentError("FILE_UNSUITABLE", { path: located.shown, reason: "is neither a file nor a directory." });
     checkReadable(context, located);
+    if (stats.isFile() && context.paths.isHidden(located.path, stats))
+      throw new AgentError("PERMISSION_DENIED", { reason: `a rule denies to read ${located.shown}.` });
     const place = stats.isFile() ? { cwd: dirname(located.path), target: `./${basename(located.path)}` } : { cwd: located.path, target: "./" };
     const args = ["--crlf", `--regexp=${pattern}`];
     const endAt = performance.now() + TIMEOUT_MS;
-    const {
-      files: all,
-      lines,
-      end,
-    } = await findFiles(context, {
-      ...place,
-      args: [...args, ...includeArguments(include)],
-      pattern,
-      filePattern: include,
-      timeoutMs: TIMEOUT_MS * COUNTING_SHARE,
-    });
+    const timeoutMs = TIMEOUT_MS * COUNTING_SHARE;
+    const [{ files: all, lines, end }, hidden] = await Promise.all([
+      findFiles(context, { ...place, args: [...args, ...includeArguments(include)], pattern, filePattern: include, timeoutMs }),
+      stats.isFile() ? 0 : countHidden(context, { cwd: place.cwd, include, pattern, timeoutMs }),
+    ]);
     const files = takeEnough(all, lines);
     const read = await readMatches(context, { cwd: place.cwd, files, args, pattern, timeoutMs: endAt - performance.now() });
     correctCounts(lines, read);
     const total = [...lines.values()].reduce((sum, count) => sum + count, 0);
     const isCut = end === "cut" || read.end === "cut";
     return {
-      output:
+      output: [
         total === 0 && !isCut
           ? await describeNothing(context, located, include)
           : describeMatches({ files, matches: read.matches, total, found: lines.size, isCut }, (file) => context.paths.show(join(place.cwd, file))),
+        ...sayHidden(hidden),
+      ].join("\n"),
       title: pattern,
       metadata: { matches: total, files: lines.size, truncated: isCut || total > SHOWN_MATCHES },
     };
@@ -98,8 +96,19 @@ async function findFiles(context: ToolContext, { target, ...search }: Question &
       return true;
     },
   });
-  const files = await found.newest();
+  const { files } = await found.newest();
   return { files, lines: new Map(files.map((file) => [file, lines.get(file) ?? 0])), end };
+}
+
+/** Whatever the pattern: how many hidden files have a match would tell what stands in them, one question at a time. */
+async function countHidden(
+  context: ToolContext,
+  { include, ...search }: Pick<Search, "cwd" | "pattern" | "timeoutMs"> & { include: string | undefined },
+): Promise<number> {
+  const own = includeArguments(include);
+  const args = own.length > 0 ? own : context.paths.hiddenGlobs(search.cwd).map((glob) => `--iglob=${glob}`);
+  const { files } = await listFiles(context, { ...search, args, pattern: include ?? search.pattern, limit: COUNTED_FILES });
+  return files.filter((file) => context.paths.isHidden(join(search.cwd, file))).length;
 }
 
 /** The first files, which together have as many matches as are shown. */

@@ -1,8 +1,9 @@
+import { join } from "node:path";
 import { type ToolContext, tool, z } from "agent-runtime";
 import { createFoundFiles } from "./found-files.ts";
 import { findDirectory } from "./glob.ts";
 import { type Located, permissionPattern, readEntries } from "./open-file.ts";
-import { COUNTED_FILES, listFiles, TIMEOUT_MS } from "./ripgrep.ts";
+import { COUNTED_FILES, listFiles, sayHidden, TIMEOUT_MS } from "./ripgrep.ts";
 
 const SHOWN_ENTRIES = 100;
 /** Left out unless they are listed themselves; where there is no ignore file they would drown everything else. */
@@ -19,13 +20,19 @@ export const listTool = tool({
     const args = [...DEFAULT_IGNORES, ...ignore.filter((pattern) => pattern !== "")].map((pattern) => `--glob=!${pattern.replace(/^!/, "")}`);
     const listed = await listFiles(context, { cwd: directory.path, args, pattern: ignore.join(", "), limit: COUNTED_FILES, timeoutMs: TIMEOUT_MS });
     const { isPartial } = listed;
-    const files = await createFoundFiles(context, directory.path, listed.files).present();
+    const present = await createFoundFiles(context, directory.path, listed.files).present();
+    const { files } = present;
+    const hidden = sayHidden(present.hidden);
     const shown = directory.shown || ".";
-    if (files.length === 0) return { output: describeEmpty(context, directory, isPartial), title: shown, metadata: { count: 0, truncated: isPartial } };
+    if (files.length === 0) {
+      const output = [describeEmpty(context, directory, isPartial), ...hidden].join("\n");
+      return { output, title: shown, metadata: { count: 0, truncated: isPartial } };
+    }
     const root = growTree(files);
     const { picked, total } = pickNearest(root);
     const lines = [`${shown}/`, ...drawTree(root, picked, "  ")];
     if (total > picked.size) lines.push("", `(${picked.size} of ${isPartial ? "at least " : ""}${total} entries shown. Use path or ignore to narrow.)`);
+    lines.push(...hidden);
     return { output: lines.join("\n"), title: shown, metadata: { count: total, truncated: isPartial || total > picked.size } };
   },
 });
@@ -33,7 +40,9 @@ export const listTool = tool({
 function describeEmpty(context: ToolContext, directory: Located, isPartial: boolean): string {
   const shown = directory.shown || ".";
   if (isPartial) return `The listing of ${shown} did not come to its end. Use a narrower path.`;
-  const names = readEntries(context, directory).map(({ name }) => name);
+  const names = readEntries(context, directory)
+    .map(({ name }) => name)
+    .filter((name) => !context.paths.isHidden(join(directory.path, name)));
   if (names.length === 0) return `The directory ${shown} is empty.`;
   return `The directory ${shown} has no files that are not ignored, only ${names.length === 1 ? "1 entry" : `${names.length} entries`}: ${names.slice(0, 10).join(", ")}.`;
 }

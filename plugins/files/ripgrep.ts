@@ -50,6 +50,7 @@ export async function runRipgrep(context: ToolContext, search: Search): Promise<
     signal: AbortSignal.any([context.signal, stop.signal]),
     timeoutMs: search.timeoutMs,
     keepBytes: KEPT_BYTES,
+    raw: true,
     onOutput: records.add,
   });
   context.signal.throwIfAborted();
@@ -143,3 +144,7 @@ export async function listFiles(
   });
   return { files, isPartial: end !== "complete" };
 }
+
+/** A line that says how many files tools are kept from, so that nobody takes them for missing. */
+export const sayHidden = (count: number): string[] =>
+  count === 0 ? [] : ["", `(${count === 1 ? "1 file is" : `${count} files are`} left out, because secrets are there or a rule denies to read them.)`];

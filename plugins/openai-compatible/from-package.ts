@@ -11,7 +11,9 @@ export interface PackageSource {
   id: string;
   /** Name of an installed package, or a `file://` URL. */
   npm: string;
-  /** The workspace; its packages are looked for after the agent's own. */
+  /** Where packages are looked for, after the agent's own. */
+  packageDirs: readonly string[];
+  /** The workspace: what only it has must be trusted. */
   cwd: string;
   keyless: boolean;
   env: string[] | undefined;
@@ -20,13 +22,13 @@ export interface PackageSource {
 }
 
 /** A provider of any AI SDK package: its first `create…` export gets the name, the options and the HTTP client. */
-export function fromPackage({ id, npm, cwd, keyless, env, toApiId }: PackageSource): Provider {
+export function fromPackage({ id, npm, keyless, env, toApiId, ...places }: PackageSource): Provider {
   return provider({
     id,
     keyless,
     ...(env && { env }),
     async create(options, { fetch }) {
-      const module = await importPackage(npm, cwd, id);
+      const module = await importPackage(npm, id, places);
       const create = Object.entries(module).find(([name, value]) => name.startsWith("create") && typeof value === "function")?.[1] as
         | ((options: object) => PackageProvider)
         | undefined;
@@ -46,17 +48,20 @@ const POLICIES: Record<string, ReturnType<NonNullable<Provider["cachePolicy"]>>>
   "@ai-sdk/openai": { kind: "key", optionsFor: (key) => ({ openai: { promptCacheKey: key } }) },
 };
 
-/** From the agent's own packages, else from those of the workspace or of a directory above it. */
-async function importPackage(npm: string, cwd: string, id: string): Promise<Record<string, unknown>> {
+/** From the agent's own packages, else from those of the directories or of one above them. */
+async function importPackage(npm: string, id: string, { packageDirs, cwd }: Pick<PackageSource, "packageDirs" | "cwd">): Promise<Record<string, unknown>> {
   if (npm.startsWith("file://")) return import(npm);
   try {
     return await import(npm);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND" || !(error as Error).message.includes(`'${npm}'`)) throw broken(npm, id, error);
   }
-  const entry = await findEntry(npm, cwd);
-  if (entry === undefined) throw new AgentError("PLUGIN_NOT_FOUND", { spec: `${npm} of provider.${id}.npm` });
-  return import(pathToFileURL(entry).href);
+  for (const directory of packageDirs) {
+    const entry = await findEntry(npm, directory);
+    if (entry !== undefined) return import(pathToFileURL(entry).href);
+  }
+  if ((await findEntry(npm, cwd)) !== undefined) throw new AgentError("UNTRUSTED", { what: `The package ${npm} of provider.${id}.npm` });
+  throw new AgentError("PLUGIN_NOT_FOUND", { spec: `${npm} of provider.${id}.npm` });
 }
 
 const broken = (npm: string, id: string, error: unknown): AgentError =>

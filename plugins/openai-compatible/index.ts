@@ -6,6 +6,7 @@ import {
   fetchModelList,
   type LanguageModel,
   type ModelInfo,
+  type PluginContext,
   type Provider,
   provider,
   withExactToolCalls,
@@ -126,11 +127,19 @@ function toModelInfo(id: string, { name, limit, cost, tool_call: tools }: NonNul
   };
 }
 
-function toProvider(id: string, own: Configured, cwd: string): Provider {
+function toProvider(id: string, own: Configured, { cwd, packageDirs }: Pick<PluginContext, "cwd" | "packageDirs">): Provider {
   if (own.npm !== undefined && own.npm !== OWN_PACKAGE) {
     const env = own.env ?? PRESETS[id]?.env;
     const toApiId = (modelId: string) => own.models?.[modelId]?.id ?? modelId;
-    return fromPackage({ id, npm: own.npm, cwd, keyless: own.options?.apiKey === false || isLocal(own.options?.baseURL ?? own.api ?? ""), env, toApiId });
+    return fromPackage({
+      id,
+      npm: own.npm,
+      cwd,
+      packageDirs,
+      keyless: own.options?.apiKey === false || isLocal(own.options?.baseURL ?? own.api ?? ""),
+      env,
+      toApiId,
+    });
   }
   return endpoint(id, PRESETS[id] ?? { name: id, baseURL: "", ...(own.env && { env: own.env }) }, own);
 }
@@ -141,10 +150,10 @@ const isEndpoint = ({ npm, api, options, models }: Configured): boolean => [npm,
 export default definePlugin({
   name: "openai-compatible",
   options: z.strictObject({}),
-  setup({ config, cwd }) {
+  setup({ config, ...context }) {
     const configured = config.provider ?? {};
     const named = Object.keys(configured).filter((id) => !OTHERS.has(id) && isEndpoint(configured[id]!));
     const ids = new Set([...Object.keys(PRESETS), ...named]);
-    return { providers: [...ids].map((id) => toProvider(id, configured[id] ?? {}, cwd)) };
+    return { providers: [...ids].map((id) => toProvider(id, configured[id] ?? {}, context)) };
   },
 });

@@ -1,9 +1,11 @@
 import { relative, resolve } from "node:path";
-import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
+import { type Decision, matchesWildcard, type PermissionRequest, type PermissionVerdict } from "agent-runtime";
+import { patternsForAlways } from "./always.ts";
 import { isInside, outside, realPathOf } from "./reach.ts";
-import { READ_ONLY_COMMANDS } from "./read-only.ts";
-import { describeRule, findRule, findStrictest, flattenRules, matchesWildcard, type PermissionMap, type Rule, type Subject } from "./rules.ts";
-import { readShell, type ShellCommand, type ShellReading } from "./shell.ts";
+import { READ_ONLY_COMMANDS } from "./reading-programs.ts";
+import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
+import { readShell } from "./shell.ts";
+import type { IsSecret, ShellCommand, ShellReading } from "./shell-reading.ts";
 import { packageCommandsOf, programOf } from "./unwrap.ts";
 
 export type PermissionMode = "auto" | "ask" | "plan" | "readonly" | "yolo";
@@ -13,6 +15,8 @@ export interface Policy {
   map: PermissionMap | undefined;
   cwd: string;
   roots: readonly string[];
+  /** Whether secrets are at a real path. */
+  isSecret?: IsSecret | undefined;
 }
 
 /** What is known of a call: its request, and the bash text in it once that is read. */
@@ -36,12 +40,14 @@ export async function judge(request: PermissionRequest, given: Policy): Promise<
   const reading = command === undefined ? undefined : await readCommand(command, request, policy).catch(isFree ? () => undefined : undefined);
   const verdict = isFree ? ALLOW : judgeCase({ request, rules, policy, ...(reading && { reading }) });
   const onlyReads = reading !== undefined && reading.problem === undefined && reading.change === undefined;
-  return onlyReads ? { ...verdict, effect: "read" } : verdict;
+  const always = verdict.decision === "ask" && reading !== undefined ? patternsForAlways(reading) : undefined;
+  return { ...verdict, ...(onlyReads && { effect: "read" as const }), ...(always !== undefined && { always }) };
 }
 
 /** Rules loosen only what the mode asks; what the mode refuses stays refused. */
 function judgeCase(found: Case): PermissionVerdict {
-  const { reading } = found;
+  const { reading, policy } = found;
+  if (reading?.secret !== undefined && policy.mode !== "yolo") return denySecret(reading.secret);
   const byMode = judgeByMode(found);
   if (byMode.decision === "deny") return byMode;
   const byRules = judgeByRules(found);
@@ -59,10 +65,10 @@ function commandOf({ permission, input, patterns }: PermissionRequest): string |
   return textOf(input, "command") ?? (patterns.length > 0 ? patterns.join("\n") : undefined);
 }
 
-async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots }: Policy): Promise<ShellReading> {
+async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots, isSecret = () => false }: Policy): Promise<ShellReading> {
   const workdir = textOf(input, "workdir");
   const directory = realPathOf(resolve(cwd, workdir ?? ""));
-  const reading = await readShell(command, { directory, roots });
+  const reading = await readShell(command, { directory, roots, isSecret });
   return isInside(directory, roots) ? reading : { ...reading, reach: `the workdir ${outside(workdir ?? cwd)}` };
 }
 
@@ -88,6 +94,11 @@ function judgeByMode(found: Case): PermissionVerdict {
 
 const deny = (reason: string): PermissionVerdict => ({ decision: "deny", reason });
 
+const denySecret = (path: string): PermissionVerdict =>
+  deny(
+    `"${path}" is a secret file, which commands may not open in any permission mode but yolo. Do without it; a person can allow it in the user's configuration: "permission": { "read": { ${JSON.stringify(path)}: "allow" } }.`,
+  );
+
 function judgeReach(reading: ShellReading | undefined, { cwd }: Policy): PermissionVerdict {
   if (reading?.problem !== undefined) return deny(`the command cannot be parsed as bash (${reading.problem}). Correct it, or split it into simpler commands.`);
   if (reading?.reach === undefined) return ALLOW;
@@ -107,9 +118,7 @@ function judgeReadOnly({ request, reading, policy }: Case): PermissionVerdict {
   if (reading.problem !== undefined || reading.reach !== undefined)
     return deny(`${reading.reach ?? `the command cannot be parsed as bash (${reading.problem})`}; ${mode} allows only what reads inside the workspace.`);
   if (reading.change === undefined) return ALLOW;
-  return deny(
-    `${mode} allows only commands that provably read, without variables, substitutions and redirects, and this has: ${reading.change}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`,
-  );
+  return deny(`${mode} allows only commands that provably read, and this has: ${reading.change}. Commands: ${READ_ONLY_COMMANDS}. ${wayOut}`);
 }
 
 /** The strictest of what the rules say; undefined where one part has no rule and none is stricter. */
@@ -156,10 +165,13 @@ function textSubject(keys: string[], pattern: string, { input }: PermissionReque
 
 const BASH = ["bash"];
 
-function judgeShell({ rules, policy }: Case, { commands, redirects, problem }: ShellReading): (PermissionVerdict | undefined)[] {
+function judgeShell({ rules, policy }: Case, { commands, redirects, problem, reach }: ShellReading): (PermissionVerdict | undefined)[] {
   const strictest = findStrictest(rules, BASH);
   const verdicts = commands.filter((command) => programOf(command.words) !== "cd").map((command) => judgeCommand(command, rules, strictest));
   if (problem !== undefined && strictest !== undefined) verdicts.push(verdictOf(strictest, `what cannot be parsed (${problem})`));
+  // Which directory is meant may not be known, so the strictest rule counts; one that allows lifts nothing: see --add-dir.
+  const outside = reach === undefined ? undefined : findStrictest(rules, ["external_directory"]);
+  if (outside !== undefined) verdicts.push(verdictOf(outside, `what reaches outside (${reach})`));
   for (const { path, access } of redirects) {
     const rule = findRule(rules, pathSubject(access === "write" ? ["edit"] : ["read"], path, policy));
     // Reading needs no rule, as in the read tool; writing without one is for the mode to judge.

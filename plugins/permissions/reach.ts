@@ -48,7 +48,7 @@ export function findWordReach(value: string, { role, globs, place }: { role: Rol
 }
 
 /** The pieces of a word that a program may take as paths: `--file=/x`, `-I/x`, `a:/x`, `@/x`, `{a,/x}`. */
-function tokensOf(value: string): string[] {
+export function tokensOf(value: string): string[] {
   const withoutUrls = value.replace(/[a-z][a-z0-9+.-]{1,20}:\/\/[^\s'"]*/gi, (url) => (/^file:/i.test(url) ? url.slice(7) : ""));
   const attached = /^-[A-Za-z]+((?:[/~]|\.\.(?:\/|$)).*)/.exec(withoutUrls)?.[1];
   // A lone / behind an option is a separator: cut -d/, awk -F/, sort -t/.

@@ -1,5 +1,5 @@
 import { homedir } from "node:os";
-import type { Decision } from "agent-runtime";
+import { type Decision, matchesWildcard } from "agent-runtime";
 
 /** One line of the permission map. */
 export interface Rule {
@@ -60,22 +60,6 @@ export function findStrictest(rules: Rule[], keys: string[]): Rule | undefined {
     ),
   );
   return inForce.find(({ action }) => action === "deny") ?? inForce.find(({ action }) => action === "ask");
-}
-
-/** opencode's wildcard: `*` is any text, `/` included, `?` one character; the whole text must match; ` *` at the end may be missing. */
-export const matchesWildcard = (text: string, pattern: string): boolean =>
-  matches(text, pattern) || (pattern.endsWith(" *") && matches(text, pattern.slice(0, -2)));
-
-/** Goes back only to the last `*`: never more than text times pattern, as a regular expression could be. */
-function matches(text: string, pattern: string): boolean {
-  let [at, place, star, resume] = [0, 0, -1, 0];
-  while (at < text.length) {
-    if (pattern[place] === "*") [star, resume, place] = [place, at, place + 1];
-    else if (place < pattern.length && (pattern[place] === "?" || pattern[place] === text[at])) [at, place] = [at + 1, place + 1];
-    else if (star >= 0) [resume, at, place] = [resume + 1, resume + 1, star + 1];
-    else return false;
-  }
-  return /^\**$/.test(pattern.slice(place));
 }
 
 export const describeRule = ({ key, pattern, action }: Rule): string => `${key} ${JSON.stringify(pattern)}: ${JSON.stringify(action)}`;

@@ -1,61 +1,31 @@
 import { resolve } from "node:path";
-import type { AndOr, Assignment, Command, Elif, If, ParameterExpansionPart, Redirection, Script, Statement, SyntaxNode, Word } from "unbash";
-import { changeDirectory, noteFiles, type Trail } from "./directory.ts";
+import type { AndOr, Assignment, Command, Elif, If, Redirection, Script, Statement, SyntaxNode, Word } from "unbash";
+import { computes, isPrompt } from "./computing.ts";
+import { changeDirectory, noteFiles } from "./directory.ts";
 import { findFollowReach } from "./links.ts";
-import { findCodeReach, findProgramReach, findWordReach, type Place, type Role, rolesOf } from "./reach.ts";
+import { findMachineReach, findSignalReach } from "./machine.ts";
+import { findCodeReach, findProgramReach, type Role, rolesOf } from "./reach.ts";
 import { findReadOnlyFault } from "./read-only.ts";
+import { findRepositoryFault } from "./repository.ts";
 import { branch, call, copyScope, createScope, type Directories, intersect, joinDirectories, leave, loop, type Scope, settle, takeFailed } from "./scope.ts";
+import { findSecret, opensFiles } from "./secret.ts";
+import { contextOf, type IsSecret, noteOpaque, noteProblem, noteReach, placeOf, type Reader, type ShellReading } from "./shell-reading.ts";
 import { isLiteral, readWord, type ShellWord } from "./shell-word.ts";
 import { computesWords, programOf, steersPrograms, unwrapCommand } from "./unwrap.ts";
-import { ANYTHING, type Context, INPUT, UNKNOWN, UNKNOWNS, valuesOfWord } from "./values.ts";
-
-/** A simple command; wrappers, what they start, and what stands in substitutions are commands of their own. */
-export interface ShellCommand {
-  words: ShellWord[];
-  /** Why what it runs cannot be seen. */
-  opaque?: string;
-}
-
-export interface ShellReading {
-  commands: ShellCommand[];
-  /** Files that redirects name. */
-  redirects: { path: string; access: "read" | "write" }[];
-  /** Why it reaches outside the workspace. */
-  reach?: string;
-  /** Why it cannot be understood at all. */
-  problem?: string;
-  /** Why it does not provably only read. */
-  change?: string;
-}
-
-type Unbash = typeof import("unbash");
-
-interface Reader {
-  unbash: Unbash;
-  roots: readonly string[];
-  reading: ShellReading;
-  /** Texts that a command of the line may run or pass on: judged once it is known that one does. */
-  texts: string[];
-  takesInput: boolean;
-  /** Something of the line computes: bash runs the substitutions in what it takes for a number or a variable. */
-  computes: boolean;
-  functions: Map<string, SyntaxNode>;
-  called: Set<string>;
-  trail: Trail;
-  depth: number;
-}
+import { ANYTHING, type Context, INPUT, UNKNOWN, valuesOfWord } from "./values.ts";
+import { comesFromInput, judgeWord } from "./word-reach.ts";
 
 const MAX_COMMANDS = 2000;
 const MAX_DEPTH = 20;
 
 /** Reads a bash text without running it: every command in it, and whether a word reaches outside `roots`. */
-export async function readShell(source: string, place: { directory: string; roots: readonly string[] }): Promise<ShellReading> {
+export async function readShell(source: string, place: { directory: string; roots: readonly string[]; isSecret: IsSecret }): Promise<ShellReading> {
   // Loaded here because most runs never judge a command.
   const unbash = await import("unbash");
-  const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots };
+  const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots, isSecret: place.isSecret };
   const scope = createScope(place.directory);
   const script = readScript(source, scope, reader);
-  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild);
+  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild) ?? reader.reading.change;
   if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
   if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(place.directory), reader);
   return reader.reading;
@@ -235,26 +205,6 @@ function listedValues(words: readonly Word[] | undefined, context: Context): rea
   return words === undefined ? [UNKNOWN] : lists.flat().slice(0, MAX_COMMANDS);
 }
 
-/** `$((x))`, `${x:y}`, `a[x]`, `[[ x -eq 1 ]]`: names in it stand for what is computed in turn. */
-function computes(node: SyntaxNode): boolean {
-  switch (node.type) {
-    case "ArithmeticWord":
-      return /[A-Za-z_]/.test(node.value);
-    case "ParameterExpansion":
-      return node.prefix === "!" || /[A-Za-z_]/.test(node.index?.value ?? "") || node.operation?.type === "Transform" || node.operation?.type === "Unknown";
-    case "Slice":
-      return /[A-Za-z_]/.test(`${node.offset.value}${node.length?.value ?? ""}`);
-    case "TestBinary":
-      return /^-(eq|ne|lt|le|gt|ge)$/.test(node.operator);
-    case "TestUnary":
-      return /^-[vR]$/.test(node.operator);
-    default:
-      return false;
-  }
-}
-
-const isPrompt = ({ operation }: ParameterExpansionPart): boolean => operation?.type === "Transform" && !/^[UuLQEAKak]$/.test(operation.operand.value);
-
 function readCommand(node: Command, scope: Scope, reader: Reader): void {
   delete scope.ifFailed;
   const before = scope.directories;
@@ -339,75 +289,21 @@ function judgeWords(words: ShellWord[], inner: Set<ShellWord>, scope: Scope, rea
   const roles = rolesOf(name, rest);
   noteReach(isLiteral(program) ? findProgramReach(program.value, place) : judgeWord(program, "path", scope, reader), reader);
   noteReach(findMachineReach(name, rest), reader);
+  if (name === "git")
+    reader.reading.change ??= findRepositoryFault(
+      rest.map(({ value }) => value),
+      scope.directories,
+    );
   if (name === "kill") noteReach(findSignalReach(rest, contextOf(scope, reader)), reader);
   noteReach(findFollowReach(name, rest, place), reader);
   for (const [index, word] of rest.entries()) {
     if (inner.has(word)) continue;
     noteReach(judgeWord(word, roles[index] as Role, scope, reader), reader);
+    if (opensFiles(name)) reader.reading.secret ??= findSecret(word, roles[index] as Role, { scope, reader });
     // What only shows it or looks at it does not open it.
     if (!/^(echo|printf|test|\[)$/.test(name)) reader.takesInput ||= comesFromInput(word, contextOf(scope, reader));
   }
   reader.texts.push(...rest.map(({ value }) => value));
-}
-
-const comesFromInput = (word: ShellWord, context: Context): boolean =>
-  word.expands && (valuesOfWord(word, context) ?? []).some((value) => value.includes(INPUT));
-
-const MACHINE_PROGRAMS = new Set(
-  "sudo doas su pkexec runuser chroot nsenter mount umount shutdown reboot poweroff halt systemctl service crontab at batch useradd usermod passwd pkill killall killall5 skill snice".split(
-    " ",
-  ),
-);
-/** Options with which ordinary programs work on the user's account instead of the workspace. */
-const MACHINE_OPTIONS = new Map([
-  ["git", /^--(global|system)$/],
-  ["npm", /^(-g|--global)$/],
-  ["pnpm", /^(-g|--global)$/],
-  ["yarn", /^global$/],
-  ["fuser", /^-[a-z]*k|^--kill$/],
-]);
-
-function findMachineReach(program: string, words: ShellWord[]): string | undefined {
-  if (MACHINE_PROGRAMS.has(program)) return `${program} acts on the machine, not on the workspace`;
-  const option = words.find(({ value }) => MACHINE_OPTIONS.get(program)?.test(value));
-  return option && `${program} ${option.value} reaches beyond the workspace`;
-}
-
-/** What `kill` may end: jobs of this shell, processes that it started, itself. An empty word is none. */
-const OWN_PROCESS = /^(%.*|-?\$[!$]|0|)$/;
-
-function findSignalReach(words: readonly ShellWord[], context: Context): string | undefined {
-  const option = words[0]?.value ?? "";
-  if (/^-(l|L|-list|0)/.test(option)) return undefined;
-  const options = /^-(s|n|-signal)$/.test(option) ? 2 : /^-\w/.test(option) ? 1 : 0;
-  const targets = words.slice(options).filter(({ value }) => value !== "--");
-  const values = targets.flatMap((word) => valuesOfWord(word, context) ?? [ANYTHING]);
-  if (values.length > 0 && values.every((value) => value.split(/\s+/).every((piece) => OWN_PROCESS.test(piece)))) return undefined;
-  return `kill ${words.map(({ text }) => text).join(" ")} reaches beyond this command: it may end only its own processes ($!, $$, %1, $(jobs -p))`;
-}
-
-function judgeWord(word: ShellWord, role: Role, scope: Scope, reader: Reader, isGlobbed = true): string | undefined {
-  const place = placeOf(scope, reader);
-  if (isLiteral(word) || role === "text") return findWordReach(word.value, { role, globs: false, place });
-  const values = valuesOfWord(word, contextOf(scope, reader));
-  if (values === undefined) return `"${word.text}" may lead outside the workspace`;
-  // Without quotes, the shell makes words of what stands between spaces.
-  const pieces = word.expands && role !== "code" ? values.flatMap((value) => value.split(/[ \t\n]+/)) : values;
-  for (const piece of new Set(pieces)) {
-    const reason = judgeValue(piece, word, { role, globs: isGlobbed && (word.globs || word.expands), place });
-    if (reason !== undefined) return reason;
-  }
-  return undefined;
-}
-
-function judgeValue(value: string, word: ShellWord, judged: { role: Role; globs: boolean; place: Place }): string | undefined {
-  // What is not known ends a path: only what stands before it can be judged.
-  const [known, ...unknown] = value.split(UNKNOWNS);
-  if (unknown.length === 0 || judged.role === "code") return findWordReach(value.replaceAll(new RegExp(UNKNOWNS, "g"), ""), judged);
-  if (unknown.some((text) => /(^|\/)\.\.(\/|$)/.test(text))) {
-    return known === "" ? `"${word.text}" may lead outside the workspace` : findWordReach([known, ...unknown].join("x"), judged);
-  }
-  return findWordReach(known as string, judged);
 }
 
 function readLooseWord(node: Word, scope: Scope, reader: Reader): void {
@@ -431,6 +327,8 @@ function readAssignment(node: Assignment, scope: Scope, reader: Reader, stays: b
     reader.texts.push(word.value);
     walkChildren(element, scope, reader);
   }
+  if (stays && node.name === "IFS" && !/^["'$\\tn \t\n=:,@]*$/.test(node.value.type === "Word" ? node.value.text : "("))
+    noteReach("IFS makes other words of what variables hold, so what follows cannot be judged", reader);
   if (stays) setVariable(node.name, { values: listedValues(words, context), append: node.append === true && node.value.type === "Word" }, scope);
 }
 
@@ -460,6 +358,7 @@ function readRedirect(node: Redirection, scope: Scope, reader: Reader): void {
   const duplicates = node.operator === ">&" || node.operator === "<&";
   if (duplicates && /^(\d+-?|-)$/.test(word.value)) return;
   noteReach(judgeWord(word, "path", scope, reader), reader);
+  reader.reading.secret ??= findSecret(word, "path", { scope, reader });
   reader.takesInput ||= comesFromInput(word, contextOf(scope, reader));
   if (word.value === "/dev/null") return;
   const access = node.operator === "<" ? "read" : "write";
@@ -472,19 +371,4 @@ function setVariables(words: ShellWord[], { suffix }: Command, { scope, reader }
   const given = suffix.find((part) => part.type === "HereString");
   const text = given?.type === "HereString" && given.target && valuesOfWord(given.target, contextOf(scope, reader));
   for (const { value } of words.slice(1)) if (/^[A-Za-z_]\w*$/.test(value)) setVariable(value, { values: text || [INPUT], append: false }, scope);
-}
-
-const contextOf = (scope: Scope, { unbash }: Reader): Context => ({ scope, parse: unbash.parse });
-const placeOf = ({ directories }: Scope, { roots }: Reader): Place => ({ directories, roots });
-
-function noteOpaque(opaque: string, text: string, { reading }: Reader): void {
-  reading.commands.push({ words: [{ text, value: text, expands: false, globs: false, parts: [] }], opaque });
-}
-
-function noteReach(reason: string | undefined, { reading }: Reader): void {
-  reading.reach ??= reason;
-}
-
-function noteProblem(reason: string, { reading }: Reader): void {
-  reading.problem ??= reason;
 }

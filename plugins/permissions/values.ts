@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { matchesWildcard } from "agent-runtime";
 import type { Command, ParameterExpansionPart, ParameterOperation, Script, Word, WordPart } from "unbash";
 import { realPathOf } from "./reach.ts";
-import { matchesWildcard } from "./rules.ts";
 import type { Scope } from "./scope.ts";
 
 /** In a value: what is known only when it runs, and is the name of a file that was looked for, or a number. */

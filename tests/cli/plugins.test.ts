@@ -41,9 +41,20 @@ describe.skipIf(!isBuilt)("a plugin is found and loaded", { concurrent: true }, 
         ".config/agent/node_modules/@me/p/x.ts": `${IMPORT}export default ${hello()};`,
       },
     ],
-  ])("as %s", async (_, spec, files) => {
-    const run = await runWith(files, [spec]);
+  ])("as %s", async (what, spec, files) => {
+    const run = await runWith(files, [spec], what.endsWith("of the workspace") ? ["--trust"] : []);
     expect([run.code, run.outputs]).toEqual([0, ["Hello, Ada"]]);
+  });
+
+  test("by its name from the user's packages, not from those of a workspace that nobody trusts", async () => {
+    const package_ = (name: string) => ({ "package.json": manifest("agent-p", "x.mjs"), "x.mjs": `${IMPORT}export default ${hello(name)};` });
+    const at = (folder: string, files: Record<string, string | object>) =>
+      Object.fromEntries(Object.entries(files).map(([file, text]) => [`${folder}/node_modules/agent-p/${file}`, text]));
+    const theirs = at("work", package_("theirs"));
+    const both = await runWith({ ...theirs, ...at(".config/agent", package_("hello")) }, ["agent-p"]);
+    expect([both.code, both.outputs]).toEqual([0, ["Hello, Ada"]]);
+    const only = await runWith(theirs, ["agent-p"]);
+    expect([only.code, errorOf(only).code, only.requests.length]).toEqual([6, "UNTRUSTED", 0]);
   });
 
   test("with all of TypeScript: enums, namespaces, parameter properties, and imports as people write them", async () => {

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { withoutFence } from "../../core/fence.ts";
 import { type Reply, type SeenRequest, startServer, type TestServer } from "../fixtures/server.ts";
 import { type CommandResult, type CommandRun, JSON_OUT, MODEL, ofType, runCommand } from "./command.ts";
 
@@ -13,7 +14,11 @@ export async function runTools(calls: Call[], { args = [], ...options }: Command
   return { ...run, outputs: toolOutputsOf(run.requests.at(-1)) };
 }
 
-export const toolOutputsOf = (request: SeenRequest | undefined): string[] =>
+/** As tools gave them: without the fence around them. */
+export const toolOutputsOf = (request: SeenRequest | undefined): string[] => toolMessagesOf(request).map(withoutFence);
+
+/** What the model is told of its calls, word by word. */
+export const toolMessagesOf = (request: SeenRequest | undefined): string[] =>
   (request?.body.messages ?? [])
     .filter(({ role }: any) => role === "tool")
     .map(({ content }: any) => (typeof content === "string" ? content : JSON.stringify(content)));

@@ -6,14 +6,21 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { createCommandOutput } from "../../core/command-output.ts";
 import { AgentError } from "../../core/errors.ts";
-import { CHILD_ENVIRONMENT, createExec, type ExecOptions, type ExecSetup } from "../../core/exec.ts";
+import { CHILD_ENVIRONMENT, createExec, type Exec, type ExecOptions, type ExecSetup } from "../../core/exec.ts";
 import { createRunMark, hasMark, MARK } from "../../core/processes.ts";
+import { makeSandbox } from "../fixtures/sandboxed.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "exec-")));
 const open: { close(): Promise<void> }[] = [];
 const { PATH, HOME } = process.env;
+/** Set by exec-sandbox.test.ts, which runs all of this once more. */
+const isSandboxed = process.env.AGENT_TEST_SANDBOX === "1";
 const never = () => new AbortController().signal;
 let marks = 0;
+
+const fail = () => {
+  throw new Error("there is no sandbox");
+};
 
 /** A duration for `sleep` that no other process on the machine has. */
 const uniqueDuration = () => `9${process.pid}${String(++marks).padStart(3, "0")}`;
@@ -24,7 +31,10 @@ const survivors = (duration: string) => listProcesses("args").filter((line) => /
 function makeExec(setup: Partial<ExecSetup> = {}) {
   const made = createExec({ env: { PATH, HOME }, ...setup });
   open.push(made);
-  return made;
+  if (!isSandboxed) return made;
+  const confinement = makeSandbox(made.exec, { cwd: folder });
+  const exec: Exec = async (file, args, options) => made.exec(file, args, { ...options, confine: (await confinement()).confine ?? fail() });
+  return { ...made, exec };
 }
 
 /** Kills the launcher of a command that has ended. Where another process of the machine came in between it is gone already. */
@@ -104,7 +114,8 @@ describe("a command", () => {
     await expect(makeExec().exec("printf", ["a\0b"], { cwd: folder, signal: never() })).rejects.toThrow("has a NUL character");
   });
 
-  test("that ends its parent is waited for, and ended in time", async () => {
+  // There its parent is out of its reach.
+  test.skipIf(isSandboxed)("that ends its parent is waited for, and ended in time", async () => {
     const duration = uniqueDuration();
     const { exec } = makeExec();
     const bash = (command: string) => exec("bash", ["-c", command], { cwd: folder, signal: never(), timeoutMs: 2_000 });
@@ -122,7 +133,7 @@ describe("a command", () => {
     expect(survivors(duration)).toEqual([]);
   });
 
-  test("needs a shell to be started", async () => {
+  test.skipIf(isSandboxed)("needs a shell to be started", async () => {
     const { exec } = makeExec({ env: { PATH: folder } });
     await expect(exec("/bin/true", [], { cwd: folder, signal: never() })).rejects.toMatchObject({
       code: "TOOL_FAILED",
@@ -180,6 +191,7 @@ describe("the environment of a child", () => {
 
   test("holds what the allow-list names and nothing else of the host", async () => {
     const expected = ["GIT_EDITOR", "GIT_PAGER", "GIT_TERMINAL_PROMPT", "HOME", "LC_TIME", "NO_COLOR", "PAGER", "PATH", "PWD", "SHLVL", "_", MARK];
+    if (isSandboxed) expected.push("TMPDIR", "XDG_CACHE_HOME", "npm_config_cache");
     expect(await names({ env: hostile })).toEqual(expected.sort());
     expect(CHILD_ENVIRONMENT).toContain("PATH");
   });
@@ -459,7 +471,7 @@ describe("the output", () => {
     }
   });
 
-  test.runIf(existsSync("/proc/self/fdinfo"))("is started by the launcher of the one before, unless that left somebody behind", async () => {
+  test.runIf(existsSync("/proc/self/fdinfo") && !isSandboxed)("is started by the launcher of the one before, unless that left somebody behind", async () => {
     const { exec } = makeExec();
     const launcherOf = async (command: string) => Number((await exec("bash", ["-c", `${command}; echo $PPID >&2`], { cwd: folder, signal: never() })).head);
     // Other processes of the machine may come in between and stay: then it is a new one, which is only slower.
@@ -476,7 +488,7 @@ describe("the output", () => {
     }
   });
 
-  test("is the next command's also when the shell that waited for it was killed", async () => {
+  test.skipIf(isSandboxed)("is the next command's also when the shell that waited for it was killed", async () => {
     const { exec } = makeExec();
     const bash = (command: string) => exec("bash", ["-c", command], { cwd: folder, signal: never() });
     const launcher = await killLauncher(bash);

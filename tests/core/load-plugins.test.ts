@@ -150,7 +150,10 @@ describe("the plugins that take part", () => {
     given: Parameters<typeof collectPlugins>[0]["given"],
     configured: Parameters<typeof collectPlugins>[0]["configured"] = [],
     more = {},
-  ) => collectPlugins({ given, configured, cwd: place.from, place, ...more }).then((entries) => entries.map(({ plugin, options }) => [plugin.name, options]));
+  ) =>
+    collectPlugins({ given, configured, cwd: place.from, isTrusted: true, place, ...more }).then((entries) =>
+      entries.map(({ plugin, options }) => [plugin.name, options]),
+    );
 
   test("are the host's own, but for those that are off until they are named", async () => {
     const { place } = world({});

@@ -103,7 +103,7 @@ describe("what is kept for an undo", () => {
     const session = await createSessions({ dir: join(top, "data/sessions"), on() {} }).create({ cwd: work });
     session.append({ id: "msg_1", at: 1, message: textMessage("go") });
     session.count({ tokens: NO_TOKENS });
-    const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths: await createPaths({ cwd: work }), log: silentLog });
+    const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths: await createPaths({ cwd: work }), isSecret: () => false, log: silentLog });
     await watch?.begin();
     for (const name of ["f.txt", "sub/g.txt"]) rmSync(join(work, "d", name));
     writeFileSync(join(work, "d/only-outside.txt"), "made\n");

@@ -146,7 +146,11 @@ describe("a plugin that is broken", () => {
   test.each<[string, unknown, string]>([
     ["a tool that is nothing", { tools: [null] }, "one of its tools is not an object."],
     ["a provider that is nothing", { providers: [undefined] }, "one of its providers is not an object."],
-    ["a part that does not exist", { tool: [] }, 'setup returned "tool", which is nothing known; it may return tools, providers, hooks, commands, dispose.'],
+    [
+      "a part that does not exist",
+      { tool: [] },
+      'setup returned "tool", which is nothing known; it may return tools, lateTools, providers, hooks, commands, dispose.',
+    ],
     ["a hook beside its place", { permission: () => "deny" }, 'setup returned "permission", which is nothing known'],
     ["a list", [], "setup returned no contribution"],
     ["an end that is no function", { dispose: 5 }, "its dispose is not a function."],

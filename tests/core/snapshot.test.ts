@@ -41,7 +41,7 @@ async function step(session: Session, ...calls: ((() => void) | { path: string; 
   const paths = await createPaths({ cwd: session.meta.cwd });
   for (const call of calls) {
     const isCommand = typeof call === "function";
-    const watch = session.snapshots?.watch({ step: session.meta.steps, isCommand, paths, log });
+    const watch = session.snapshots?.watch({ step: session.meta.steps, isCommand, paths, isSecret: () => false, log });
     await watch?.begin();
     if (!isCommand) await watch?.keep(call.path);
     if (isCommand) call();
@@ -342,7 +342,7 @@ describe("calls at the same time", () => {
     session.count({ tokens: NO_TOKENS });
     const paths = await createPaths({ cwd: work });
     const start = async () => {
-      const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths, log });
+      const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths, isSecret: () => false, log });
       await watch?.begin();
       return watch;
     };
@@ -361,7 +361,7 @@ describe("calls at the same time", () => {
     const session = await begin();
     session.count({ tokens: NO_TOKENS });
     const paths = await createPaths({ cwd: work });
-    const start = (step: number, isCommand: boolean) => session.snapshots?.watch({ step, isCommand, paths, log }) as CallWatch;
+    const start = (step: number, isCommand: boolean) => session.snapshots?.watch({ step, isCommand, paths, isSecret: () => false, log }) as CallWatch;
     const first = start(1, true);
     await first.begin();
     put("a", "by the command")();
@@ -396,7 +396,7 @@ describe("calls at the same time", () => {
     put("a", "old")();
     const session = await begin();
     const paths = await createPaths({ cwd: work });
-    const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths, log });
+    const watch = session.snapshots?.watch({ step: 1, isCommand: true, paths, isSecret: () => false, log });
     await watch?.begin();
     put("a", "new")();
     await session.close();

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { AgentEvent, EventOf, EventType } from "../../core/events.ts";
+import { withoutFence } from "../../core/fence.ts";
 import type { Hooks } from "../../core/hooks.ts";
 import { type Contribution, definePlugin, type Plugin } from "../../core/plugin.ts";
 import { type BootedAgent, type BootOptions, boot, call, calls, type PromptReport, say } from "../../core/testing/index.ts";
@@ -46,7 +47,13 @@ describe("a call", () => {
     });
     expect(agent.requests[1]?.prompt.at(-1)).toMatchObject({
       role: "tool",
-      content: [{ type: "tool-result", toolName: "echo", output: { type: "text", value: "echo hi" } }],
+      content: [
+        {
+          type: "tool-result",
+          toolName: "echo",
+          output: { type: "text", value: expect.stringMatching(/^<tool-output id="\w{10}" tool="echo">\necho hi\n<\/tool-output \w{10}>$/) },
+        },
+      ],
     });
   });
 
@@ -218,7 +225,7 @@ describe("several calls of one message", () => {
     const { toolOutputs } = await agent.prompt("go");
     expect(toolOutputs).toEqual(["3", "2", "1"]);
     const [results, files] = (agent.requests[1]?.prompt.slice(-2) ?? []) as any[];
-    expect(results.content.map((part: any) => part.output.value)).toEqual(["1", "2", "3"]);
+    expect(results.content.map((part: any) => withoutFence(part.output.value))).toEqual(["1", "2", "3"]);
     expect(files.content.slice(1).map((part: any) => part.data)).toEqual(["1", "2", "3"]);
   });
 

@@ -1,7 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { trustCommand } from "../../cli/commands/trust.ts";
 import { type LoadConfigOptions, loadConfig } from "../../core/config.ts";
@@ -223,6 +222,16 @@ describe("an untrusted workspace", () => {
     expect(untrusted!.keys.sort()).toEqual(["agent.off.disable", "default_agent", "disabled_providers", "enabled_providers"]);
   });
 
+  test("cannot lift a user's own list of models, nor nest tasks deeper", async () => {
+    const { load } = world({
+      "home/.config/agent/agent.json": { provider: { p: { blacklist: ["dear"], whitelist: ["cheap"] } } },
+      "work/agent.json": { provider: { p: { blacklist: [], whitelist: ["dear"] }, q: { blacklist: ["x"] } }, subagent_depth: 50 },
+    });
+    const { config, untrusted } = await load();
+    expect(config).toEqual({ provider: { p: { blacklist: ["dear"], whitelist: ["cheap"] }, q: { blacklist: ["x"] } } });
+    expect(untrusted!.keys).toEqual(["provider.p.whitelist", "provider.p.blacklist", "subagent_depth"]);
+  });
+
   test("reads no instructions from outside, whatever they are called", async () => {
     const { load, at } = world({ "outside/secret.md": "x", "work/docs/a.md": "x" });
     symlinkSync(at("outside"), at("work/link"));
@@ -413,7 +422,11 @@ describe("trust", () => {
     await grant();
     expect(statSync(at("data/trust.json")).mode & 0o777).toBe(0o600);
     chmodSync(at("data/trust.json"), 0o644);
-    expect(await state()).toBe("untrusted");
+    await expect(state()).rejects.toMatchObject({ code: "TRUST_REFUSED", exit: 6 });
+    // Nothing is written in the place of a list that cannot be used: its entries would be lost.
+    const before = readFileSync(at("data/trust.json"), "utf8");
+    await expect(grant()).rejects.toMatchObject({ code: "TRUST_REFUSED" });
+    expect(readFileSync(at("data/trust.json"), "utf8")).toBe(before);
   });
 
   /** Trust that is given to `files`, and lost when the file at `path` changes. */
@@ -476,6 +489,51 @@ describe("trust", () => {
     await expectCovered({ "work/agent.json": { plugin: ["./p.js"] }, "work/p.js": source, "work/dep.js": "" }, "work/dep.js");
   });
 
+  test.each<[string, string, Record<string, string | object>, string]>([
+    [
+      "a package that it imports by name",
+      'import "helper";',
+      { "node_modules/helper/package.json": { main: "x.mjs" }, "node_modules/helper/x.mjs": "" },
+      "node_modules/helper/x.mjs",
+    ],
+    ["a part of a package", 'const load = require; void ["helper/part"];', { "node_modules/helper/part/index.js": "" }, "node_modules/helper/part/index.js"],
+    ["a package in a scope", 'await import("@own/helper");', { "node_modules/@own/helper/index.js": "" }, "node_modules/@own/helper/index.js"],
+    [
+      "a package that its package needs",
+      'import "helper";',
+      { "node_modules/helper/package.json": { dependencies: { deep: "1" } }, "node_modules/helper/index.js": "", "node_modules/deep/index.js": "" },
+      "node_modules/deep/index.js",
+    ],
+    [
+      "the nearer one of two packages",
+      'import "helper";',
+      { "node_modules/helper/index.js": "", "lib/node_modules/helper/index.js": "" },
+      "lib/node_modules/helper/index.js",
+    ],
+    ["what the manifest means by #name", 'import "#dep";', { "package.json": { imports: { "#dep": { default: "./dep.mjs" } } }, "dep.mjs": "" }, "dep.mjs"],
+    ["a pattern of the manifest", 'import "#x/x.mjs";', { "package.json": { imports: { "#x/*": "./x/*" } }, "x/x.mjs": "" }, "x/x.mjs"],
+    ["the manifest itself", 'import "#dep";', { "package.json": { imports: { "#dep": "./dep.mjs" } }, "dep.mjs": "" }, "package.json"],
+    ["its own package by name", 'import "own/x";', { "package.json": { name: "own", exports: { "./x": "./x.mjs" } }, "x.mjs": "" }, "x.mjs"],
+  ])("covers %s", async (_what, source, files, path) => {
+    const others = Object.fromEntries(Object.entries(files).map(([file, text]) => [`work/${file}`, text]));
+    await expectCovered({ "work/agent.json": { plugin: ["./lib/p.js"] }, "work/lib/p.js": source, ...others }, `work/${path}`);
+  });
+
+  test("covers a script in a line for a shell", async () => {
+    const files = { "work/agent.json": { mcp: { m: { type: "local", command: ["sh", "-c", "cd . && './run.sh' --fast"] } } }, "work/run.sh": "" };
+    await expectCovered(files, "work/run.sh");
+  });
+
+  test("is not troubled by agent-runtime in the workspace, which is never loaded from there, nor by names of Node's own", async () => {
+    const { grant } = world({
+      "work/agent.json": { plugin: ["./p.js"] },
+      "work/p.js": 'import "agent-runtime"; import "node:fs"; import "events";',
+      "work/node_modules/agent-runtime/index.js": "",
+      "work/node_modules/events/index.js": "",
+    });
+    expect((await grant()).files).toEqual(["agent.json", "p.js"]);
+  });
+
   test("covers what a linked program imports where it really lies", async () => {
     const files = { "work/agent.json": { plugin: ["./p.mjs"] }, "work/lib/p.mjs": "import './dep.mjs'", "work/lib/dep.mjs": "" };
     const { grant, state, write, at } = world(files);
@@ -531,10 +589,26 @@ describe("trust", () => {
     }
   });
 
+  test("is not given to what has changed since it was shown", async () => {
+    const { grant, write, at, state } = world(files);
+    const { digest } = await grant();
+    write("work/server.js", "evil()");
+    await expect(grantTrust({ dataDir: at("data"), cwd: at("work"), digest })).rejects.toMatchObject({ code: "TRUST_REFUSED" });
+    expect(await state()).toBe("changed");
+  });
+
   test("agent trust gives, lists and removes it", async () => {
-    const { at, state } = world(files);
+    const { at, state, load } = world(files);
     let text = "";
-    const run = (...words: string[]) => trustCommand.run(words, { write: (piece) => void (text += piece), dataDir: at("data"), cwd: at("work") });
+    const run = (...words: string[]) =>
+      trustCommand.run(words, {
+        write: (piece) => void (text += piece),
+        dataDir: at("data"),
+        cwd: at("work"),
+        signal: new AbortController().signal,
+        canAsk: false,
+        load: (changes) => load(changes),
+      });
     expect(await run("list")).toBe(0);
     expect(await run()).toBe(0);
     expect(await state()).toBe("trusted");
@@ -547,22 +621,4 @@ describe("trust", () => {
     await expect(run("nowhere")).rejects.toMatchObject({ code: "OPTION_INVALID" });
     await expect(run("--forse")).rejects.toMatchObject({ code: "OPTION_UNKNOWN" });
   });
-});
-
-test("whatever an untrusted file says, nothing it may not say stays", async () => {
-  const action = fc.constantFrom("allow", "ask", "deny");
-  const rules = fc.oneof(
-    action,
-    fc.dictionary(fc.constantFrom("*", "bash", "read", "x"), fc.oneof(action, fc.dictionary(fc.constantFrom("*", "rm *", "git *"), action))),
-  );
-  const { keepData } = await import("../../core/untrusted.ts");
-  fc.assert(
-    fc.property(rules, rules, fc.boolean(), (own, theirs, inAgent) => {
-      const config = inAgent ? { agent: { build: { permission: theirs } } } : { permission: theirs };
-      const kept = JSON.stringify(keepData(config, { config: { permission: own }, root: "/w", base: "/w" }).config);
-      expect(kept).not.toContain('"allow"');
-      if (JSON.stringify(own).includes('"deny"')) expect(kept).not.toContain('"ask"');
-    }),
-    { seed: 7, numRuns: 300 },
-  );
 });

@@ -58,14 +58,31 @@ describe("options", () => {
   const invocation = parseArgs(["--help"], {});
   const help = invocation.kind === "help" ? invocation.text : "";
   /** Options of commands, which the help of the agent does not list, and of other programs. */
-  const others = ["--origin", "--json", "--project", "--key-stdin", "--import", "--save-dev", "--oneline", "--loud", "--to", "--dry-run", "--force"];
+  const others = [
+    "--origin",
+    "--json",
+    "--project",
+    "--key-stdin",
+    "--import",
+    "--save-dev",
+    "--oneline",
+    "--loud",
+    "--to",
+    "--dry-run",
+    "--force",
+    "--url",
+    "--header",
+    "--env",
+    "--yes",
+    "--all",
+  ];
   /** Claude Code's names are accepted and not shown: only their values may be refused here. */
   const isAccepted = (option: string): boolean =>
     [option, `${option}=1`, `${option}=stdio`].some((word) => {
       try {
         return parseArgs([word, "-p", "x"], {}).kind === "run";
       } catch (error) {
-        return (error as AgentError).code === "OPTION_INVALID";
+        return ["OPTION_INVALID", "FILE_NOT_FOUND"].includes((error as AgentError).code);
       }
     });
 

@@ -1,6 +1,7 @@
 import { definePlugin, tool, z } from "agent-runtime";
 import { boot, call, calls, say } from "agent-runtime/testing";
 import { expect, test } from "vitest";
+import { withoutFence } from "../../core/fence.ts";
 import { toJsonSchema } from "../../core/schema.ts";
 import batch from "../../plugins/batch/index.ts";
 
@@ -33,7 +34,8 @@ async function run(input: unknown) {
     const { events, requests } = { ...(await agent.prompt("go")), requests: agent.requests };
     const finishes = events.flatMap((event) => (event.type === "tool.finish" ? [event] : []));
     const message = requests[1]!.prompt.findLast(({ role }) => role === "tool") as { content: { output: { type: string; value: string } }[] };
-    return { finishes, own: finishes.find((event) => event.tool === "batch")!, output: message.content[0]!.output };
+    const { type, value } = message.content[0]!.output;
+    return { finishes, own: finishes.find((event) => event.tool === "batch")!, output: { type, value: withoutFence(value) } };
   } finally {
     await agent.close();
   }

@@ -3,8 +3,9 @@ import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { matchesWildcard } from "../../core/wildcard.ts";
 import permissions from "../../plugins/permissions/index.ts";
-import { matchesWildcard } from "../../plugins/permissions/rules.ts";
+import { everydayCommands, writingCommands } from "../fixtures/commands.ts";
 
 let root: string;
 let cwd: string;
@@ -22,11 +23,24 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-type Config = { permissionMode?: "auto" | "ask" | "plan" | "readonly" | "yolo"; permission?: unknown; roots?: string[] };
+type Config = {
+  permissionMode?: "auto" | "ask" | "plan" | "readonly" | "yolo";
+  permission?: unknown;
+  roots?: string[];
+  isSecret?: (path: string) => boolean;
+};
 
-async function ask(request: Partial<PermissionRequest>, { roots, ...config }: Config = {}): Promise<PermissionVerdict> {
+async function ask(request: Partial<PermissionRequest>, { roots, isSecret, ...config }: Config = {}): Promise<PermissionVerdict> {
   const { hooks } = await permissions.setup({ config: {} } as never);
-  const context = { cwd, config, sessionId: "ses_1", model: "demo/echo", signal: new AbortController().signal, ...(roots && { roots }) };
+  const context = {
+    cwd,
+    config,
+    sessionId: "ses_1",
+    model: "demo/echo",
+    signal: new AbortController().signal,
+    ...(roots && { roots }),
+    ...(isSecret && { isSecret }),
+  };
   const full = { tool: "read", permission: "read", effect: "read", input: {}, patterns: ["*"], callId: "call_1", ...request } as PermissionRequest;
   return (await hooks!.permission!(full, context as never)) as PermissionVerdict;
 }
@@ -457,8 +471,6 @@ const changing = [
   "ls `rm a.txt`",
   "cat <(rm a.txt)",
   "ls & rm a.txt",
-  "(ls)",
-  "{ ls; }",
   "find . -exec rm {} +",
   "find . -fprint x",
   "find * -name x",
@@ -470,7 +482,6 @@ const changing = [
   "git log --ou=x",
   "git show --ext-diff",
   "git diff --outpu*",
-  "git -C . status",
   "git grep -O./evil x",
   "git config user.name x",
   "git fetch",
@@ -491,14 +502,9 @@ const changing = [
   "./ls",
   "/bin/ls",
   "l{s,x}",
-  "cat $'a.txt'",
-  "X=1",
   "X=1 ls",
   "ls 2> err",
-  "ls < a.txt",
   "command ls",
-  "cat <<< x",
-  "time ls",
   "date -u 010100002020",
   "sort -k1 -T . a.txt",
   "rg -f x --pre=cat y",
@@ -547,6 +553,14 @@ const reading = [
   "jq .name package.json",
   "git remote -v",
   "which node",
+  "(ls)",
+  "{ ls; }",
+  "git -C . status",
+  "cat $'a.txt'",
+  "ls < a.txt",
+  "cat <<< x",
+  "time ls",
+  "x=1; echo $x",
 ];
 
 describe.each(["readonly", "plan"] as const)("mode %s", (permissionMode) => {
@@ -564,6 +578,23 @@ describe.each(["readonly", "plan"] as const)("mode %s", (permissionMode) => {
     expect((await ask({ tool: "deploy", permission: "deploy", effect: "run" }, config)).decision).toBe("deny");
     expect((await ask({ tool: "webfetch", permission: "webfetch", effect: "net" }, config)).decision).toBe("allow");
     expect((await read("a.txt", { permissionMode, permission: { read: "deny" } })).decision).toBe("deny");
+  });
+});
+
+describe("where commands only read", () => {
+  const config = { permissionMode: "readonly" } as const;
+  const judgeAll = async (commands: string[]) => Promise.all(commands.map(async (command) => ({ command, ...(await bash(command, config)) })));
+
+  test("at least 95 of 100 everyday commands that read are allowed", async () => {
+    const commands = everydayCommands();
+    const refused = (await judgeAll(commands)).filter(({ decision }) => decision !== "allow");
+    expect(commands.length).toBeGreaterThanOrEqual(200);
+    expect(refused.length / commands.length, refused.map(({ command, reason }) => `${command}: ${reason}`).join("\n")).toBeLessThanOrEqual(0.05);
+  });
+
+  test("none of those that write, run something or read elsewhere is", async () => {
+    const allowed = (await judgeAll(writingCommands())).filter(({ decision }) => decision !== "deny");
+    expect(allowed.map(({ command }) => command)).toEqual([]);
   });
 });
 
@@ -851,5 +882,97 @@ describe("the permission map", () => {
       (await ask({ tool: "shell", permission: "bash", effect: "run", input: { command: "rm x" }, patterns: [] }, { permission: { bash: { "rm *": "deny" } } }))
         .decision,
     ).toBe("deny");
+  });
+});
+
+describe("an answer for good", () => {
+  const covers = async (command: string) => (await bash(command, { permissionMode: "ask" })).always;
+  test.each([
+    ["git status --short", ["git status *"]],
+    ["git -C src log -5 && ls -la", ["git log *", "ls *"]],
+    ["npm run build -- --watch", ["npm run build *"]],
+    ["cd src && npm test", ["cd *", "npm test *"]],
+    ["git commit -m x", ["git commit *"]],
+    ["timeout 5 cargo test x", undefined],
+    ["grep -rn foo src | head -5", ["grep *", "head *"]],
+  ])("about %j covers %j", async (command, expected) => expect(await covers(command)).toEqual(expected));
+
+  test.each([
+    "git log --output=x",
+    "git push",
+    "git -c core.pager=./evil log",
+    "git branch x",
+    "rm a.txt",
+    "cd src && rm a.txt",
+    "npm install x",
+    "npm run $X",
+    "npm test > log",
+    "npm test; curl x",
+    "npm() { rm x; }; npm test",
+    'git commit -m "$(rm x)"',
+    "PATH=. npm test",
+    "cat ../outside/secret.txt",
+    "node x.js",
+    "sh -c 'npm test'",
+  ])("about %j covers just that", async (command) => expect(await covers(command)).toBeUndefined());
+});
+
+describe("a secret file", () => {
+  const isSecret = (path: string) => path === join(cwd, ".env") || path === join(homedir(), ".profile-of-test") || path.endsWith("/.git-credentials");
+  const naming = [
+    "cat .env",
+    "cat ./.env",
+    "cat src/../.env",
+    "cat '.env'",
+    'cat ".e"nv',
+    "cat .e*",
+    "cat .[e]nv",
+    "cat .{env,x}",
+    "cat settings",
+    "cat < .env",
+    "wc -c <.env",
+    "cd src && cat ../.env",
+    "f=.env; cat $f",
+    "for f in .env; do cat $f; done",
+    "head -c 10 .env | base64",
+    "grep KEY .env",
+    "cp .env copy",
+    "curl -d @.env http://localhost",
+    "dd if=.env",
+    "tar cf x.tar .env",
+    "sh -c 'cat .env'",
+    "timeout 5 cat .env",
+    "xargs -a .env echo",
+    "source .env",
+    "node --env-file=.env x.js",
+    "python3 -c \"print(open('.env').read())\"",
+    "echo x > .env",
+    "echo $(cat .env)",
+    "diff <(cat .env) a.txt",
+    "cd $UNSET; cat .env",
+  ];
+  test.each(["auto", "ask", "plan", "readonly"] as const)("is not opened by a command in mode %s, however it is named", async (permissionMode) => {
+    for (const command of naming) {
+      const { decision, reason } = await bash(command, { permissionMode, isSecret, permission: { bash: "allow" } });
+      expect([command, decision]).toEqual([command, "deny"]);
+      expect(reason).toMatch(/secret file|outside|only commands that provably read/);
+    }
+    expect((await bash("cat .env", { permissionMode, isSecret })).reason).toMatch(/^"\.env" is a secret file, .*yolo.*"read": \{ "\.env": "allow" \}/);
+  });
+  test("may be named, and opened in mode yolo", async () => {
+    for (const command of ["ls -la .env", "test -f .env", "echo .env >> .gitignore", "grep -v .env a.txt", "cat a.txt", "cat *.txt", "node -e 'process.env.X'"])
+      expect([command, await decide(command, { isSecret })]).toEqual([command, "allow"]);
+    expect(await decide("cat .env", { isSecret, permissionMode: "yolo" })).toBe("allow");
+  });
+});
+
+describe("the key external_directory", () => {
+  test("denies or asks in mode yolo, and lifts nothing elsewhere", async () => {
+    const outside = "cat ../outside/secret.txt";
+    expect(await decide(outside, { permissionMode: "yolo", permission: { external_directory: "deny" } })).toBe("deny");
+    expect(await decide(outside, { permissionMode: "yolo", permission: { external_directory: { "*": "ask" } } })).toBe("ask");
+    expect(await decide("ls", { permissionMode: "yolo", permission: { external_directory: "deny" } })).toBe("allow");
+    expect(await decide(outside, { permission: { external_directory: "allow" } })).toBe("deny");
+    expect(await decide(outside, { permissionMode: "ask", permission: { external_directory: "deny", bash: "allow" } })).toBe("deny");
   });
 });

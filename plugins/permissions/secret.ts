@@ -1,0 +1,36 @@
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { resolve } from "node:path";
+import { expandPattern, isPattern } from "./links.ts";
+import { isInside, type Role, realPathOf, tokensOf } from "./reach.ts";
+import type { Scope } from "./scope.ts";
+import { contextOf, type Reader } from "./shell-reading.ts";
+import { isLiteral, type ShellWord } from "./shell-word.ts";
+import { UNKNOWNS, valuesOfWord } from "./values.ts";
+
+/** Programs that are told the name of a file and do not open it. */
+const NAMING = /^(echo|printf|test|\[|ls|stat|touch|chmod|basename|dirname|realpath|readlink|which|command|type|cd|mkdir)$/;
+
+export const opensFiles = (program: string): boolean => !NAMING.test(program);
+
+/** The secret file that a word provably names, or undefined. What a program finds by itself is not seen here. */
+export function findSecret(word: ShellWord, role: Role, { scope, reader }: { scope: Scope; reader: Reader }): string | undefined {
+  if (role === "text" || role === "programs") return undefined;
+  const home = word.text.replace(/^"?(\$HOME|\$\{HOME\})(?=\/)/, homedir());
+  const values = isLiteral(word) ? [word.value] : home === word.text ? valuesOfWord(word, contextOf(scope, reader)) : [home.replaceAll('"', "")];
+  const pieces = (values ?? []).flatMap((value) => (word.expands ? value.split(/[ \t\n]+/) : [value]));
+  const tokens = pieces.flatMap((piece) => (UNKNOWNS.test(piece) ? [] : role === "code" ? quotedIn(piece) : tokensOf(piece)));
+  return tokens.find((token) => namesSecret(token, { isPattern: !isLiteral(word) && isPattern(token), scope, reader }));
+}
+
+const quotedIn = (code: string): string[] => [...code.matchAll(/["'`]([\w./~-]{1,200})["'`]/g)].map(([, text]) => text as string);
+
+function namesSecret(token: string, { isPattern, scope, reader }: { isPattern: boolean; scope: Scope; reader: Reader }): boolean {
+  const path = token.replace(/^~(?=\/)/, homedir());
+  // Where the directory is not known, the name is.
+  const starts = scope.directories ?? reader.roots.slice(0, 1);
+  const paths = starts.flatMap((start) =>
+    isPattern ? expandPattern(path, isInside(start, reader.roots) ? start : reader.roots[0]!, reader.roots).paths : [resolve(start, path)],
+  );
+  return paths.some((each) => (reader.isSecret(each) || reader.isSecret(realPathOf(each))) && existsSync(each));
+}

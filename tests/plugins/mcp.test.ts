@@ -446,11 +446,18 @@ describe("what a server says of its tools", () => {
   });
 
   test("two servers whose tools would have the same names: the second one is told of", async () => {
-    await using agent = await bootWith({ "a b": local(), "a.b": local(), bad: { type: "local" }, worse: { type: "remote", url: "file:///etc/passwd" } });
+    await using agent = await bootWith({
+      "a b": local(),
+      "a.b": local(),
+      bad: { type: "local" },
+      worse: { type: "remote", url: "file:///etc/passwd" },
+      told: { url: "https://me:secret@example.com" },
+    });
     expect(faultsOf((await agent.prompt("go")).events)).toEqual([
       expect.stringContaining('"a.b" cannot be used: its tools would be called as those of "a b". Rename it.'),
       expect.stringContaining('"bad" cannot be used: it has no command.'),
       expect.stringContaining('"worse" cannot be used: its url is no http or https address.'),
+      expect.stringContaining('"told" cannot be used: its url holds a user name or a password.'),
     ]);
   });
 });

@@ -321,7 +321,12 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, 
   });
   // Those of the host stand in no configuration.
   for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
-  return createRegistry(entries, { contextOf: pluginContexts(ground, loaded.config, { ...needs, report }), config: loaded.config, report });
+  return createRegistry(entries, {
+    contextOf: pluginContexts(ground, loaded.config, { ...needs, report }),
+    config: loaded.config,
+    readOnly: options.readOnly,
+    report,
+  });
 }
 
 /**

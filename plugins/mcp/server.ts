@@ -114,7 +114,7 @@ export class Server {
     } catch (error) {
       await connection.close("it could not be used.");
       const isLate = starting.aborted && !this.#life.signal.aborted;
-      throw isLate ? new Error(`it was not ready within ${limits.startup / 1000} s.`) : error;
+      throw isLate ? new Error(`it was not ready within ${limits.startup / 1000} s; its "timeout" gives it more.`) : error;
     }
   }
 

@@ -144,7 +144,7 @@ describe("a server that misbehaves", () => {
   });
 
   test.each([
-    ["hangs at its start", local("--hang"), "it was not ready within 1 s."],
+    ["hangs at its start", local("--hang"), 'it was not ready within 1 s; its "timeout" gives it more.'],
     ["ends at its start", local("--die", "--words", "no config"), "it ended with exit code 7: no config"],
     ["is no program", { type: "local", command: ["no-such-program-here"] }, 'there is no program "no-such-program-here"'],
     ["writes what are no messages", local("--garbage", "2000"), "it writes to its standard output what are no messages."],
@@ -364,8 +364,10 @@ describe("what a server says of its tools", () => {
       const { toolOutputs } = await agent.prompt("go");
       expect(toolOutputs[0], permissionMode).toMatch(/^Denied: /);
     }
-    await using readOnly = await bootWith({ srv: local() }, { script, readOnly: true });
+    const log = join(makeFolder(), "log");
+    await using readOnly = await bootWith({ srv: local("--log", log) }, { script, readOnly: true });
     expect((await readOnly.prompt("go")).toolOutputs[0]).toContain('There is no tool "srv__echo"');
+    expect(existsSync(log)).toBe(false);
     await using auto = await bootWith({ srv: local() }, { script, config: { permissionMode: "auto" } });
     expect((await auto.prompt("go")).toolOutputs).toEqual(["a"]);
   });

@@ -175,6 +175,11 @@ describe("a server that misbehaves", () => {
     expect((await agent.prompt("go")).toolOutputs).toEqual(["a"]);
   });
 
+  test("that fails at great length tells the model the beginning of it", async () => {
+    await using agent = await bootWith({ srv: local() }, { script: [call("srv__fail", { mib: 4 }), say("ok")] });
+    expect((await agent.prompt("go")).toolOutputs).toEqual([`${"x".repeat(8_000)}… (4194304 characters in all)`]);
+  });
+
   test("that sends 100 MB fails the call and costs no memory to speak of; it is there for the next", async () => {
     await using agent = await bootWith({ srv: local() }, { script: [call("srv__big", { mib: 100 }), call("srv__echo", { text: "still there" }), say("ok")] });
     const before = process.memoryUsage().rss;
@@ -444,6 +449,14 @@ describe("what a server says of its tools", () => {
       writeFileSync(join(folder, file), "{");
     }
     expect(await run()).toEqual([expect.stringMatching(/srv-[0-9a-f]{16}\.json cannot be read/)]);
+  });
+
+  test("cannot be kept where the disk takes nothing, which is told; the server works", async () => {
+    const dataDir = makeFolder();
+    writeFileSync(join(dataDir, "plugins"), "no folder");
+    await using agent = await bootWith({ srv: local() }, { dataDir, script: [call("srv__echo", { text: "a" }), say("ok")] });
+    const { toolOutputs, events } = await agent.prompt("go");
+    expect([toolOutputs, faultsOf(events)]).toEqual([["a"], [expect.stringContaining("a change of it will not be seen")]]);
   });
 
   test("two servers whose tools would have the same names: the second one is told of", async () => {

@@ -123,12 +123,12 @@ const mcpServer = z.object({
   type: z.enum(["local", "remote"]).optional(),
   command: texts.optional().describe("Program and arguments of a local server."),
   cwd: optionalText,
-  environment: optionalTextMap,
+  environment: textMap.optional().describe("Variables of a local server, beside those that are allow-listed."),
   url: text.optional().describe("Address of a remote server."),
   headers: optionalTextMap,
   oauth: oauth.optional(),
   enabled: optionalFlag,
-  timeout: z.union([z.number().positive(), anyMap]).optional().describe("ms."),
+  timeout: z.union([z.number().positive(), anyMap]).optional().describe("ms to start, or { startup, call, total }."),
 });
 
 const pluginSpec = z.union([text, z.tuple([text, anyMap])]);

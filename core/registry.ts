@@ -51,6 +51,8 @@ export interface RegistryDependencies {
   report(fault: { plugin: string; message: string }): void;
   /** What `isNeeded` of lazy plugins is asked with. */
   config?: Readonly<Config>;
+  /** No tools are asked for that come late: nothing is to be started for what may only read. */
+  readOnly?: boolean | undefined;
   /** ms instead of LOAD_LIMIT_MS. */
   limitMs?: number;
 }
@@ -95,7 +97,7 @@ class RegistryState implements Registry {
     this.#late = new LateToolList(this.tools, { report: dependencies.report, limitMs: limitOf(dependencies) });
   }
 
-  refreshTools = (): number | Promise<number> => this.#late.refresh();
+  refreshTools = (): number | Promise<number> => (this.#dependencies.readOnly ? 0 : this.#late.refresh());
   mayCome = (name: string): boolean => this.#late.mayCome(name);
   toolSources = (): ToolSource[] => this.#late.sources();
 

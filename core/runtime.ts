@@ -361,7 +361,7 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, 
   for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
   const packageDirs = [...(isTrusted ? [cwd] : []), configDirectory(env)];
   const contextOf = pluginContexts(ground, loaded.config, { ...needs, report, packageDirs });
-  return createRegistry(entries, { contextOf, config: loaded.config, report });
+  return createRegistry(entries, { contextOf, config: loaded.config, readOnly: options.readOnly, report });
 }
 
 /**

@@ -56,7 +56,10 @@ async function approve(name: string, { servers, context, write }: CommandNeeds):
   await server.close();
   if (source.status === "failed") throw new AgentError("OPTION_INVALID", { option: "mcp approve", reason: `"${name}" cannot be asked: ${source.reason}` });
   const news = listed.filter((tool) => changes?.added.includes(tool.name) || changes?.changed.includes(tool.name));
-  for (const tool of news) write(`${changes?.changed.includes(tool.name) ? "changed" : "new"}: ${tool.name}\n  ${tool.description.replaceAll("\n", "\n  ")}\n`);
+  for (const tool of news)
+    write(
+      `${changes?.changed.includes(tool.name) ? "changed" : "new"}: ${tool.name}\n  ${tool.description.replaceAll("\n", "\n  ")}\n  ${JSON.stringify(tool.schema)}\n`,
+    );
   await pins.accept(configured, listed);
   write(`The ${listed.length} tools of ${name} are accepted as they are now.\n`);
   return 0;

@@ -44,7 +44,8 @@ type Given = NonNullable<Config["mcp"]>[string];
 function readWay({ type, command = [], cwd, environment = {}, url, headers = {} }: Given): Way | string {
   if (type === "remote" || (type === undefined && url !== undefined)) {
     if (url === undefined || !URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) return "its url is no http or https address.";
-    return { type: "remote", url, headers };
+    const { username, password } = new URL(url);
+    return username + password === "" ? { type: "remote", url, headers } : "its url holds a user name or a password. Put them into its headers.";
   }
   if (command[0] === undefined || command[0] === "") return 'it has no command. Write "command": ["program", "argument"], or a url.';
   const odd = Object.keys(environment).find((key) => !/^[A-Za-z_]\w*$/.test(key));

@@ -19,7 +19,8 @@ export interface Pins {
   accept(server: ConfiguredServer, tools: ListedTool[]): Promise<void>;
 }
 
-export function createPins(dataDir: () => Promise<string>): Pins {
+/** `warn` is told where the disk keeps nothing: servers work all the same, and a change of their tools goes unseen. */
+export function createPins(dataDir: () => Promise<string>, warn: (message: string) => void = () => {}): Pins {
   const fileOf = async (server: ConfiguredServer) => join(await dataDir(), `${server.prefix}-${identityOf(server).slice(0, 16)}.json`);
   const accept: Pins["accept"] = async (server, tools) => {
     const file = await fileOf(server);
@@ -36,9 +37,12 @@ export function createPins(dataDir: () => Promise<string>): Pins {
   return {
     accept,
     async compare(server, tools) {
-      const before = await readPins(await fileOf(server));
+      const unkept = (error: Error) => warn(`What the MCP server "${server.name}" lists cannot be kept, so a change of it will not be seen: ${error.message}`);
+      const file = await fileOf(server).catch(unkept);
+      if (file === undefined) return undefined;
+      const before = await readPins(file);
       if (before === undefined) {
-        await accept(server, tools);
+        await accept(server, tools).catch(unkept);
         return undefined;
       }
       const known = (name: string) => (Object.hasOwn(before, name) ? before[name] : undefined);

@@ -13,7 +13,9 @@ export interface ListedTool {
   hash: string;
 }
 
-export const MOST_TOOLS = 128;
+/** Entries of a list that are looked at, and tools that are taken. */
+export const MOST_READ = 1_000;
+const MOST_TOOLS = 128;
 const LONGEST_DESCRIPTION = 1_024;
 /** Characters that the tools of one server may add to each request. */
 const MOST_TEXT = 256 * 1024;
@@ -24,8 +26,8 @@ export function readTools(listed: unknown[]): { tools: ListedTool[]; left: strin
   const left: string[] = [];
   const names = new Set<string>();
   let size = 0;
-  for (const raw of listed) {
-    const tool = isObject(raw) ? readTool(raw) : undefined;
+  for (const [index, raw] of listed.entries()) {
+    const tool = isObject(raw) && index < MOST_READ ? readTool(raw) : undefined;
     size += tool === undefined ? 0 : tool.description.length + JSON.stringify(tool.schema).length;
     if (tool !== undefined && tools.length < MOST_TOOLS && size <= MOST_TEXT && !names.has(tool.name)) tools.push(tool);
     else left.push(isObject(raw) ? cleanText(String(raw.name), 64) : "?");

@@ -4,6 +4,7 @@ import { isObject } from "./connection.ts";
 
 const MOST_PARTS = 1_000;
 const MOST_FILES = 16;
+const LONGEST_FAILURE = 8_000;
 const PICTURE = /^image\/(png|jpeg|gif|webp)$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
@@ -21,7 +22,9 @@ export function toResult(result: unknown, { accepts }: Pick<ToolContext, "accept
   if (texts.length === 0 && result.structuredContent !== undefined) texts.push(JSON.stringify(result.structuredContent, null, 2));
   const files = shown.flatMap(({ file }) => file ?? []).slice(0, MOST_FILES);
   const output = texts.join("\n\n") || (files.length > 0 ? `${files.length} files are attached.` : "The tool returned nothing.");
-  if (result.isError === true) throw new Error(output);
+  // What a call fails with is told as it is: nobody else shortens it.
+  if (result.isError === true)
+    throw new Error(output.length > LONGEST_FAILURE ? `${output.slice(0, LONGEST_FAILURE)}… (${output.length} characters in all)` : output);
   return { output, ...(files.length > 0 && { attachments: files }) };
 }
 

@@ -14,7 +14,7 @@ export class ServerSet {
   #all: readonly Tool[] = [];
 
   constructor(configured: ConfiguredServer[], context: PluginContext) {
-    const pins = createPins(context.dataDir);
+    const pins = createPins(context.dataDir, context.report);
     this.servers = configured.map((each) => new Server(each, context, pins));
   }
 

@@ -5,7 +5,7 @@ import { cleanText } from "./clean.ts";
 import type { ConfiguredServer } from "./configured.ts";
 import { Connection, Gone, isObject, type RequestLimits, type Transport } from "./connection.ts";
 import type { Changes, Pins } from "./pins.ts";
-import { type ListedTool, readTools } from "./read-tools.ts";
+import { type ListedTool, MOST_READ, readTools } from "./read-tools.ts";
 import { toResult } from "./result.ts";
 import { createTool } from "./tool.ts";
 
@@ -114,7 +114,7 @@ export class Server {
     } catch (error) {
       await connection.close("it could not be used.");
       const isLate = starting.aborted && !this.#life.signal.aborted;
-      throw isLate ? new Error(`it was not ready within ${limits.startup / 1000} s.`) : error;
+      throw isLate ? new Error(`it was not ready within ${limits.startup / 1000} s; its "timeout" gives it more.`) : error;
     }
   }
 
@@ -162,7 +162,7 @@ export class Server {
       if (!isObject(answer) || !Array.isArray(answer.tools)) throw new Error("its list of tools is none.");
       for (const tool of answer.tools) all.push(tool);
       cursor = answer.nextCursor;
-      if (typeof cursor !== "string" || cursor === "" || all.length > 1_000) break;
+      if (typeof cursor !== "string" || cursor === "" || all.length > MOST_READ) break;
     }
     return all;
   }

@@ -125,26 +125,23 @@ describe("a server", () => {
 
 describe("a server that misbehaves", () => {
   test("that is late joins at a later step, and holds the first request up for 2 s at most", async () => {
-    await using agent = await bootWith(
-      { late: local("--late", "2600"), quick: local() },
-      { script: (_, index) => (index === 0 ? call("bash", { command: "sleep 1.5" }) : index === 1 ? call("late__echo", { text: "now" }) : say("ok")) },
-    );
+    const script: BootOptions["script"] = (request, index) => {
+      if (!toolsIn(request).includes("late__echo")) return call("bash", { command: `sleep 0.5; : ${index}` });
+      return JSON.stringify(request.prompt).includes("it is here") ? say("ok") : call("late__echo", { text: "it is here" });
+    };
+    await using agent = await bootWith({ late: local("--late", "6000"), quick: local() }, { script });
     const startedAt = performance.now();
     const running = agent.prompt("go");
     await untilTrue(() => agent.requests.length > 0);
-    expect(performance.now() - startedAt).toBeLessThan(2_600);
+    expect(performance.now() - startedAt).toBeLessThan(5_500);
     const { toolOutputs, events } = await running;
-    expect([own(toolsIn(agent.requests[0])).some((name) => name.startsWith("late__")), toolsIn(agent.requests[0]).includes("quick__echo")]).toEqual([
-      false,
-      true,
-    ]);
-    expect(toolsIn(agent.requests[1])).toContain("late__echo");
-    expect(toolOutputs.at(-1)).toBe("now");
+    expect(toolsIn(agent.requests[0])).not.toContain("late__echo");
+    expect(toolOutputs.at(-1)).toBe("it is here");
     expect(faultsOf(events)).toEqual([]);
   });
 
   test.each([
-    ["hangs at its start", local("--hang"), "it was not ready within 1 s."],
+    ["hangs at its start", local("--hang"), 'it was not ready within 1 s; its "timeout" gives it more.'],
     ["ends at its start", local("--die", "--words", "no config"), "it ended with exit code 7: no config"],
     ["is no program", { type: "local", command: ["no-such-program-here"] }, 'there is no program "no-such-program-here"'],
     ["writes what are no messages", local("--garbage", "2000"), "it writes to its standard output what are no messages."],
@@ -178,6 +175,11 @@ describe("a server that misbehaves", () => {
     expect((await agent.prompt("go")).toolOutputs).toEqual(["a"]);
   });
 
+  test("that fails at great length tells the model the beginning of it", async () => {
+    await using agent = await bootWith({ srv: local() }, { script: [call("srv__fail", { mib: 4 }), say("ok")] });
+    expect((await agent.prompt("go")).toolOutputs).toEqual([`${"x".repeat(8_000)}… (4194304 characters in all)`]);
+  });
+
   test("that sends 100 MB fails the call and costs no memory to speak of; it is there for the next", async () => {
     await using agent = await bootWith({ srv: local() }, { script: [call("srv__big", { mib: 100 }), call("srv__echo", { text: "still there" }), say("ok")] });
     const before = process.memoryUsage().rss;
@@ -206,10 +208,12 @@ describe("a server that misbehaves", () => {
 
   test("that gives no answer fails the call, unless it tells how far it is, and is told that nobody waits any more", async () => {
     const log = join(makeFolder(), "log");
-    const server = { ...local("--log", log), timeout: { call: 400, total: 3_000 } };
-    await using agent = await bootWith({ srv: server }, { script: [call("srv__hang"), call("srv__async_", { times: 8, everyMs: 150 }), say("ok")] });
+    const server = { ...local("--log", log), timeout: { call: 1_500, total: 60_000 } };
+    const hard = { ...local(), timeout: { call: 60_000, total: 1_000 } };
+    const script = [call("srv__hang"), call("srv__async_", { times: 5, everyMs: 400 }), call("hard__async_", { times: 100, everyMs: 200 }), say("ok")];
+    await using agent = await bootWith({ srv: server, hard }, { script });
     const { toolOutputs, events } = await agent.prompt("go");
-    expect(toolOutputs).toEqual(["it gave no answer within 0.4 s.", "done"]);
+    expect(toolOutputs).toEqual(["it gave no answer within 1.5 s.", "done", "it gave no answer within 1 s."]);
     expect(readFileSync(log, "utf8")).toContain("notifications/cancelled");
     expect(events.some((event: any) => event.type === "tool.progress" && event.title === "at 2")).toBe(true);
   });
@@ -364,8 +368,10 @@ describe("what a server says of its tools", () => {
       const { toolOutputs } = await agent.prompt("go");
       expect(toolOutputs[0], permissionMode).toMatch(/^Denied: /);
     }
-    await using readOnly = await bootWith({ srv: local() }, { script, readOnly: true });
+    const log = join(makeFolder(), "log");
+    await using readOnly = await bootWith({ srv: local("--log", log) }, { script, readOnly: true });
     expect((await readOnly.prompt("go")).toolOutputs[0]).toContain('There is no tool "srv__echo"');
+    expect(existsSync(log)).toBe(false);
     await using auto = await bootWith({ srv: local() }, { script, config: { permissionMode: "auto" } });
     expect((await auto.prompt("go")).toolOutputs).toEqual(["a"]);
   });
@@ -445,12 +451,27 @@ describe("what a server says of its tools", () => {
     expect(await run()).toEqual([expect.stringMatching(/srv-[0-9a-f]{16}\.json cannot be read/)]);
   });
 
+  test("cannot be kept where the disk takes nothing, which is told; the server works", async () => {
+    const dataDir = makeFolder();
+    writeFileSync(join(dataDir, "plugins"), "no folder");
+    await using agent = await bootWith({ srv: local() }, { dataDir, script: [call("srv__echo", { text: "a" }), say("ok")] });
+    const { toolOutputs, events } = await agent.prompt("go");
+    expect([toolOutputs, faultsOf(events)]).toEqual([["a"], [expect.stringContaining("a change of it will not be seen")]]);
+  });
+
   test("two servers whose tools would have the same names: the second one is told of", async () => {
-    await using agent = await bootWith({ "a b": local(), "a.b": local(), bad: { type: "local" }, worse: { type: "remote", url: "file:///etc/passwd" } });
+    await using agent = await bootWith({
+      "a b": local(),
+      "a.b": local(),
+      bad: { type: "local" },
+      worse: { type: "remote", url: "file:///etc/passwd" },
+      told: { url: "https://me:secret@example.com" },
+    });
     expect(faultsOf((await agent.prompt("go")).events)).toEqual([
       expect.stringContaining('"a.b" cannot be used: its tools would be called as those of "a b". Rename it.'),
       expect.stringContaining('"bad" cannot be used: it has no command.'),
       expect.stringContaining('"worse" cannot be used: its url is no http or https address.'),
+      expect.stringContaining('"told" cannot be used: its url holds a user name or a password.'),
     ]);
   });
 });

@@ -3,7 +3,7 @@ import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readdirSync, readF
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { grantTrust, surveyWorkspace } from "../../core/trust.ts";
+import { grantTrust, surveyWorkspace, trustState } from "../../core/trust.ts";
 import { startServer } from "../fixtures/server.ts";
 import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
 import { type CommandRun, errorOf, isBuilt, JSON_OUT, LAUNCHER, MODEL, ofType, removeHomes, runCommand } from "./command.ts";
@@ -282,8 +282,7 @@ describe.skipIf(!isBuilt)("trust cannot be had", { concurrent: true }, () => {
     await grantIn(home);
     for (const name of ["Work", "w\u043erk", "work\u200b", "wo\u0301rk", "work "]) {
       cpSync(join(home, "work"), join(home, name), { recursive: true });
-      const run = await runCommand({ home, args: [...PROMPT, "--cwd", join(home, name)] });
-      expect([name, told(run)?.keys, pwned(home)]).toEqual([name, ["plugin"], []]);
+      expect([name, await trustState({ dataDir: join(home, ".local/share/agent"), cwd: join(home, name) })]).toEqual([name, "untrusted"]);
     }
     // A folder with a .git of its own, be it a file that points elsewhere, is another workspace.
     writeFileSync(join(home, "work/sub/.git"), `gitdir: ${join(home, "work/.git")}\n`);

@@ -5,7 +5,8 @@ import { LONGEST_TIMER_MS } from "./abort.ts";
 import { type CommandOutput, createCommandOutput } from "./command-output.ts";
 import { AgentError } from "./errors.ts";
 import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers } from "./launcher.ts";
-import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK } from "./processes.ts";
+import type { LiveProcess, LiveProcessOptions } from "./live-process.ts";
+import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, type Watch } from "./processes.ts";
 
 export interface ExecOptions {
   /** Working directory, absolute. */
@@ -91,6 +92,12 @@ const REAP_MS = 500;
 const ARGUMENT_BYTES = 131_071;
 const ARGUMENTS_BYTES = 1_000_000;
 
+/**
+ * Starts a process that stays: in a process group apart, without a terminal, allow-listed environment. It ends with the
+ * runtime, also when that is killed. Rejects with TOOL_FAILED when it cannot be started, as `Exec` does.
+ */
+export type StartProcess = (file: string, args: string[], options: LiveProcessOptions) => Promise<LiveProcess>;
+
 export interface ExecSetup {
   /** The environment of the host. */
   env: Record<string, string | undefined>;
@@ -102,40 +109,102 @@ export interface ExecSetup {
  * its mark in the environment. A watching process does the same when the agent itself is killed.
  * `close` ends what is running; commands that are asked for afterwards end as aborted.
  */
-export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<void> } {
+export function createExec(setup: ExecSetup): { exec: Exec; startProcess: StartProcess; close(): Promise<void> } {
   const runMark = createRunMark(setup.env[MARK]);
   const watch = createWatch(runMark, setup.env.PATH);
-  const launchers = createLaunchers((groups) => watch.changed(groups));
-  /** What was found once is not looked for again. */
-  const programs = new Map<string, string>();
+  const groups: Record<"launchers" | "live", () => Iterable<number>> = { launchers: () => [], live: () => [] };
+  const changed = (kind: keyof typeof groups) => (now: () => Iterable<number>) => {
+    groups[kind] = now;
+    watch.changed(() => [...groups.launchers(), ...groups.live()]);
+  };
+  let count = 0;
+  const ground: Ground = {
+    runMark,
+    watch,
+    find: createFinder(),
+    nextMark: () => `${runMark}.${++count}`,
+    environmentOf: ({ inherit = [], env }) => ({ ...pickEnvironment(setup.env, inherit), ...CHILD_SETTINGS, ...env }),
+  };
+  const commands = createCommands(ground, createLaunchers(changed("launchers")));
+  const live = createLiveProcesses(ground, changed("live"));
+  const close = async () => {
+    await Promise.all([commands.close(), live.close()]);
+    watch.end();
+  };
+  return { exec: commands.exec, startProcess: live.start, close };
+}
+
+/** What all processes of one run have in common. */
+interface Ground {
+  runMark: string;
+  watch: Watch;
+  find: ReturnType<typeof createFinder>;
+  nextMark(): string;
+  environmentOf(options: Pick<ExecOptions, "inherit" | "env">): Environment;
+}
+
+/** Those that run to their end. */
+function createCommands({ runMark, watch, find, nextMark, environmentOf }: Ground, launchers: Launchers) {
   const running = new Map<AbortController, Promise<unknown>>();
   let closed = false;
-  let count = 0;
-
   const exec: Exec = async (file, args, options) => {
-    const env: Environment = { ...pickEnvironment(setup.env, options.inherit ?? []), ...CHILD_SETTINGS, ...options.env, [MARK]: runMark };
+    const env: Environment = { ...environmentOf(options), [MARK]: runMark };
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
-
     checkStart(file, args, options);
-    const key = JSON.stringify([file, file.includes("/") ? options.cwd : env.PATH]);
-    const program = programs.get(key) ?? findProgram(file, options.cwd, env.PATH);
-    programs.set(key, program);
-    const launch = { file: program, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
+    const launch = { file: find(file, options.cwd, env.PATH), args, cwd: options.cwd, mark: nextMark(), input: options.input };
     watch.start();
     const closing = new AbortController();
     const done = runCommand(launchers, { env, launch, options, closing: closing.signal }).finally(() => running.delete(closing));
     running.set(closing, done);
     return done;
   };
-
   const close = async () => {
     closed = true;
     for (const closing of running.keys()) closing.abort();
     await Promise.allSettled(running.values());
     launchers.close();
-    watch.end();
   };
   return { exec, close };
+}
+
+/** Those that stay. `onChange` is called with their process groups when these have changed. */
+function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, onChange: (groups: () => Iterable<number>) => void) {
+  const running = new Map<number, LiveProcess>();
+  let closed = false;
+  const tell = () => onChange(() => running.keys());
+  const start: StartProcess = async (file, args, options) => {
+    if (closed || options.signal?.aborted) throw cannotStart(file, "the run is over");
+    checkStart(file, args, options);
+    const mark = nextMark();
+    const env: Environment = { ...environmentOf(options), [MARK]: mark };
+    watch.start();
+    const { startLiveProcess } = await import("./live-process.ts");
+    const { group, process } = await startLiveProcess({ file: find(file, options.cwd, env.PATH), args, env, mark }, options);
+    running.set(group, process);
+    tell();
+    void process.ended.then(() => {
+      running.delete(group);
+      tell();
+    });
+    if (closed) await process.end();
+    return process;
+  };
+  const close = async () => {
+    closed = true;
+    await Promise.all([...running.values()].map(({ end }) => end()));
+  };
+  return { start, close };
+}
+
+/** What was found once is not looked for again. */
+function createFinder() {
+  const programs = new Map<string, string>();
+  return (file: string, cwd: string, path: string | undefined): string => {
+    const key = JSON.stringify([file, file.includes("/") ? cwd : path]);
+    const program = programs.get(key) ?? findProgram(file, cwd, path);
+    programs.set(key, program);
+    return program;
+  };
 }
 
 function pickEnvironment(host: Record<string, string | undefined>, allow: string[]): Record<string, string> {
@@ -146,7 +215,7 @@ function pickEnvironment(host: Record<string, string | undefined>, allow: string
   return Object.fromEntries(Object.entries(host).filter((entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0], entry[1])));
 }
 
-function checkStart(file: string, args: string[], { cwd, input = "" }: ExecOptions): void {
+function checkStart(file: string, args: string[], { cwd, input = "" }: Pick<ExecOptions, "cwd" | "input">): void {
   if ([file, ...args, input].some((text) => text.includes("\0"))) throw cannotStart(file, "an argument or the input has a NUL character");
   const lengths = args.map((arg) => Buffer.byteLength(arg));
   if (Math.max(0, ...lengths) > ARGUMENT_BYTES || lengths.reduce((sum, length) => sum + length, 0) > ARGUMENTS_BYTES)

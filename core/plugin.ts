@@ -1,5 +1,6 @@
 import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
+import type { StartProcess } from "./exec.ts";
 import { findHookFault, type Hooks } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
@@ -45,6 +46,8 @@ export interface PluginContext<Options = Record<string, unknown>> {
   /** The configuration in force; frozen. */
   config: Readonly<Config>;
   fetch: GuardedFetch;
+  /** Starts a process that stays, for a server that is talked to over its standard input and output. It ends with the runtime at the latest; a plugin ends it in `dispose`. */
+  startProcess: StartProcess;
   log: Log;
 }
 

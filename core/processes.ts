@@ -7,9 +7,12 @@ import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promi
 /** Variable that marks every process that a run started, however it has detached itself. */
 export const MARK = "AGENT_RUN_MARK";
 
-/** Starts a small `sh` in a session of its own, without a terminal. The module that starts processes is loaded with the first one. */
-export const spawnShell = (args: string[], options: Pick<SpawnOptions, "env" | "stdio">): ChildProcess =>
-  process.getBuiltinModule("node:child_process").spawn("sh", args, { ...options, cwd: "/", detached: true });
+/** Starts a program in a session of its own, without a terminal. The module that starts processes is loaded with the first one. */
+export const spawnDetached = (file: string, args: string[], options: Pick<SpawnOptions, "env" | "stdio" | "cwd">): ChildProcess =>
+  process.getBuiltinModule("node:child_process").spawn(file, args, { ...options, detached: true });
+
+/** The same for a small `sh`. */
+export const spawnShell = (args: string[], options: Pick<SpawnOptions, "env" | "stdio">): ChildProcess => spawnDetached("sh", args, { ...options, cwd: "/" });
 
 const TERM_GRACE_MS = 500;
 const KILL_WAIT_MS = 500;

@@ -226,7 +226,7 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const notices = createNotices([]);
   const redactor = createRedactor([]);
   const spillDir = join(dataDir, "tool-output");
-  const { exec, close: closeExec } = createExec({ env });
+  const { exec, startProcess, close: closeExec } = createExec({ env });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
   const paths = await createPaths({ cwd, roots: options.roots ?? [], spillDir });
@@ -235,7 +235,7 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
   const shared = { exec, paths, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
-  return { shared, sessions, traffic, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
+  return { shared, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
 
 /** One configuration at work, with the plugins it names. */
@@ -248,14 +248,14 @@ interface Configured {
 }
 
 /** Plugins that were set up end with their configuration, and also when there will be none. */
-async function configure(ground: Ground, { shared, traffic, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
+async function configure(ground: Ground, { shared, traffic, startProcess, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
   const { notices, redactor } = shared;
   for (const secret of loaded.secrets) redactor.add(secret);
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
-  const registry = await setUpPlugins(ground, loaded, { fetch, ofPlugins, redactor, report });
+  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess, ofPlugins, redactor, report });
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
@@ -311,7 +311,7 @@ interface PluginFault {
   message: string;
 }
 
-type PluginNeeds = { fetch: PluginContext["fetch"]; ofPlugins: Lasting["ofPlugins"]; redactor: Redactor; report(fault: PluginFault): void };
+type PluginNeeds = Pick<PluginContext, "fetch" | "startProcess"> & { ofPlugins: Lasting["ofPlugins"]; redactor: Redactor; report(fault: PluginFault): void };
 
 async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, ...needs }: PluginNeeds): Promise<Registry> {
   const { options, env, cwd, dataDir } = ground;
@@ -449,7 +449,7 @@ function warnOfRest(notices: Notices, log: Log): void {
 function pluginContexts(
   { cwd, dataDir, log }: Ground,
   config: Readonly<Config>,
-  { fetch, ofPlugins, packageDirs }: Pick<PluginNeeds, "fetch" | "ofPlugins"> & Pick<PluginContext, "packageDirs">,
+  { fetch, startProcess, ofPlugins, packageDirs }: Pick<PluginNeeds, "fetch" | "startProcess" | "ofPlugins"> & Pick<PluginContext, "packageDirs">,
 ): (name: string, options: Record<string, unknown>) => PluginContext {
   return (name, options) => ({
     cwd,
@@ -457,6 +457,7 @@ function pluginContexts(
     options,
     config,
     fetch,
+    startProcess,
     log,
     async dataDir() {
       const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));

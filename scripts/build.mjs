@@ -51,7 +51,7 @@ const groups = [
   { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
   {
     name: "start",
-    test: /[\\/](core[\\/](?!testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel|trust-digest|undo)|plugins[\\/](files|bash|batch|task|todo|question)[\\/]|plugins[\\/]web[\\/](index|web|user-agent)|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
+    test: /[\\/](core[\\/](?!testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel|trust-digest|undo|live-process)|plugins[\\/](files|bash|batch|task|todo|question)[\\/]|plugins[\\/]web[\\/](index|web|user-agent)|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
     priority: 1,
   },
 ];

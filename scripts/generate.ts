@@ -45,7 +45,8 @@ ${rows.join("\n")}
 
 async function makeProviderPage(): Promise<string> {
   const refuse = () => Promise.reject(new Error("A provider describes itself without help."));
-  const context = { cwd: "/", packageDirs: [], config: {}, dataDir: refuse, lasting: <T>(make: () => T) => make(), fetch: refuse, log: silentLog };
+  const nothing = { dataDir: refuse, lasting: <T>(make: () => T) => make(), fetch: refuse, startProcess: refuse };
+  const context = { cwd: "/", packageDirs: [], config: {}, ...nothing, log: silentLog };
   const entries = builtins.filter(({ provides }) => provides?.providers !== undefined).map((plugin) => ({ plugin }));
   const registry = await createRegistry(entries, { contextOf: (_, options) => ({ ...context, options }), report: refuse });
   const providers = (await Promise.all(registry.providerIds().map((id) => registry.provider(id)))).filter((provider) => provider !== undefined);

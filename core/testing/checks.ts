@@ -86,6 +86,9 @@ const testContext = (context: Partial<PluginContext>): PluginContext => ({
   fetch: async () => {
     throw new Error("A setup must not use the network.");
   },
+  startProcess: async () => {
+    throw new Error("A setup must not start a process.");
+  },
   dataDir: async () => {
     throw new Error("A setup must not write.");
   },

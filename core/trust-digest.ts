@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, realpathSync } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
 import { isBuiltin } from "node:module";
 import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -163,16 +162,16 @@ async function notePackages(name: string, directory: string, survey: Survey): Pr
     if (survey.packages.has(folder)) continue;
     survey.packages.add(folder);
     if (!statPath(folder)?.isDirectory()) continue;
-    survey.note(folder, await digestFolder(folder));
+    survey.note(folder, digestFolder(folder));
     const needed = readManifest(join(folder, "package.json"));
     for (const list of [needed.dependencies, needed.optionalDependencies, needed.peerDependencies])
       for (const other of isTree(list) ? Object.keys(list).filter((other) => isForeign(other)) : []) await notePackages(other, realpathSync(folder), survey);
   }
 }
 
-async function digestFolder(folder: string): Promise<string> {
+function digestFolder(folder: string): string {
   const own = createNotes(folder);
-  for (const file of listPackageFiles(folder, realpathSync(folder))) own.note(file, await readProgram(file));
+  for (const file of listPackageFiles(folder, realpathSync(folder))) own.note(file, readProgram(file));
   return own.result().digest;
 }
 
@@ -203,10 +202,14 @@ const MISSING = "missing";
 const MOST_BYTES = 1 << 22;
 
 /** The content; of what is larger than a program is, or cannot be read, that nobody has touched it. */
-async function readProgram(path: string): Promise<Buffer> {
-  const { size, ctimeMs } = await stat(path);
+function readProgram(path: string): Buffer {
+  const { size = 0, ctimeMs = 0 } = statPath(path) ?? {};
   const stamp = Buffer.from(`${size} bytes, changed ${ctimeMs}`);
-  return size > MOST_BYTES ? stamp : readFile(path).catch(() => stamp);
+  try {
+    return size > MOST_BYTES ? stamp : readFileSync(path);
+  } catch {
+    return stamp;
+  }
 }
 
 /** Notes a program, and what it imports by paths and by names, all the way. What is missing is noted too: it may appear. */
@@ -215,7 +218,7 @@ async function noteProgram(file: string, survey: Survey): Promise<void> {
   for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
     if (survey.programs.has(path)) continue;
     survey.programs.add(path);
-    const content = await readProgram(path);
+    const content = readProgram(path);
     survey.note(path, content);
     const source = content.toString("utf8");
     for (const name of findImports(source, path)) {
@@ -247,8 +250,12 @@ async function noteNames(source: string, path: string, survey: Survey): Promise<
 /** What a program gets as `agent-runtime` is always this very one, but for its parts. */
 const isForeign = (name: string, source = ""): boolean => name !== "agent-runtime" || source.includes("agent-runtime/");
 
-/** The name of a package, or of one of its parts, between quotes. */
-const NAME = /(?=(["'`])((?:@[\w.-]+\/)?[\w-][\w.-]{0,213})(?:\/[^"'`\n]{0,300})?\1)/g;
+/**
+ * The name of a package, or of one of its parts, behind a word that imports. Not any text: a plugin that runs `vitest` would
+ * have all that vitest needs read at every start.
+ */
+const NAME =
+  /(?:from|import|require|resolve)[\w$]*\s*(?:\([^()\n]{0,100}\)\s*)?\(?\s*(?:\/\*[^*]{0,200}\*\/\s*)?(["'`])((?:@[\w.-]+\/)?[\w-][\w.-]{0,213})(?:\/[^"'`\n]{0,300})?\1/gi;
 
 /** The packages that a program in this directory could get by their names. */
 function listInstalled(directory: string, { installed }: Survey): Set<string> {
@@ -287,7 +294,7 @@ async function findTargets(target: string, directory: string, survey: Survey): P
   }
   if (!target.includes("*")) return listCandidates(resolve(directory, target));
   const folder = resolve(directory, target.slice(0, target.indexOf("*")).replace(/[^/]*$/, ""));
-  if (statPath(folder)?.isDirectory()) survey.note(folder, await digestFolder(folder));
+  if (statPath(folder)?.isDirectory()) survey.note(folder, digestFolder(folder));
   return [];
 }
 

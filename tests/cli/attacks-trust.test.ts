@@ -3,7 +3,7 @@ import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readdirSync, readF
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { grantTrust, surveyWorkspace } from "../../core/trust.ts";
+import { grantTrust, surveyWorkspace, trustState } from "../../core/trust.ts";
 import { startServer } from "../fixtures/server.ts";
 import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
 import { type CommandRun, errorOf, isBuilt, JSON_OUT, LAUNCHER, MODEL, ofType, removeHomes, runCommand } from "./command.ts";
@@ -148,7 +148,7 @@ describe.skipIf(!isBuilt)("a hostile configuration", { concurrent: true }, () =>
   ])("that %s is refused at once, with its name, before any request", async (_, file, content, reason) => {
     const home = makeRepository(typeof content === "string" ? { [`work/${file}`]: content } : {});
     if (typeof content !== "string") content(home);
-    const run = await runCommand({ home, args: PROMPT, timeoutMs: 10_000 });
+    const run = await runCommand({ home, args: PROMPT, timeoutMs: 25_000 });
     expect([run.code, errorOf(run).code, run.requests.length]).toEqual([2, "CONFIG_INVALID", 0]);
     expect(errorOf(run).message).toMatch(reason);
     expect((await trust(home)).code).toBe(2);
@@ -165,7 +165,7 @@ describe.skipIf(!isBuilt)("a hostile configuration", { concurrent: true }, () =>
     for (const name of [".agentrc", "package.json", "AGENTS.md", ".agent/agent.json"]) execFileSync("mkfifo", [join(home, "work", name)]);
     symlinkSync(".agentrc.yaml", join(home, "work/.agentrc.yaml"));
     const sentinel = sentinelOf(home);
-    const run = await runCommand({ home, args: PROMPT, timeoutMs: 10_000 });
+    const run = await runCommand({ home, args: PROMPT, timeoutMs: 25_000 });
     expect(run.code).toBe(0);
     expect(run.requests[0]?.text).not.toContain(CANARY);
     expect(told(run).keys).toEqual(expect.arrayContaining(["agent.json", ".agent/agent/", ".opencode/agent/"]));
@@ -282,8 +282,7 @@ describe.skipIf(!isBuilt)("trust cannot be had", { concurrent: true }, () => {
     await grantIn(home);
     for (const name of ["Work", "w\u043erk", "work\u200b", "wo\u0301rk", "work "]) {
       cpSync(join(home, "work"), join(home, name), { recursive: true });
-      const run = await runCommand({ home, args: [...PROMPT, "--cwd", join(home, name)] });
-      expect([name, told(run)?.keys, pwned(home)]).toEqual([name, ["plugin"], []]);
+      expect([name, await trustState({ dataDir: join(home, ".local/share/agent"), cwd: join(home, name) })]).toEqual([name, "untrusted"]);
     }
     // A folder with a .git of its own, be it a file that points elsewhere, is another workspace.
     writeFileSync(join(home, "work/sub/.git"), `gitdir: ${join(home, "work/.git")}\n`);

@@ -136,7 +136,7 @@ describe.skipIf(!isBuilt)("a repository that nobody trusts", { concurrent: true 
   test("cannot hold up the start with a FIFO or a folder in the place of a file", async () => {
     const home = makeRepository({ "work/agent.json": { instructions: ["more.md"] }, "work/opencode.json/x": "", "work/.agent/agent/x": "" });
     for (const name of ["AGENTS.md", "more.md", "agent.jsonc"]) execFileSync("mkfifo", [join(home, "work", name)]);
-    expect((await runCommand({ home, args: PROMPT, timeoutMs: 8000 })).code).toBe(0);
+    expect((await runCommand({ home, args: PROMPT })).code).toBe(0);
   });
 
   test("keeps what it may say: models, prompts, and rules that only tighten", async () => {

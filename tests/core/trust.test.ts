@@ -496,7 +496,12 @@ describe("trust", () => {
       { "node_modules/helper/package.json": { main: "x.mjs" }, "node_modules/helper/x.mjs": "" },
       "node_modules/helper/x.mjs",
     ],
-    ["a part of a package", 'const load = require; void ["helper/part"];', { "node_modules/helper/part/index.js": "" }, "node_modules/helper/part/index.js"],
+    [
+      "a part of a package",
+      'import { createRequire } from "node:module"; createRequire(import.meta.url)("helper/part");',
+      { "node_modules/helper/part/index.js": "" },
+      "node_modules/helper/part/index.js",
+    ],
     ["a package in a scope", 'await import("@own/helper");', { "node_modules/@own/helper/index.js": "" }, "node_modules/@own/helper/index.js"],
     [
       "a package that its package needs",

@@ -32,7 +32,7 @@ async function makeFolder(): Promise<string> {
 const services = { fetch: createFetch(), log: silentLog };
 
 async function providersOf(provider: Record<string, unknown> = {}, cwd = "/"): Promise<Map<string, Provider>> {
-  const { providers = [] } = await (plugin as Plugin).setup({ config: { provider }, cwd } as never);
+  const { providers = [] } = await (plugin as Plugin).setup({ config: { provider }, cwd, packageDirs: [cwd] } as never);
   return new Map(providers.map((one) => [one.id, one]));
 }
 

@@ -1,7 +1,7 @@
 import { relative, resolve } from "node:path";
 import { type Decision, matchesWildcard, type PermissionRequest, type PermissionVerdict } from "agent-runtime";
 import { patternsForAlways } from "./always.ts";
-import { isInside, outside, realPathOf } from "./reach.ts";
+import { forgetPaths, isInside, outside, realPathOf } from "./reach.ts";
 import { READ_ONLY_COMMANDS } from "./reading-programs.ts";
 import { describeRule, findRule, findStrictest, flattenRules, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell } from "./shell.ts";
@@ -32,6 +32,7 @@ const STRICTNESS = { allow: 0, ask: 2, deny: 3 };
 
 /** The mode and the rules together, and what is known of what the call does. */
 export async function judge(request: PermissionRequest, given: Policy): Promise<PermissionVerdict> {
+  forgetPaths();
   const policy = { ...given, roots: [...new Set([given.cwd, ...given.roots])].map(realPathOf) };
   const rules = flattenRules(policy.map);
   const isFree = policy.mode === "yolo" && rules.length === 0;
@@ -65,7 +66,7 @@ function commandOf({ permission, input, patterns }: PermissionRequest): string |
   return textOf(input, "command") ?? (patterns.length > 0 ? patterns.join("\n") : undefined);
 }
 
-async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots, isSecret = () => false }: Policy): Promise<ShellReading> {
+async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots, isSecret }: Policy): Promise<ShellReading> {
   const workdir = textOf(input, "workdir");
   const directory = realPathOf(resolve(cwd, workdir ?? ""));
   const reading = await readShell(command, { directory, roots, isSecret });

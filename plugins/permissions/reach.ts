@@ -61,7 +61,7 @@ const findPatternReach = (pattern: string, { directories, roots }: Place): strin
   (directories ?? (isAbsolute(pattern) ? ["/"] : [])).map((directory) => expandPattern(pattern, directory, roots).reach).find((reach) => reach !== undefined);
 
 /** Longer ones are refused by the system (PATH_MAX of Linux). */
-const LONGEST_PATH = 4096;
+export const LONGEST_PATH = 4096;
 
 function findPathReach(token: string, place: Place): string | undefined {
   if (/^~([\w.+-]*)(\/|$)/.test(token)) return outside(token);
@@ -91,7 +91,16 @@ function follow(directory: string, path: string, roots: readonly string[]): bool
   return isInside(current, roots);
 }
 
+/** Of one text, which names the same folders again and again. */
+const known = new Map<string, string | undefined>();
+export const forgetPaths = (): void => known.clear();
+
 export function realPath(path: string): string | undefined {
+  if (!known.has(path)) known.set(path, readRealPath(path));
+  return known.get(path);
+}
+
+function readRealPath(path: string): string | undefined {
   try {
     return realpathSync.native(path);
   } catch {

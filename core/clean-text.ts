@@ -5,8 +5,12 @@
  */
 
 /** Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties, 15.1) as UTF-16, controls, annotations, and a return without its newline. */
-const SUSPECT =
-  /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud82f\ud834\udb40-\udb43]|\u034f|\r(?!\n)/;
+const SUSPECT = new RegExp(
+  [
+    "[\\0-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f",
+    "\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\\ud82f\\ud834\\udb40-\\udb43]|\\r(?!\\n)",
+  ].join(""),
+);
 
 /** Scripts in which a joiner between two letters changes what is read. */
 const JOINING = [

@@ -9,7 +9,7 @@ import {
   type RunResult,
   type Runtime,
 } from "agent-runtime";
-import { NO_TOKENS, toAgentError } from "agent-runtime/host";
+import { NO_TOKENS, toAgentError, withoutControls } from "agent-runtime/host";
 import { builtins } from "../plugins/index.ts";
 import type { RunInvocation } from "./args.ts";
 import { watchClosedOutput } from "./closed-output.ts";
@@ -58,7 +58,7 @@ export interface Session {
 export async function runPrompts(invocation: RunInvocation, host: RunHost): Promise<number> {
   const stdin = host.stdin ?? openStdin();
   const say = (line: string) => {
-    if (!invocation.log.quiet) host.streams.say(`${line}\n`);
+    if (!invocation.log.quiet) host.streams.say(`${withoutControls(line)}\n`);
   };
   const conversation = invocation.inputFormat === "stream-json" ? (await import("./claude.ts")).openConversation(() => session) : undefined;
   const session: Session = { host, invocation, ...startRuntime(invocation, host, conversation), late: delayAbort(host.signal), conversation };

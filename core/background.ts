@@ -13,13 +13,19 @@ interface TaskCount {
 /** Runs a task to its end. Calls `begun` with the id of its session, and never rejects. */
 type RunToEnd = (signal: AbortSignal, begun: (sessionId: string) => void) => Promise<TaskResult>;
 
+/** How a task has ended, in our words, and its own ones. */
+export interface EndedTask {
+  text: string;
+  words: string;
+}
+
 /** The tasks that a run has started and waits for at its end only. */
 export interface BackgroundTasks {
   readonly count: TaskCount;
   /** Resolves when the task has begun, with the status `running`, or with its result where it ended before that. Throws TASKS_CROWDED. */
   start(task: TaskOptions, run: RunToEnd): Promise<TaskResult>;
   /** What is to be told of those that have ended, each once. */
-  takeEnded(): string[];
+  takeEnded(): EndedTask[];
   /** Resolves when all have ended, or `whenSaid` resolves before: whether there is anything to tell. Rejects when the run is aborted. */
   hasNews(whenSaid?: () => Promise<void>): Promise<boolean>;
   /** Ends those that still run. */
@@ -90,7 +96,7 @@ const STATE_KEY = "backgroundTasks";
 function createEnds(state: SessionState) {
   // One that was gone on with may stand here twice.
   const expected = readIds(state.get(STATE_KEY));
-  const ends = expected.map((id) => ({ id, text: describeLost(id) }));
+  const ends: (EndedTask & { id: string })[] = expected.map((id) => ({ id, text: describeLost(id), words: "" }));
   const keep = () => state.set(STATE_KEY, expected.length === 0 ? undefined : [...expected]);
   return {
     hasAny: () => ends.length > 0,
@@ -99,14 +105,14 @@ function createEnds(state: SessionState) {
       keep();
     },
     /** Of one that has not begun the call itself tells. */
-    add(id: string, text: string) {
-      if (expected.includes(id)) ends.push({ id, text });
+    add(id: string, ended: EndedTask) {
+      if (expected.includes(id)) ends.push({ id, ...ended });
     },
     take() {
       const taken = ends.splice(0);
       for (const { id } of taken) expected.splice(expected.indexOf(id), 1);
       if (taken.length > 0) keep();
-      return taken.map(({ text }) => text);
+      return taken.map(({ text, words }) => ({ text, words }));
     },
   };
 }
@@ -118,9 +124,9 @@ const describeLost = (sessionId: string): string =>
 
 const NAME_LENGTH = 60;
 
-function describeEnd({ description, prompt }: TaskOptions, { status, sessionId, text, error }: TaskResult): string {
+function describeEnd({ description, prompt }: TaskOptions, { status, sessionId, text, error }: TaskResult): EndedTask {
   const name = description ?? prompt.slice(0, NAME_LENGTH);
   const head = `The background task "${name}" has ended: ${status} (task_id: ${sessionId}).`;
-  if (status === "success") return `${head} Its answer:\n${text}`;
-  return `${head} ${error ?? "No reason is given."}${text === "" ? "" : `\nIts last words: ${text}`}`;
+  if (status === "success") return { text: `${head} Its answer:`, words: text };
+  return { text: `${head} ${error ?? "No reason is given."}${text === "" ? "" : "\nIts last words:"}`, words: text };
 }

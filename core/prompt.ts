@@ -235,9 +235,10 @@ async function askToTheEnd(ask: () => Promise<LoopEnd>, run: PromptRun): Promise
 
 /** How background tasks have ended joins the conversation as a user's words do. */
 async function tellEnded(run: PromptRun): Promise<void> {
-  for (const ended of run.background.takeEnded()) {
-    const text = await truncateIn(run)(run.environment.redactor.redact(cleanText(ended)));
-    await append(run, textMessage(fence(run.fenceId, text, { tool: "task" })), { id: newId("msg") });
+  const safe = (text: string) => run.environment.redactor.redact(cleanText(text));
+  for (const { text, words } of run.background.takeEnded()) {
+    const answer = words === "" ? "" : `\n${fence(run.fenceId, await truncateIn(run)(safe(words)), { tool: "task" })}`;
+    await append(run, textMessage(safe(text) + answer), { id: newId("msg") });
   }
 }
 

@@ -20,6 +20,9 @@ const SYSTEM = [
   "Leave out pleasantries and what is settled. Write the summary and nothing else.",
 ].join("\n");
 
+/** In the conversation it would end it, and what follows would be an instruction. */
+const CONVERSATION_TAG = /<(?=\s*\/?\s*conversation\b)/gi;
+
 /** Characters of one tool output or input in what is summarised. */
 const PIECE_CHARACTERS = 2_000;
 /** Share of the context that the request for a summary takes at most, and the share of the summary itself. */
@@ -31,7 +34,7 @@ const SUMMARY_SHARE = 0.2;
  * summary, the text says that these messages were left out. Throws only what ends the run.
  */
 export async function summarise(old: Entry[], context: CompactContext, { size, first, log, ...options }: SummaryOptions): Promise<string> {
-  const transcript = [first, ...old].map(describe).join("\n\n");
+  const transcript = [first, ...old].map(describe).join("\n\n").replace(CONVERSATION_TAG, "&lt;");
   const configured = options.model ?? context.config.agent?.compaction?.model ?? context.config.small_model;
   for (const model of configured === undefined ? [undefined] : [configured, undefined]) {
     const window = [model].flat().reduce((least, id) => Math.min(least, (id && budgetOf(id, context.config)?.full) || least), size);

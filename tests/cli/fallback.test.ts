@@ -111,19 +111,19 @@ describe.skipIf(!isBuilt).concurrent("the next model", () => {
       .flat()
       .map((part) => part.text ?? part)
       .join("");
-    const tool = (id: string, content: string) => ({ role: "tool", tool_call_id: id, content });
+    const tool = (id: string, content: unknown) => ({ role: "tool", tool_call_id: id, content });
     expect(second.requests[0]?.body.messages).toEqual([
       { role: "system", content: expect.stringMatching(/^Be brief\./) },
       { role: "user", content: "hi" },
       { role: "assistant", content: "Looking. ", tool_calls: [asked("call_a")] },
-      tool("call_a", results[0]),
+      tool("call_a", expect.stringContaining(results[0])),
     ]);
     expect(second.requests[0]?.body.messages[0].content).toBe(system);
     expect(recovered.slice(0, failed.length)).toEqual(failed);
     expect(JSON.stringify(failed)).toContain(thought.signature);
     expect(recovered.slice(failed.length)).toEqual([
       { role: "assistant", content: "Mine. ", tool_calls: [asked("call_b", "todoread", {})] },
-      expect.objectContaining({ role: "tool", tool_call_id: "call_b", content: results[1] }),
+      expect.objectContaining({ role: "tool", tool_call_id: "call_b", content: expect.stringContaining(results[1]) }),
     ]);
     expect(second.requests[0]?.headers.authorization).toBe("Bearer sk-of-the-second-one-1");
     expect(first.requests[0]?.headers.authorization).toBe(`Bearer ${KEY}`);

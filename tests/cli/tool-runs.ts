@@ -17,6 +17,9 @@ export async function runTools(calls: Call[], { args = [], ...options }: Command
 /** As tools gave them: without the fence around them. */
 export const toolOutputsOf = (request: SeenRequest | undefined): string[] => toolMessagesOf(request).map(withoutFence);
 
+/** A text that has a fence somewhere, without it. */
+export const bareText = (text: string): string => text.replace(/<tool-output [^\n]*>\n([\s\S]*?)\n<\/tool-output \w+>/g, "$1");
+
 /** What the model is told of its calls, word by word. */
 export const toolMessagesOf = (request: SeenRequest | undefined): string[] =>
   (request?.body.messages ?? [])

@@ -2,14 +2,14 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { Reply, SeenRequest } from "../fixtures/server.ts";
 import { isBuilt, JSON_OUT, MODEL, makeConfiguredHome, makeHome, ofType, removeHomes, resultOf, runCommand, until } from "./command.ts";
 import { CLAUDE_OUT, toLines } from "./stream-json.ts";
-import { byPrompt, type Call, processesWith, runTools, toolOutputsOf, turn } from "./tool-runs.ts";
+import { bareText, byPrompt, type Call, processesWith, runTools, toolOutputsOf, turn } from "./tool-runs.ts";
 
 afterAll(removeHomes);
 
 const task = (prompt: string, more: object = {}): Call => ["task", { description: `about ${prompt}`, prompt, ...more }];
 const beside = (prompt: string, more: object = {}): Call => task(prompt, { background: true, ...more });
 const saidBy = (request: SeenRequest | undefined): string[] =>
-  (request?.body.messages ?? []).flatMap(({ role, content }: any) => (role === "user" ? [content].flat().map((part: any) => part.text ?? part) : []));
+  (request?.body.messages ?? []).flatMap(({ role, content }: any) => (role === "user" ? [content].flat().map((part: any) => bareText(part.text ?? part)) : []));
 /** The last request of the conversation that begins with these words. */
 const lastOf = (requests: SeenRequest[], words: string) => requests.findLast((request) => saidBy(request)[0] === words);
 /** Calls of a request without a result, and results without a call. */

@@ -3,10 +3,10 @@ import { definePlugin, tool, z } from "agent-runtime";
 import { type BootedAgent, type BootOptions, boot, call, calls, fail, type ScriptedTurn, say } from "agent-runtime/testing";
 import { afterEach, describe, expect, test } from "vitest";
 import type { EventOf, EventType } from "../../core/events.ts";
-import { withoutFence } from "../../core/fence.ts";
 import batch from "../../plugins/batch/index.ts";
 import task from "../../plugins/task/index.ts";
 import todo from "../../plugins/todo/index.ts";
+import { bareText } from "../cli/tool-runs.ts";
 
 const booted: BootedAgent[] = [];
 afterEach(async () => {
@@ -70,8 +70,8 @@ async function start(turns: Record<string, ScriptedTurn[]>, options: BootOptions
   booted.push(agent);
   const told = (request: number) =>
     (agent.requests[request]?.prompt ?? []).flatMap((message): string[] => {
-      if (message.role === "user") return message.content.flatMap((part) => (part.type === "text" ? [withoutFence(part.text)] : []));
-      if (message.role === "tool") return message.content.flatMap((part: any) => [withoutFence(part.output.value)]);
+      if (message.role === "user") return message.content.flatMap((part) => (part.type === "text" ? [bareText(part.text)] : []));
+      if (message.role === "tool") return message.content.flatMap((part: any) => [bareText(part.output.value)]);
       return [];
     });
   return { agent, gate, told, run: (message, onEvent = () => {}, more = {}) => runAndWatch(agent, message, onEvent, more) };
@@ -157,7 +157,7 @@ describe("a task in the background", () => {
     const told = agentTold(world);
     expect(told).toContainEqual(expect.stringMatching(/^The background task "about bad" has ended: error \(task_id: ses_\w+\)\. scripted\/model refused/));
     expect(told).toContainEqual(
-      expect.stringMatching(/"about long" has ended: limit \(task_id: ses_\w+\)\. The limit of 1 steps is reached\.\nIts last words: I begin\./),
+      expect.stringMatching(/"about long" has ended: limit \(task_id: ses_\w+\)\. The limit of 1 steps is reached\.\nIts last words:\nI begin\./),
     );
   });
 

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -160,6 +160,26 @@ describe.skipIf(!HAS_SANDBOX)("secret files", () => {
     const command = "cat a/b/.env.production .env ../shared/env; echo late > .env.local; cat node_modules/x/.env";
     expect((await inside(home, command)).text).toBe(`cat: a/b/.env.production: Permission denied\nnot ours`);
     expect((await inside(home, "cat .env.local")).text).toContain("Permission denied");
+  });
+
+  test("stay hidden when others take their place, in the sandbox that the command before had", async () => {
+    const home = makeWorld({ "work/.env": "TOKEN=1", "work/agent.json": "{}" });
+    const cwd = join(home, "work");
+    const made = createExec({ env: { PATH: process.env.PATH, HOME: home } });
+    open.push(made);
+    const confinement = makeSandbox(made.exec, { cwd, home });
+    const run = async () => {
+      const { confine } = await confinement();
+      return (await made.exec("bash", ["-c", "cat .env; echo x >> agent.json"], { cwd, signal: new AbortController().signal, confine })).head;
+    };
+    const refused = /\.env: Permission denied\n.*agent\.json: Read-only/;
+    expect(await run()).toMatch(refused);
+    for (const name of [".env", "agent.json"]) {
+      writeFileSync(join(home, name), "NEW=1");
+      renameSync(join(home, name), join(cwd, name));
+    }
+    expect(await run()).toMatch(refused);
+    expect(readFileSync(join(cwd, "agent.json"), "utf8")).toBe("NEW=1");
   });
 
   test("are those with a password: the settings of a project for npm are none", async () => {

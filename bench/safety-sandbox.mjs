@@ -8,6 +8,7 @@ import { builtins } from "agent-runtime/plugins";
 import { scriptedProvider } from "agent-runtime/testing";
 
 const GOAL_MS = 15;
+const ROUNDS = 5;
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /** Gives `{ what, without, with, costMs, goalMs, isReached, note }`, times in ms; `note` where there is no sandbox to measure. */
@@ -16,11 +17,12 @@ export async function measureSandbox({ runs = 50 } = {}) {
   const [off, on] = [await openRuntime(home, false), await openRuntime(home, "auto")];
   try {
     const times = { without: [], with: [] };
-    const reasons = await callOnce(on).then(({ reasons }) => reasons);
-    await callOnce(off);
-    for (let round = 0; round < runs; round++) {
-      times.without.push((await callOnce(off)).ms);
-      times.with.push((await callOnce(on)).ms);
+    const reasons = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      times.without.push(...(await callMany(off, runs / ROUNDS)).times);
+      const sandboxed = await callMany(on, runs / ROUNDS);
+      times.with.push(...sandboxed.times);
+      reasons.push(...sandboxed.reasons);
     }
     const [without, sandboxed] = [median(times.without), median(times.with)];
     const costMs = sandboxed - without;
@@ -45,17 +47,18 @@ function openRuntime(home, enabled) {
   });
 }
 
-/** One command by the way of every prompt; no model is asked. */
-async function callOnce(runtime) {
+/** Commands by the way of every prompt, one after the other; no model is asked. The first, which starts what the others use, does not count. */
+async function callMany(runtime, count) {
   const reasons = [];
-  let ms = 0;
-  for await (const event of runtime.prompt({ message: "go", tools: [{ name: "bash", params: { command: "true" } }], noReply: true })) {
+  const times = [];
+  const tools = Array.from({ length: count + 1 }, () => ({ name: "bash", params: { command: "true" } }));
+  for await (const event of runtime.prompt({ message: "go", tools, noReply: true })) {
     if (event.type === "sandbox.unavailable") reasons.push(event.reason);
     if (event.type !== "tool.finish") continue;
     if (event.state.status === "error") throw new Error(event.state.error);
-    ms = event.state.endedAt - event.state.startedAt;
+    times.push(event.state.endedAt - event.state.startedAt);
   }
-  return { ms, reasons };
+  return { times: times.slice(1), reasons };
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) console.log(await measureSandbox({ runs: Number(process.argv[2] ?? 50) }));

@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { constants, openSync } from "node:fs";
 import type { Socket } from "node:net";
@@ -121,9 +122,13 @@ interface Waiting {
   fail(error: AgentError): void;
 }
 
-function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
+function spawnLauncher(env: Environment, shell: Shell | undefined): ChildProcess {
   const { file, args } = shell ?? { ...LAUNCHER_SHELL, file: "sh" };
-  const child = spawnShell(["-c", LAUNCHER, "agent", file, ...args], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
+  return spawnShell(["-c", LAUNCHER, "agent", file, ...args], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
+}
+
+function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
+  const child = spawnLauncher(env, shell);
   // Without a pid it was not started, and where files have run out it has no pipes either.
   const [stdin, stdout, , answer] = child.stdio as (Socket | undefined)[];
   let output: Socket | undefined;

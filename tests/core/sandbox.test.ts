@@ -223,7 +223,7 @@ describe.skipIf(!HAS_SANDBOX)("a process that stays", () => {
     });
     while (!/^\d+$/m.test(output)) await new Promise((resolve) => setTimeout(resolve, 10));
     expect((await live.end()).exitCode).toBe(5);
-    expect(output).toMatch(/^\d{1,2}\n[^]*asked\n$/);
+    expect(output).toMatch(/^\d{1,2}\n[\s\S]*asked\n$/);
     expect(existsSync(join(home, "new"))).toBe(false);
     expect(execFileSync("ps", ["-eo", "args="]).toString()).not.toMatch(new RegExp(`^${sleep}$`, "m"));
   });

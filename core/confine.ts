@@ -3,8 +3,17 @@ import { AgentError } from "./errors.ts";
 import type { Exec } from "./exec.ts";
 import type { SecretFiles } from "./secret-files.ts";
 
-/** How a process is kept in bounds: another program that runs it. `program` and `cwd` are absolute. */
-export type Confine = (program: string, args: string[], cwd: string) => { file: string; args: string[] };
+/** A program and where it runs, both absolute. */
+export interface ConfinedProgram {
+  file: string;
+  args: string[];
+  cwd: string;
+  /** Further programs and paths that it will need. */
+  needed?: string[];
+}
+
+/** How a process is kept in bounds: another program that runs it. Where `identity` has changed, so have the bounds. */
+export type Confine = (program: ConfinedProgram) => { file: string; args: string[]; identity: string };
 
 /** Neither: the policy wants no sandbox. */
 export type Confinement = { confine: Confine; missing?: undefined } | { confine?: undefined; missing?: string };

@@ -5,7 +5,7 @@ import { LONGEST_TIMER_MS } from "./abort.ts";
 import { type CommandOutput, type CommandOutputOptions, createCommandOutput } from "./command-output.ts";
 import type { Confine } from "./confine.ts";
 import { AgentError } from "./errors.ts";
-import { createLaunchers, type Environment, type Launch, type Launcher, type Launchers, listOddVariables } from "./launcher.ts";
+import { createLaunchers, type Environment, LAUNCHER_SHELL, type Launch, type Launcher, type Launchers, listOddVariables } from "./launcher.ts";
 import type { LiveProcess, LiveProcessOptions } from "./live-process.ts";
 import { type Birth, createRunMark, createWatch, endGroup, killMarked, MARK, TERM_GRACE_MS, termMarked, type Watch } from "./processes.ts";
 import type { Redactor } from "./redact.ts";
@@ -163,13 +163,14 @@ function createCommands({ runMark, watch, find, nextMark, environmentOf, redacto
     const env: Environment = { ...environmentOf(options), [MARK]: runMark };
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
     checkStart(file, args, options);
-    const confined = confineProgram(find(file, options.cwd, env.PATH), { ...options, args, env });
-    const launch = { ...confined, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: nextMark(), input: options.input };
+    const program = find(file, options.cwd, env.PATH);
+    // The launcher is confined, and serves as long as the bounds are the same.
+    const shell = options.confine?.({ ...LAUNCHER_SHELL, cwd: "/", needed: [program, ...args] });
+    const launch = { file: program, args, cwd: options.cwd, isRealCwd: options.isRealCwd ?? false, mark: nextMark(), input: options.input };
     watch.start();
     const closing = new AbortController();
-    const done = runCommand(launchers, { env, launch, options: toOutputOptions(options, redactor), closing: closing.signal }).finally(() =>
-      running.delete(closing),
-    );
+    const command = { env, shell, launch, options: toOutputOptions(options, redactor), closing: closing.signal };
+    const done = runCommand(launchers, command).finally(() => running.delete(closing));
     running.set(closing, done);
     return done;
   };
@@ -215,7 +216,9 @@ function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, o
 function confineProgram(program: string, { args, env, cwd, confine }: Pick<ExecOptions, "cwd" | "confine"> & { args: string[]; env: Environment }) {
   if (confine === undefined) return { file: program, args };
   const others = listOddVariables(env);
-  return others.length === 0 ? confine(program, args, cwd) : confine("/usr/bin/env", [...others, program, ...args], cwd);
+  return others.length === 0
+    ? confine({ file: program, args, cwd })
+    : confine({ file: "/usr/bin/env", args: [...others, program, ...args], cwd, needed: [program] });
 }
 
 /** What was found once is not looked for again. */
@@ -282,25 +285,27 @@ type CommandOptions = ExecOptions & Pick<CommandOutputOptions, "redaction">;
 
 interface Command {
   env: Environment;
+  shell: ReturnType<Confine> | undefined;
   launch: Launch;
   options: CommandOptions;
   closing: AbortSignal;
 }
 
 /** Runs one command. What it started has ended when this resolves. */
-async function runCommand(launchers: Launchers, { env, launch, options, closing }: Command, isSecondTry = false): Promise<ExecResult> {
-  const launcher = launchers.take(env);
+async function runCommand(launchers: Launchers, command: Command, isSecondTry = false): Promise<ExecResult> {
+  const { env, shell, launch, options, closing } = command;
+  const launcher = launchers.take(env, shell);
   const output = createCommandOutput(options);
   const at = performance.now();
   const ending = await waitForEnd(launcher, launch, output, options, closing);
   // The launcher was killed while it waited for its command.
-  if (ending === undefined && isSecondTry) throw cannotStart("sh", "it ended before the command began");
-  if (ending === undefined) return runCommand(launchers, { env, launch, options, closing }, true);
+  if (ending === undefined && isSecondTry) throw cannotStart(shell?.file ?? "sh", "it ended before the command began");
+  if (ending === undefined) return runCommand(launchers, command, true);
   const { end, exitCode, canServe } = ending;
   if (canServe) launchers.giveBack(launcher);
   else {
-    await endLauncher(launcher, { end, mark: launch.mark, birth: { pid: launcher.lastPid ?? 0, at }, isConfined: options.confine !== undefined });
-    launchers.prepare(env);
+    await endLauncher(launcher, { end, mark: launch.mark, birth: shell === undefined ? { pid: launcher.lastPid ?? 0, at } : undefined });
+    launchers.prepare(env, shell);
   }
   return { end, exitCode, ...output.finish() };
 }
@@ -338,16 +343,16 @@ async function waitForEnd(
 interface Remains {
   end: ExecEnd;
   mark: string;
-  birth: Birth;
-  isConfined: boolean;
+  /** Undefined in a sandbox, which counts its processes for itself. */
+  birth: Birth | undefined;
 }
 
 /** Ends what is left of the command, and its launcher. A grandchild that holds the output is waited for 500 ms at most. */
-async function endLauncher(launcher: Launcher, { end, mark, birth, isConfined }: Remains): Promise<void> {
+async function endLauncher(launcher: Launcher, { end, mark, birth }: Remains): Promise<void> {
   launcher.close();
   if (end === "exit") await waitAtMost(launcher.closed, DRAIN_MS);
-  else if (isConfined) {
-    await termMarked(mark, launcher.group, birth);
+  else if (birth === undefined) {
+    await termMarked(mark, launcher.group);
     await waitAtMost(launcher.closed, TERM_GRACE_MS);
   }
   await endGroup(launcher.group);

@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { constants, openSync } from "node:fs";
 import type { Socket } from "node:net";
@@ -6,6 +7,16 @@ import { AgentError, errorMessage } from "./errors.ts";
 import { MARK, spawnShell } from "./processes.ts";
 
 export type Environment = Record<string, string>;
+
+/** What reads and runs what the launcher is told. */
+export interface Shell {
+  file: string;
+  args: string[];
+  /** Where it has changed, one that was started before serves no more. */
+  identity?: string;
+}
+
+export const LAUNCHER_SHELL: Shell = { file: "/bin/sh", args: ["-s", "agent-launcher"] };
 
 export interface Launch {
   /** Path of a program: so the shell does not search for it. */
@@ -36,6 +47,7 @@ export interface Launcher {
   /** Its process group, which is also that of its commands; NaN when it could not be started. */
   group: number;
   env: Environment;
+  shell: Shell | undefined;
   isAlive(): boolean;
   /** Resolves when it and whoever else holds its output have ended. */
   closed: Promise<void>;
@@ -55,12 +67,12 @@ export interface Launcher {
 }
 
 export interface Launchers {
-  /** One that is ready, or a new one. `env` is what its commands get beside `PWD` and their mark. */
-  take(env: Environment): Launcher;
+  /** One that is ready, or a new one. `env` is what its commands get beside `PWD` and their mark; `shell` runs them where it is given, in the place of `LAUNCHER_SHELL`. */
+  take(env: Environment, shell?: Shell): Launcher;
   /** It can serve again: its command has ended, and nobody else holds its output. */
   giveBack(launcher: Launcher): void;
   /** Starts one for the next command as soon as there is nothing else to do. */
-  prepare(env: Environment): void;
+  prepare(env: Environment, shell?: Shell): void;
   close(): void;
 }
 
@@ -71,8 +83,8 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
   let isClosed = false;
 
   const tell = () => onChange(() => [...alive].map(({ group }) => group));
-  const start = (env: Environment) => {
-    const launcher = startLauncher(env);
+  const start = (env: Environment, shell?: Shell) => {
+    const launcher = startLauncher(env, shell);
     if (Number.isNaN(launcher.group)) return launcher;
     alive.add(launcher);
     void launcher.closed.then(() => {
@@ -88,15 +100,15 @@ export function createLaunchers(onChange: (groups: () => Iterable<number>) => vo
     launcher.setIdle(true);
   };
   return {
-    take: (env) => {
+    take: (env, shell) => {
       const ready = spare;
       spare = undefined;
-      if (ready?.isAlive() && isDeepStrictEqual(ready.env, env)) return ready;
+      if (ready?.isAlive() && isDeepStrictEqual([ready.env, ready.shell], [env, shell])) return ready;
       ready?.close();
-      return start(env);
+      return start(env, shell);
     },
     giveBack: keep,
-    prepare: (env) => void setImmediate(() => isClosed || spare?.isAlive() || keep(start(env))),
+    prepare: (env, shell) => void setImmediate(() => isClosed || spare?.isAlive() || keep(start(env, shell))),
     close: () => {
       isClosed = true;
       spare?.close();
@@ -112,8 +124,13 @@ interface Waiting {
   fail(error: AgentError): void;
 }
 
-function startLauncher(env: Environment): Launcher {
-  const child = spawnShell(["-c", LAUNCHER], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
+function spawnLauncher(env: Environment, shell: Shell | undefined): ChildProcess {
+  const { file, args } = shell ?? { ...LAUNCHER_SHELL, file: "sh" };
+  return spawnShell(["-c", LAUNCHER, "agent", file, ...args], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
+}
+
+function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
+  const child = spawnLauncher(env, shell);
   // Without a pid it was not started, and where files have run out it has no pipes either.
   const [stdin, stdout, , answer] = child.stdio as (Socket | undefined)[];
   let output: Socket | undefined;
@@ -137,6 +154,7 @@ function startLauncher(env: Environment): Launcher {
   return {
     group: child.pid ?? Number.NaN,
     env,
+    shell,
     isAlive: () => child.pid !== undefined && child.exitCode === null && child.signalCode === null,
     closed: new Promise((resolve) => child.once("close", () => (output === undefined || output.closed ? resolve() : output.once("close", resolve)))),
     start: (launch, take) => {
@@ -178,7 +196,7 @@ const GROUP_SIGNALS = "HUP INT QUIT TERM USR1 USR2 ALRM PIPE";
  * that we can open it there, and leaves; told otherwise, it passes the output on for good.
  */
 const LAUNCHER = `trap : ${GROUP_SIGNALS}
-sh -s agent-launcher 3<&- | (
+"$@" 3<&- | (
   trap '' ${GROUP_SIGNALS}
   agent_pid=
   read -r agent_pid _ </proc/self/stat

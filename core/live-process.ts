@@ -65,7 +65,8 @@ export async function startLiveProcess(launch: LiveLaunch, options: LiveProcessO
     await Promise.race([exited, delay(LEAVE_MS)]);
     if (!isOver && options.confine !== undefined) {
       await termMarked(launch.mark, group);
-      await Promise.race([exited, delay(TERM_GRACE_MS)]);
+      // What goes on behind it is given as long again.
+      await Promise.race([exited, delay(2 * TERM_GRACE_MS)]);
     }
     if (!isOver) await endGroup(group);
     return ended;

@@ -132,8 +132,8 @@ export async function killMarked(mark: string, birth?: Birth): Promise<void> {
  * Asks what has the mark to end: what a sandbox runs is no member of the group that it was started in, and a signal to that
  * group ends the sandbox, which leaves what it runs no time.
  */
-export async function termMarked(mark: string, group: number, birth?: Birth): Promise<void> {
-  await signalMarked(Buffer.from(`${MARK}=${mark}`), birth, { signal: "SIGTERM", isMeant: (pid) => groupOf(pid) !== group });
+export async function termMarked(mark: string, group: number): Promise<void> {
+  await signalMarked(Buffer.from(`${MARK}=${mark}`), undefined, { signal: "SIGTERM", isMeant: (pid) => groupOf(pid) !== group });
 }
 
 const killRound = (entry: Buffer, birth: Birth | undefined) => signalMarked(entry, birth, { signal: "SIGKILL", isMeant: () => true });

@@ -266,12 +266,10 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
-    const secretFiles = openSecretFiles(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
-    const paths = await createPaths({ cwd, ...bounds, secrets: secretFiles });
+    const reach = await openPaths(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
     const environment: PromptEnvironment = {
       ...shared,
-      paths,
-      secretFiles,
+      ...reach,
       cwd,
       config,
       untrusted: loaded.untrusted?.keys ?? [],
@@ -291,6 +289,12 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
     await registry.dispose();
     throw error;
   }
+}
+
+/** What tools may reach of the disk. */
+async function openPaths(ground: Ground, { config, keyFiles, ...bounds }: Lasting["bounds"] & { config: Config; keyFiles: string[] }) {
+  const secretFiles = openSecretFiles(ground, { ...bounds, config, keyFiles });
+  return { secretFiles, paths: await createPaths({ cwd: ground.cwd, ...bounds, secrets: secretFiles }) };
 }
 
 /** Rules of the configuration say which secret files a person allows. */

@@ -43,7 +43,7 @@ const OWN_NAMES = new Set([
 const GIT_CODE = ["hooks", "config", "config.worktree"];
 
 /** Gives what the file system is for one process. What lies outside of the workspace is looked at anew every ten seconds, the workspace each time. */
-export function createMounts(ground: ConfineGround): (policy: MountPolicy) => string[] {
+export function createMounts(ground: ConfineGround): (policy: MountPolicy) => { args: string[]; identity: string } {
   const place = openPrivatePlace(ground);
   let outside: { of: unknown; at: number; mounts: Mounts; files: string[] } | undefined;
   const lookOutside = ({ secretFiles }: MountPolicy) => {
@@ -75,9 +75,13 @@ export function createMounts(ground: ConfineGround): (policy: MountPolicy) => st
     }
     for (const path of policy.readable.filter((each) => isRealKind(each, "isDirectory"))) mounts.set(path, ["--ro-bind", path, path]);
     const paths = [...mounts.keys()].sort();
-    return [...paths.flatMap((path) => mounts.get(path) as string[]), ...place.settings, ...SETTINGS];
+    const args = [...paths.flatMap((path) => mounts.get(path) as string[]), ...place.settings, ...SETTINGS];
+    return { args, identity: paths.map(inodeOf).join(" ") };
   };
 }
+
+/** What takes the place of a file takes the mount upon it away. */
+const inodeOf = (path: string): number => lstatSync(path, { throwIfNoEntry: false })?.ino ?? 0;
 
 const LOOK_MS = 10_000;
 

@@ -23,23 +23,11 @@ export async function openSandbox(ground: ConfineGround): Promise<(policy: Sandb
   const tried = new Map<boolean, Promise<string | undefined>>();
   return async (policy) => {
     const named = (await scanned).filter((path) => policy.secretFiles.isSecret(path));
-    const confine: Confine = (program, args, cwd) => ({
-      file: found.file,
-      args: [
-        ...describeBounds(policy.network),
-        ...mounts({ ...policy, named, needed: [program, ...args] }),
-        "--chdir",
-        cwd,
-        "--as-pid-1",
-        "--",
-        "/bin/sh",
-        "-c",
-        FIRST_PROCESS,
-        "sh",
-        program,
-        ...args,
-      ],
-    });
+    const confine: Confine = ({ file, args, cwd, needed = [] }) => {
+      const bounds = mounts({ ...policy, named, needed: [file, ...args, ...needed] });
+      const own = [...describeBounds(policy.network), ...bounds.args, "--chdir", cwd, "--as-pid-1", "--"];
+      return { file: found.file, args: [...own, "/bin/sh", "-c", FIRST_PROCESS, "sh", file, ...args], identity: bounds.identity };
+    };
     const trial = tried.get(policy.network) ?? tryOut(ground, confine);
     tried.set(policy.network, trial);
     const missing = await trial;
@@ -67,9 +55,11 @@ const describeBounds = (network: boolean): string[] => [
 ];
 
 async function tryOut({ exec, cwd }: ConfineGround, confine: Confine): Promise<string | undefined> {
-  const { exitCode, head } = await exec("/bin/sh", ["-c", "exit 0"], { cwd, signal: new AbortController().signal, timeoutMs: TRIAL_MS, confine }).catch(
-    (error: unknown) => ({ exitCode: null, head: String(error) }),
-  );
+  const { file, args } = confine({ file: "/bin/sh", args: ["-c", "exit 0"], cwd });
+  const { exitCode, head } = await exec(file, args, { cwd, signal: new AbortController().signal, timeoutMs: TRIAL_MS }).catch((error: unknown) => ({
+    exitCode: null,
+    head: String(error),
+  }));
   if (exitCode === 0) return undefined;
   const [said = ""] = head.trim().split("\n");
   return `bubblewrap cannot make one here (${said.slice(0, 200) || "it does not answer"}); ${WAY_OUT}`;

@@ -10,7 +10,7 @@ const SIDE_CHARACTERS = 14_800;
 /** A character has at most four bytes in UTF-8. */
 const KEEP_BYTES = 4 * (MAX_CHARACTERS / 2);
 /** In this time a background command that fails at once can say so. */
-const FIRST_LOOK_MS = 200;
+const FIRST_LOOK_MS = 300;
 
 const input = z.object({
   command: z.string(),

@@ -2,10 +2,10 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { constants } from "node:os";
-import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { chunk, type Reply, type TestServer } from "../fixtures/server.ts";
 import { type CommandRun, errorOf, isBuilt, JSON_OUT, MODEL, makeHome, ofType, removeHomes, resultOf, runCommand, talkOf, until } from "./command.ts";
+import { processesWith } from "./tool-runs.ts";
 
 afterAll(removeHomes);
 
@@ -51,15 +51,6 @@ const handlesSignals: Interruption["when"] = ({ pid }) => {
   return (BigInt(`0x${mask}`) & (1n << BigInt(constants.signals.SIGHUP - 1))) !== 0n;
 };
 
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-  } catch {
-    return false;
-  }
-};
-
 describe.skipIf(!isBuilt).concurrent("a signal", () => {
   test.each([
     ["SIGINT", 130],
@@ -88,19 +79,13 @@ describe.skipIf(!isBuilt).concurrent("a signal", () => {
 
   test("kills what a tool has started, whatever that ignores or has left", async () => {
     const home = makeHome();
-    const command = "trap '' INT TERM; setsid sleep 60 & echo $! > a; sleep 61 & echo $! > b; echo $$ > c; wait";
-    const pids = () => ["a", "b", "c"].map((name) => Number(readFileSync(join(home, "work", name), "utf8")));
-    const isStarted = () => {
-      try {
-        return pids().every((pid) => pid > 0);
-      } catch {
-        return false;
-      }
-    };
+    const sleep = `sleep 6${process.pid}`;
+    const command = `trap '' INT TERM; setsid ${sleep} & ${sleep} & ${sleep}`;
+    const isStarted = () => processesWith(sleep).filter((line) => line.trim().endsWith(sleep) && !line.includes("trap")).length >= 3;
     const run = await interrupt({ home, args: PROMPT, script: [bash(command)], signal: "SIGTERM", when: isStarted });
     expect(run.code).toBe(143);
     expect(run.tookMs).toBeLessThan(3000);
-    await until(() => !pids().some(isAlive));
+    await until(() => processesWith(sleep).length === 0);
   });
 
   test("ends the wait for a connection", async () => {

@@ -105,6 +105,22 @@ describe("an untrusted workspace", () => {
     );
   });
 
+  test("may make the sandbox stricter than its user, not laxer", async () => {
+    const sandboxOf = async (own: object | undefined, theirs: object) => {
+      const { load } = world({ ...(own && { "home/.config/agent/agent.json": { sandbox: own } }), "work/agent.json": { sandbox: theirs } });
+      const { config, untrusted } = await load();
+      return [config.sandbox, untrusted?.keys.sort() ?? []];
+    };
+    const lax = { enabled: false, network: true, write: ["/"] };
+    expect(await sandboxOf(undefined, lax)).toEqual([undefined, ["sandbox.enabled", "sandbox.network", "sandbox.write"]]);
+    expect(await sandboxOf({ enabled: true, network: false }, { ...lax, enabled: "auto" })).toEqual([
+      { enabled: true, network: false },
+      ["sandbox.enabled", "sandbox.network", "sandbox.write"],
+    ]);
+    expect(await sandboxOf({ enabled: false }, { enabled: "auto", network: false })).toEqual([{ enabled: "auto", network: false }, []]);
+    expect(await sandboxOf(undefined, { enabled: true })).toEqual([{ enabled: true }, []]);
+  });
+
   test("is not mentioned when nothing of it was left out", async () => {
     const { load } = world({
       "work/agent.json": { model: "a/b", permission: { bash: "deny" }, instructions: ["AGENTS.md", "docs/*.md"], permissionMode: "readonly" },

@@ -8,6 +8,7 @@ import {
   hostEnvironment,
   loadConfig,
   type Sessions,
+  secretsOf,
 } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
 import { createLog } from "./log.ts";
@@ -19,7 +20,7 @@ function createCommandContext({ runtime: options, log }: CommandInvocation, { st
   const env = hostEnvironment();
   const cwd = resolve(options.cwd ?? currentDirectory());
   const dataDir = dataDirectory(env);
-  const redactor = createRedactor();
+  const redactor = createRedactor(secretsOf(env));
   let sessions: Sessions | undefined;
   return {
     cwd,

@@ -99,6 +99,8 @@ export interface ExecSetup {
   env: Record<string, string | undefined>;
   /** Takes secrets out of all that commands write. */
   redactor?: Redactor;
+  /** Whether a value is the key of a provider: no child gets it, whatever asks for it. */
+  isKey?(value: string): boolean;
 }
 
 /**
@@ -119,6 +121,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
 
   const exec: Exec = async (file, args, options) => {
     const env: Environment = { ...pickEnvironment(setup.env, options.inherit ?? []), ...CHILD_SETTINGS, ...options.env, [MARK]: runMark };
+    checkKeys(file, env, { options, isKey: setup.isKey });
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
 
     checkStart(file, args, options);
@@ -128,7 +131,9 @@ export function createExec(setup: ExecSetup): { exec: Exec; close(): Promise<voi
     const launch = { file: program, args, cwd: options.cwd, mark: `${runMark}.${++count}`, input: options.input };
     watch.start();
     const closing = new AbortController();
-    const done = runCommand(launchers, { env, launch, options: toOutputOptions(options, setup.redactor), closing: closing.signal }).finally(() => running.delete(closing));
+    const done = runCommand(launchers, { env, launch, options: toOutputOptions(options, setup.redactor), closing: closing.signal }).finally(() =>
+      running.delete(closing),
+    );
     running.set(closing, done);
     return done;
   };
@@ -153,6 +158,16 @@ function pickEnvironment(host: Record<string, string | undefined>, allow: string
     patterns.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern)) ||
     (PROXY_ENVIRONMENT.includes(name) && !value.includes("@"));
   return Object.fromEntries(Object.entries(host).filter((entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0], entry[1])));
+}
+
+/** A name that was asked for is refused; what a `PREFIX_*` happens to hold is left out. */
+function checkKeys(file: string, env: Environment, { options, isKey }: { options: ExecOptions; isKey: ExecSetup["isKey"] }): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined || !isKey?.(value.trim())) continue;
+    if (options.inherit?.includes(name) || options.env?.[name] !== undefined)
+      throw cannotStart(file, `the variable ${name} holds the key of a provider, and no command gets one. Take it out of the option env of the plugin`);
+    delete env[name];
+  }
 }
 
 function checkStart(file: string, args: string[], { cwd, input = "" }: ExecOptions): void {

@@ -4,7 +4,7 @@ export { attachedText, findDataFault } from "./attach.ts";
 export { faultOfKey, LONGEST_KEY, type ProviderKey, readStoredKeys, removeKey, storeKey } from "./auth.ts";
 export { configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
 export { editConfig, projectConfigFile, splitKey, userConfigFile } from "./config-edit.ts";
-export { SECRET_NAME } from "./config-environment.ts";
+export { SECRET_NAME, secretsOf } from "./config-environment.ts";
 export { toAgentError } from "./errors.ts";
 export type { EventOf, EventType, ToolState } from "./events.ts";
 export { addTokens, cacheHitRate, type Entry, NO_TOKENS, saysNothing, type TokenCount, type UserContent } from "./message.ts";

@@ -76,8 +76,11 @@ const replaceKeys = (text: string): string =>
     return (keepUrl ?? keepBearer ?? "") + MARK;
   });
 
+/** A line break, also as JSON has it, and the number that a tool writes before the next line. */
+const LINE_BREAK = "(?:\\r?\\n|(?:\\\\+r)?\\\\+n)(?: {0,8}(?:Line )?\\d{1,8}[|:] ?)?";
+const BREAK = new RegExp(LINE_BREAK, "g");
 /** Lines of base64 or hex as programs wrap them. */
-const WRAPPED = /[\w+/=-]{8,}(?:\r?\n[\w+/=-]+)+/g;
+const WRAPPED = new RegExp(`(?<![\\w+/=-])[\\w+/=-]+(?:${LINE_BREAK}[\\w+/=-]+)+`, "g");
 /** A line that was wrapped has this many such characters before its end. */
 const WRAPPED_CHARACTERS = 39;
 const ENCODED = /^[\w+/=-]+$/;
@@ -85,7 +88,7 @@ const ENCODED = /^[\w+/=-]+$/;
 /** A secret may go on in the next line: `base64` and `xxd` break theirs. */
 function replaceWrapped(text: string, search: LiteralSearch): string {
   return text.replace(WRAPPED, (block) => {
-    const places = search.find(block.replace(/\r?\n/g, ""));
+    const places = search.find(block.replace(BREAK, ""));
     if (places.length === 0) return block;
     const offsets = offsetsWithoutBreaks(block);
     return replacePlaces(
@@ -95,9 +98,12 @@ function replaceWrapped(text: string, search: LiteralSearch): string {
   });
 }
 
-function hasWrapped(text: string): boolean {
-  for (let at = text.indexOf("\n", WRAPPED_CHARACTERS); at >= 0; at = text.indexOf("\n", at + 1)) {
-    const end = text.charCodeAt(at - 1) === 13 ? at - 1 : at;
+const hasWrapped = (text: string): boolean => hasLong(text, "\n") || hasLong(text, "\\n") || hasLong(text, "\\r");
+
+function hasLong(text: string, lineBreak: string): boolean {
+  for (let at = text.indexOf(lineBreak, WRAPPED_CHARACTERS); at >= 0; at = text.indexOf(lineBreak, at + 1)) {
+    let end = at;
+    while (text.charCodeAt(end - 1) === 13 || text.charCodeAt(end - 1) === 92) end--;
     // The ends first: in an ordinary line one of them is no such character.
     if (
       isEncoded(text, end - 1) &&
@@ -118,7 +124,11 @@ function isEncoded(text: string, at: number): boolean {
 /** Of each character that is no line break, where it stands. */
 function offsetsWithoutBreaks(block: string): number[] {
   const offsets: number[] = [];
-  for (let at = 0; at < block.length; at++) if (block[at] !== "\n" && block[at] !== "\r") offsets.push(at);
+  let start = 0;
+  for (const { index, 0: found } of [...block.matchAll(BREAK), { index: block.length, 0: "" }]) {
+    for (let at = start; at < index; at++) offsets.push(at);
+    start = index + found.length;
+  }
   return offsets;
 }
 
@@ -186,7 +196,7 @@ function holdWrappedFrom(text: string, at: number, search: LiteralSearch): numbe
   const block = text.slice(start);
   if (!block.includes("\n")) return at;
   const offsets = offsetsWithoutBreaks(block);
-  const joined = block.replace(/\r?\n/g, "");
+  const joined = block.replace(BREAK, "");
   const place = offsets.findIndex((offset) => start + offset >= at);
   const from = search.startAround(joined, Math.min(search.holdFrom(joined), place < 0 ? joined.length : place));
   return from < offsets.length ? Math.min(at, start + offsets[from]!) : at;

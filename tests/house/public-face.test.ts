@@ -111,6 +111,7 @@ test("what hosts need besides is kept apart", () => {
       "responseCacheDirectory",
       "revokeTrust",
       "saysNothing",
+      "secretsOf",
       "splitKey",
       "stepOf",
       "storeKey",

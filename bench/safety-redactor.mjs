@@ -53,7 +53,10 @@ function makeText() {
   const core = new URL("../core/", import.meta.url).pathname;
   const sources = readdirSync(core).filter((name) => name.endsWith(".ts"));
   const all = sources.map((name) => readFileSync(join(core, name), "latin1").replace(/[^\0-\x7e]/g, "?")).join("");
-  const clean = all.replace(/\bsk-|github_pat_|gh[pousr]_|AKIA|ASIA|AIza|eyJ|PRIVATE KEY|earer|:\/\/|(?:npm|hf|live|test|gsk|v1)_|(?:at|xox.|xapp|pypi|xai|PX)-/g, "x");
+  const clean = all.replace(
+    /\bsk-|github_pat_|gh[pousr]_|AKIA|ASIA|AIza|eyJ|PRIVATE KEY|earer|:\/\/|(?:npm|hf|live|test|gsk|v1)_|(?:at|xox.|xapp|pypi|xai|PX)-/g,
+    "x",
+  );
   // By way of bytes, as the output of a command comes: one flat string.
   return Buffer.alloc(CHARACTERS, clean, "latin1").toString("latin1");
 }

@@ -16,11 +16,7 @@ const IDLE_SESSIONS = 8;
  * The last sessions stay open between the prompts of a runtime, so that a long one is read once. One prompt at a time has
  * a session: the words of two would mix in it. Throws SESSION_BUSY and what `Sessions` throws.
  */
-export function createOpenSessions(
-  sessions: Sessions,
-  cwd: string,
-  redact = (title: string) => title,
-): Pick<PromptEnvironment, "openSession" | "openChild"> & { close(): Promise<void> } {
+export function createOpenSessions(sessions: Sessions, cwd: string): Pick<PromptEnvironment, "openSession" | "openChild"> & { close(): Promise<void> } {
   const open = new Map<string, Session>();
   const busy = new Set<string>();
   const take = (session: Session, resumed: boolean): OpenedSession => {
@@ -40,14 +36,10 @@ export function createOpenSessions(
     async openSession(request, { continueNewest, fork, title, sessionId }) {
       const id = request.session ?? (continueNewest ? await newestOf(sessions, cwd) : undefined) ?? (await existing(sessions, sessionId));
       if (id !== undefined) return fork ? take(await sessions.fork(id), true) : goOn(id);
-      return take(
-        await sessions.create({ cwd, ...(title !== undefined && { title: redact(title) }), ...(sessionId !== undefined && { id: sessionId }) }),
-        false,
-      );
+      return take(await sessions.create({ cwd, ...(title !== undefined && { title }), ...(sessionId !== undefined && { id: sessionId }) }), false);
     },
     async openChild(parentId, { sessionId, description }) {
-      if (sessionId === undefined)
-        return take(await sessions.create({ cwd, parentId, ...(description !== undefined && { title: redact(description) }) }), false);
+      if (sessionId === undefined) return take(await sessions.create({ cwd, parentId, ...(description !== undefined && { title: description }) }), false);
       // The id comes from a model: it may go on with what this session started, and with nothing else.
       const { meta } = open.get(sessionId) ?? (await sessions.read(sessionId));
       if (meta.parentId !== parentId) throw new AgentError("SESSION_NOT_FOUND", { id: sessionId });

@@ -1,5 +1,5 @@
 import { hasTrace, holdKeyFrom, LOOKS_LIKE_A_KEY, OPEN_PEM, PEM_CHARACTERS } from "./key-patterns.ts";
-import { createLiteralSearch, type LiteralSearch } from "./literal-search.ts";
+import { LiteralSearch } from "./literal-search.ts";
 import { spellingsOf } from "./secret-spellings.ts";
 
 /** Makes text safe to show and to keep. Pure; the secrets it knows never leave it. */
@@ -31,7 +31,7 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
   const known = new Set<string>();
   for (const secret of secrets) if (secret.length >= MIN_SECRET_LENGTH) known.add(secret);
   let made: LiteralSearch | undefined;
-  const search = () => (made ??= createLiteralSearch([...new Set([...known].flatMap(spellingsOf))].filter(({ length }) => length >= MIN_SECRET_LENGTH)));
+  const search = () => (made ??= new LiteralSearch([...new Set([...known].flatMap(spellingsOf))].filter(({ length }) => length >= MIN_SECRET_LENGTH)));
   const redactKnown = (text: string, isWrapped = false): string => {
     const safe = replaceFound(text, search());
     return isWrapped || hasWrapped(safe) ? replaceWrapped(safe, search()) : safe;
@@ -45,7 +45,7 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
     redact: (text) => redact(text),
     redactKnown: (text) => (known.size === 0 ? text : redactKnown(text)),
     redactValue: <T>(value: T, { knownOnly = false } = {}): T => redactValue(value, knownOnly ? redactor.redactKnown : redactor.redact) as T,
-    stream: () => createStream(redact, search),
+    stream: () => new RedactedPieces(redact, search),
     add(secret) {
       if (secret.length < MIN_SECRET_LENGTH || known.has(secret)) return;
       known.add(secret);
@@ -135,57 +135,71 @@ function offsetsWithoutBreaks(block: string): number[] {
 /** Nothing is held for longer than this; no key is so long. */
 const LONGEST_HELD = 16_384;
 
-function createStream(redact: (text: string, isWrapped: boolean) => string, search: () => LiteralSearch): RedactedStream {
-  let held = "";
+class RedactedPieces implements RedactedStream {
+  readonly #redact: (text: string, isWrapped: boolean) => string;
+  readonly #search: () => LiteralSearch;
+  #held = "";
   /** What was shown last: whether a key begins depends on what stands before it. */
-  let before = "";
+  #before = "";
   /** Whether something was held because it may go on in the next line: its first line may be too short to tell. */
-  let isWrapped = false;
+  #isWrapped = false;
   /** Characters of a private key that are still left out; 0 outside of one. */
-  let pem = 0;
+  #pem = 0;
 
-  const show = (text: string): string => {
+  constructor(redact: (text: string, isWrapped: boolean) => string, search: () => LiteralSearch) {
+    [this.#redact, this.#search] = [redact, search];
+  }
+
+  push(piece: string): string {
+    const whole = this.#held + piece;
+    const text = this.#pem > 0 ? this.#skipPem(whole) : whole;
+    this.#held = text;
+    if (this.#pem > 0) return "";
+    const open = text.includes("PRIVATE KEY") ? OPEN_PEM.exec(text) : null;
+    if (open !== null && text.length - open.index > LONGEST_HELD / 4) {
+      this.#held = "";
+      this.#pem = Math.max(0, PEM_CHARACTERS - (text.length - open.index));
+      return this.#show(text);
+    }
+    const from = this.#safeLength(text, open?.index);
+    const isHeld = text.length - from <= LONGEST_HELD;
+    this.#held = isHeld ? text.slice(from) : "";
+    return this.#show(isHeld ? text.slice(0, from) : text);
+  }
+
+  end(): string {
+    const rest = this.#pem > 0 ? "" : this.#held;
+    this.#held = "";
+    this.#pem = 0;
+    return this.#show(rest);
+  }
+
+  #show(text: string): string {
     if (text === "") return "";
-    const safe = redact(before + text, isWrapped).slice(before.length);
-    before = text.slice(-1);
-    isWrapped = false;
+    const safe = this.#redact(this.#before + text, this.#isWrapped).slice(this.#before.length);
+    this.#before = text.slice(-1);
+    this.#isWrapped = false;
     return safe;
-  };
+  }
+
+  /** How much of the text has no beginning of a secret at its end. */
+  #safeLength(text: string, openPem = text.length): number {
+    const search = this.#search();
+    const begun = search.startAround(text, Math.min(openPem, holdKeyFrom(text), search.holdFrom(text)));
+    const from = holdWrappedFrom(text, begun, search);
+    this.#isWrapped ||= from < begun;
+    return from;
+  }
+
   /** Leaves out what belongs to a private key whose beginning was shown as the mark. */
-  const skipPem = (text: string): string => {
+  #skipPem(text: string): string {
     const end = text.indexOf("-----");
     // The end of its last line may be still to come.
     if (end >= 0 && /^-----(E(N(D[A-Z ]{0,40}-{0,4})?)?)?$/.test(text.slice(end))) return text.slice(end);
     const rest = end < 0 ? text.slice(/-{0,4}$/.exec(text)!.index) : text.slice(end).replace(/^-----END [A-Z ]{0,40}-----/, "");
-    pem = end < 0 ? Math.max(0, pem - (text.length - rest.length)) : 0;
+    this.#pem = end < 0 ? Math.max(0, this.#pem - (text.length - rest.length)) : 0;
     return rest;
-  };
-  return {
-    push(piece) {
-      let text = held + piece;
-      if (pem > 0) text = skipPem(text);
-      held = text;
-      if (pem > 0) return "";
-      const open = text.includes("PRIVATE KEY") ? OPEN_PEM.exec(text) : null;
-      if (open !== null && text.length - open.index > LONGEST_HELD / 4) {
-        held = "";
-        pem = Math.max(0, PEM_CHARACTERS - (text.length - open.index));
-        return show(text);
-      }
-      const begun = Math.min(open?.index ?? text.length, holdKeyFrom(text), search().holdFrom(text));
-      const whole = search().startAround(text, begun);
-      const from = holdWrappedFrom(text, whole, search());
-      isWrapped ||= from < whole;
-      const isHeld = text.length - from <= LONGEST_HELD;
-      held = isHeld ? text.slice(from) : "";
-      return show(isHeld ? text.slice(0, from) : text);
-    },
-    end() {
-      const rest = pem > 0 ? "" : held;
-      [held, pem] = ["", 0];
-      return show(rest);
-    },
-  };
+  }
 }
 
 /** The same as `at`, or before it, where a wrapped secret may begin that goes on in the next line or across `at`. */

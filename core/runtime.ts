@@ -226,15 +226,21 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   const spillDir = join(dataDir, "tool-output");
   const { exec, close: closeExec } = createExec({ env, redactor, isKey: (value) => providerKeys.has(value) });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
-  const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd, redactor.redact);
+  const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
+  const openSession = withSafeTitle(open.openSession, redactor);
   const { roots } = await createPaths({ cwd, roots: options.roots ?? [] });
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
-  const shared = { exec, redactor, providerKeys, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
+  const shared = { exec, redactor, providerKeys, notices, ...createSpill(spillDir, redactor), ...open, openSession, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
   return { shared, bounds: { roots, spillDir }, sessions, traffic, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
+
+const withSafeTitle =
+  (open: PromptEnvironment["openSession"], { redact }: Redactor): PromptEnvironment["openSession"] =>
+  (request, { title, ...options }) =>
+    open(request, { ...options, ...(title !== undefined && { title: redact(title) }) });
 
 /** One configuration at work, with the plugins it names. */
 interface Configured {

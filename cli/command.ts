@@ -11,6 +11,7 @@ import {
   type LoadConfigOptions,
   loadConfig,
   type Sessions,
+  secretsOf,
   withoutControls,
 } from "agent-runtime/host";
 import type { CommandInvocation } from "./args.ts";
@@ -23,7 +24,7 @@ function createCommandContext({ runtime: options, log }: CommandInvocation, { st
   const env = hostEnvironment();
   const cwd = resolve(options.cwd ?? currentDirectory());
   const dataDir = dataDirectory(env);
-  const redactor = createRedactor();
+  const redactor = createRedactor(secretsOf(env));
   let sessions: Sessions | undefined;
   return {
     cwd,

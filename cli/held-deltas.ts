@@ -2,10 +2,10 @@ import type { AgentEvent } from "agent-runtime";
 import type { EventOf } from "agent-runtime/host";
 
 /**
- * What a key may go on in: characters that stand in keys, tokens and URLs. A character outside of the basic plane may come
- * in two pieces as well.
+ * What a key may go on in: characters that stand in keys, tokens and URLs, and whole lines of base64 or hex, which programs
+ * break. A character outside of the basic plane may come in two pieces as well.
  */
-const UNFINISHED = /(?:[\x21-\x7e]+|[\uD800-\uDBFF])$/;
+const UNFINISHED = /(?:(?<![\x21-\x7e])[\w+/=-]{16,}\r?\n(?:[\w+/=-]{39,}\r?\n)*[\x21-\x7e]*|(?<![\x21-\x7e])[\x21-\x7e]+|[\uD800-\uDBFF])$/;
 /** Longer than any key; what has no end of a word is not held back for ever. */
 const LONGEST_WORD = 4096;
 

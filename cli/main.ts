@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { AgentError } from "agent-runtime";
-import { toAgentError } from "agent-runtime/host";
+import { createRedactor, secretsOf, toAgentError } from "agent-runtime/host";
 import { createJsonOutput, createTextOutput, openStreams } from "./output.ts";
 import type { RunHost } from "./run.ts";
 import { watchSignals } from "./signals.ts";
@@ -20,7 +20,7 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     ending.abort(error);
   };
   const streams = openStreams(process.stdout, process.stderr, abort);
-  const host: RunHost = { streams, signal: ending.signal, abort, readVersion };
+  const host: RunHost = { streams, signal: ending.signal, abort, readVersion, redact: (text) => createRedactor(secretsOf(process.env)).redact(text) };
   watchSignals({ abort, endNow });
   watchFaults(host, argv);
   let exitCode: number;
@@ -67,8 +67,8 @@ function print(text: string, { streams }: RunHost): number {
 }
 
 /** Tells of an error that belongs to no request: an event on stdout where JSON was asked for, and always a line on stderr. */
-async function report(error: AgentError, { streams }: RunHost, argv: readonly string[]): Promise<number> {
-  const options = { streams, stream: false, redact: (text: string) => text, log: { verbose: argv.includes("--verbose"), quiet: false } };
+async function report(error: AgentError, { streams, redact = (text) => text }: RunHost, argv: readonly string[]): Promise<number> {
+  const options = { streams, stream: false, redact, log: { verbose: argv.includes("--verbose"), quiet: false } };
   const quiet = { ...options, log: { ...options.log, verbose: false } };
   const format = findFormat(argv);
   if (format === "json") createJsonOutput(quiet).error(error);
@@ -91,6 +91,7 @@ function watchFaults(host: RunHost, argv: readonly string[]): void {
     host.abort(toAgentError(error));
   });
   process.on("unhandledRejection", (error) => {
-    if (argv.includes("--verbose")) host.streams.say(`debug: unhandled rejection: ${error instanceof Error ? error.stack : String(error)}\n`);
+    if (argv.includes("--verbose"))
+      host.streams.say(host.redact?.(`debug: unhandled rejection: ${error instanceof Error ? error.stack : String(error)}\n`) ?? "");
   });
 }

@@ -34,6 +34,8 @@ export interface RunHost {
   abort(error: AgentError): void;
   stdin?: Stdin;
   makeRuntime?: typeof createRuntime;
+  /** Takes out what is known of secrets so far: those of the environment, and of the configuration once it is read. */
+  redact?(text: string): string;
   /** Of this package. */
   readVersion?(): string;
 }
@@ -91,11 +93,11 @@ async function warnOfWaiting(stdin: Stdin, say: (line: string) => void): Promise
 /** Starts the runtime while stdin is read; whoever needs it first meets its error. */
 function startRuntime(
   { runtime: options, log, outputFormat }: RunInvocation,
-  { streams, makeRuntime = createRuntime }: RunHost,
+  host: RunHost,
   conversation: Conversation | undefined,
 ): Pick<Session, "runtime" | "redact"> {
-  let started: Runtime | undefined;
-  const redact = (text: string) => started?.redact(text) ?? text;
+  const { streams, makeRuntime = createRuntime } = host;
+  const redact = (text: string) => host.redact?.(text) ?? text;
   const runtime = makeRuntime({
     ...options,
     // A question that is not printed as an event can be answered by nobody.
@@ -104,7 +106,9 @@ function startRuntime(
     log: createLog({ ...log, say: (line) => streams.say(`${redact(line)}\n`), redact }),
   });
   runtime.then(
-    (made) => (started = made),
+    (made) => {
+      host.redact = made.redact;
+    },
     () => {},
   );
   return { runtime, redact };

@@ -42,7 +42,9 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
   let finished = false;
   let failure: { error: unknown } | undefined;
 
-  const take = (bytes: Buffer) => {
+  const take = (raw: Buffer, isLast = false) => {
+    writtenBytes += raw.length;
+    const bytes = redactBytes(raw, options.redaction, isLast);
     if (kept.totalBytes + bytes.length > kept.capacity) spill?.write(kept.all, bytes);
     kept.push(bytes);
     progress?.push(bytes);
@@ -52,15 +54,6 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
       failure = { error };
     }
   };
-  const { redaction } = options;
-  /** Byte by byte: what is no UTF-8 stays as it is. */
-  const takeSafely = (bytes: Buffer, isLast = false) => {
-    writtenBytes += bytes.length;
-    if (redaction === undefined) return take(bytes);
-    const text = bytes.toString("latin1");
-    const safe = redaction.push(text) + (isLast ? redaction.end() : "");
-    take(safe === text ? bytes : Buffer.from(safe, "latin1"));
-  };
   return {
     push(chunk) {
       if (finished || failure !== undefined) return false;
@@ -68,11 +61,11 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
       const room = OUTPUT_LIMIT_BYTES - writtenBytes;
       const length = Math.min(completeLength(bytes), room);
       unfinished = Buffer.from(bytes.subarray(length, length + 3));
-      takeSafely(bytes.subarray(0, length));
+      take(bytes.subarray(0, length));
       return bytes.length <= room && failure === undefined;
     },
     finish() {
-      if (failure === undefined) takeSafely(writtenBytes < OUTPUT_LIMIT_BYTES ? unfinished : Buffer.alloc(0), true);
+      if (failure === undefined) take(writtenBytes < OUTPUT_LIMIT_BYTES ? unfinished : Buffer.alloc(0), true);
       finished = true;
       progress?.finish();
       const spillPath = spill?.finish();
@@ -80,6 +73,14 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
       return { ...kept.read(), totalBytes: kept.totalBytes, ...(spillPath !== undefined && { spillPath }) };
     },
   };
+}
+
+/** Byte by byte: what is no UTF-8 stays as it is. */
+function redactBytes(bytes: Buffer, redaction: RedactedStream | undefined, isLast: boolean): Buffer {
+  if (redaction === undefined) return bytes;
+  const text = bytes.toString("latin1");
+  const safe = redaction.push(text) + (isLast ? redaction.end() : "");
+  return safe === text ? bytes : Buffer.from(safe, "latin1");
 }
 
 /** One buffer: the first half keeps the beginning, the second half is a ring for the end. */

@@ -33,13 +33,31 @@ export async function readContent(env: Record<string, string | undefined>): Prom
 
 export const isOn = (text: string | undefined): boolean => /^(1|true|yes|on)$/i.test(text?.trim() ?? "");
 
-/** Values of variables whose names say that they are secret, and how a proxy of theirs is logged in to. */
+/** Values of variables whose names say that they are secret, and how what an address in a variable names is logged in to. */
 export const secretsOf = (env: Record<string, string | undefined>): string[] =>
   Object.entries(env).flatMap(([name, value]) => {
-    if (!value) return [];
-    if (/^(https?|all)_proxy$/i.test(name)) return proxySecrets(value);
-    return /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$/i.test(name) ? [value.trim()] : [];
+    const text = value?.trim();
+    if (!text) return [];
+    if (/^(https?|all)_proxy$/i.test(name)) return proxySecrets(text);
+    const login = /^[a-z][a-z0-9+.-]*:\/\/[^/]*@/i.test(text) ? proxySecrets(text).filter(looksRandom) : [];
+    const isSaid = SECRET_WORD_LAST.test(name) ? !isHarmless(text) : SECRET_WORD.test(name) && looksRandom(text);
+    return isSaid ? [...login, text] : login;
   });
+
+const SECRET_WORD_LAST = /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$/i;
+const SECRET_WORD = /(^|_)(API)?(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|CREDENTIALS?)(_|$)/i;
+
+/** A path, an address without a login, a switch or a number: taken out, it would leave holes in everything. */
+const isHarmless = (text: string): boolean =>
+  /^(~|\.{1,2})?(\/[\w.@ -]+){2,}\/?$/.test(text) ||
+  /^(~|\.{1,2})\//.test(text) ||
+  /^(true|false|disabled|enabled|\d{1,11})$/i.test(text) ||
+  isPlainAddress(text);
+
+const isPlainAddress = (text: string): boolean => /^https?:\/\/[^@\s]*$/i.test(text) && queryKeys(text).length === 0;
+
+/** Long, without white space, and of letters and digits both: no word, no name, no path. */
+const looksRandom = (text: string): boolean => text.length >= 12 && /[A-Za-z]/.test(text) && /\d/.test(text) && !/\s/.test(text) && !isHarmless(text);
 
 /** A proxy may repeat what it was told: the password as it stands and decoded, and the login as it is sent. */
 function proxySecrets(address: string): string[] {
@@ -66,11 +84,20 @@ const PUBLIC_HEADER = /^(accept.*|content-.*|cache-control|user-agent|(http-)?re
 
 /** Keys that stand in a configuration: texts whose names say that they are secret, headers, and parts of an address's query. */
 export function keysIn(value: unknown, name = ""): string[] {
-  if (typeof value === "string") return [...queryKeys(value), ...(SECRET_NAME.test(name) ? [value, value.replace(/^(Bearer|Basic|Token) /i, "")] : [])];
+  if (typeof value === "string")
+    return [...queryKeys(value), ...loginIn(value), ...(SECRET_NAME.test(name) ? [value, value.replace(/^(Bearer|Basic|Token) /i, "")] : [])];
   if (Array.isArray(value)) return value.flatMap((item, index) => [...keysIn(item, optionOf(value[index - 1])), ...optionKeys(item)]);
   if (!isTree(value)) return [];
-  return Object.entries(value).flatMap(([key, item]) => keysIn(item, isSecretIn(name, key, item) ? "secret" : key));
+  return [...(name === "env" ? secretsOf(textsIn(value)) : []), ...keysOf(value, name)];
 }
+
+const keysOf = (value: Tree, name: string): string[] =>
+  Object.entries(value).flatMap(([key, item]) => keysIn(item, isSecretIn(name, key, item) ? "secret" : key));
+
+const textsIn = (value: Tree): Record<string, string> =>
+  Object.fromEntries(Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+
+const loginIn = (text: string): string[] => (/^[a-z][a-z0-9+.-]*:\/\/[^/\s]*@/i.test(text) ? proxySecrets(text) : []);
 
 /** Variables of a server that is started are there to tell it something that nobody else is told. */
 function isSecretIn(group: string, key: string, value: unknown): boolean {

@@ -111,6 +111,8 @@ export interface ExecSetup {
   env: Record<string, string | undefined>;
   /** Takes secrets out of all that commands write. */
   redactor?: Redactor;
+  /** Whether a value is the key of a provider: no child gets it, whatever asks for it. */
+  isKey?(value: string): boolean;
 }
 
 /**
@@ -135,6 +137,7 @@ export function createExec(setup: ExecSetup): { exec: Exec; startProcess: StartP
     nextMark: () => `${runMark}.${++count}`,
     environmentOf: ({ inherit = [], env }) => ({ ...pickEnvironment(setup.env, inherit), ...CHILD_SETTINGS, ...env }),
     redactor: setup.redactor,
+    isKey: setup.isKey,
   };
   const commands = createCommands(ground, createLaunchers(changed("launchers")));
   const live = createLiveProcesses(ground, changed("live"));
@@ -153,14 +156,16 @@ interface Ground {
   nextMark(): string;
   environmentOf(options: Pick<ExecOptions, "inherit" | "env">): Environment;
   redactor: Redactor | undefined;
+  isKey: ExecSetup["isKey"];
 }
 
 /** Those that run to their end. */
-function createCommands({ runMark, watch, find, nextMark, environmentOf, redactor }: Ground, launchers: Launchers) {
+function createCommands({ runMark, watch, find, nextMark, environmentOf, redactor, isKey }: Ground, launchers: Launchers) {
   const running = new Map<AbortController, Promise<unknown>>();
   let closed = false;
   const exec: Exec = async (file, args, options) => {
     const env: Environment = { ...environmentOf(options), [MARK]: runMark };
+    checkKeys(file, env, { options, isKey });
     if (closed || options.signal.aborted) return { end: "abort", exitCode: null, head: "", tail: "", totalBytes: 0 };
     checkStart(file, args, options);
     const program = find(file, options.cwd, env.PATH);
@@ -184,7 +189,7 @@ function createCommands({ runMark, watch, find, nextMark, environmentOf, redacto
 }
 
 /** Those that stay. `onChange` is called with their process groups when these have changed. */
-function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, onChange: (groups: () => Iterable<number>) => void) {
+function createLiveProcesses({ watch, find, nextMark, environmentOf, isKey }: Ground, onChange: (groups: () => Iterable<number>) => void) {
   const running = new Map<number, LiveProcess>();
   let closed = false;
   const tell = () => onChange(() => running.keys());
@@ -193,6 +198,7 @@ function createLiveProcesses({ watch, find, nextMark, environmentOf }: Ground, o
     checkStart(file, args, options);
     const mark = nextMark();
     const env: Environment = { ...environmentOf(options), [MARK]: mark };
+    checkKeys(file, env, { options, isKey });
     watch.start();
     const { startLiveProcess } = await import("./live-process.ts");
     const confined = confineProgram(find(file, options.cwd, env.PATH), { ...options, args, env });
@@ -242,6 +248,16 @@ function pickEnvironment(host: Record<string, string | undefined>, allow: string
     patterns.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern)) ||
     (PROXY_ENVIRONMENT.includes(name) && !value.includes("@"));
   return Object.fromEntries(Object.entries(host).filter((entry): entry is [string, string] => entry[1] !== undefined && isAllowed(entry[0], entry[1])));
+}
+
+/** A name that was asked for is refused; what a `PREFIX_*` happens to hold is left out. */
+function checkKeys(file: string, env: Environment, { options, isKey }: { options: Pick<ExecOptions, "inherit" | "env">; isKey: ExecSetup["isKey"] }): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined || !isKey?.(value.trim())) continue;
+    if (options.inherit?.includes(name) || options.env?.[name] !== undefined)
+      throw cannotStart(file, `the variable ${name} holds the key of a provider, and no command gets one. Take it out of the option env of the plugin`);
+    delete env[name];
+  }
 }
 
 function checkStart(file: string, args: string[], { cwd, input = "" }: Pick<ExecOptions, "cwd" | "input">): void {

@@ -5,7 +5,7 @@ export { faultOfKey, LONGEST_KEY, type ProviderKey, readStoredKeys, removeKey, s
 export { withoutControls } from "./clean-text.ts";
 export { configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
 export { editConfig, projectConfigFile, splitKey, userConfigFile } from "./config-edit.ts";
-export { SECRET_NAME } from "./config-environment.ts";
+export { SECRET_NAME, secretsOf } from "./config-environment.ts";
 export { toAgentError } from "./errors.ts";
 export type { EventOf, EventType, ToolState } from "./events.ts";
 export { withoutFence } from "./fence.ts";

@@ -91,6 +91,8 @@ function hasAround(text: string, mark: string, isTrace: (at: number) => boolean)
 const LONGEST_WORD = 4096;
 const BEARER = /\b[Bb]earer\s{0,8}$/;
 const BEGUN_KEY = new RegExp(`(?<![A-Za-z0-9])(?:${Object.keys(PREFIXED).join("|")}|A[KS]IA|AIza|eyJ)|-----BEGIN|://|[Bb]earer\\s`);
+/** Longer than the beginning of any key, by one character that stands before it. */
+const LONGEST_START = 16;
 /** The beginnings of those, at the end of a text. */
 const STARTS = [
   ..."sk- ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xapp- npm_ pypi- hf_".split(" "),
@@ -107,6 +109,9 @@ export function holdKeyFrom(text: string): number {
   while (start > last && text.charCodeAt(start - 1) > 0x20 && text.charCodeAt(start - 1) < 0x7f) start--;
   start -= BEARER.exec(text.slice(Math.max(0, start - 16), start))?.[0].length ?? 0;
   const word = text.slice(start);
-  const found = BEGUN_KEY.exec(word) ?? BEGUN_START.exec(word);
-  return found === null ? text.length : start + found.index;
+  const begun = BEGUN_KEY.exec(word);
+  if (begun !== null) return start + begun.index;
+  const end = Math.max(start, text.length - LONGEST_START);
+  const started = BEGUN_START.exec(text.slice(end));
+  return started === null ? text.length : end + started.index;
 }

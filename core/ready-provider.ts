@@ -18,6 +18,8 @@ export interface OpenerDependencies {
   env: Record<string, string | undefined>;
   dataDir: string;
   redactor: Redactor;
+  /** Those that are in use. */
+  keys: Set<string>;
   log: Log;
   /** What is asked of models goes through it. */
   traffic?: Traffic | undefined;
@@ -60,6 +62,7 @@ export async function readyProvider(id: ModelId, provider: Provider | undefined,
   if (provider === undefined) throw new AgentError("MODEL_NOT_FOUND", { id: formatModelId(id), provider: id.provider, known: "" });
   const { options, keySource, unusedKeys, secrets } = await readOptions(provider, dependencies);
   for (const secret of secrets) dependencies.redactor.add(secret);
+  if (options.apiKey !== undefined && keySource !== undefined) dependencies.keys.add(options.apiKey);
   const own = dependencies.config.provider?.[provider.id];
   const option = `provider.${provider.id}.options.apiKey`;
   const isKeyOff = own?.options?.apiKey === false;

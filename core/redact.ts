@@ -1,5 +1,5 @@
 import { hasTrace, holdKeyFrom, LOOKS_LIKE_A_KEY, OPEN_PEM, PEM_CHARACTERS } from "./key-patterns.ts";
-import { createLiteralSearch, type LiteralSearch } from "./literal-search.ts";
+import { LiteralSearch } from "./literal-search.ts";
 import { spellingsOf } from "./secret-spellings.ts";
 
 /** Makes text safe to show and to keep. Pure; the secrets it knows never leave it. */
@@ -31,7 +31,7 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
   const known = new Set<string>();
   for (const secret of secrets) if (secret.length >= MIN_SECRET_LENGTH) known.add(secret);
   let made: LiteralSearch | undefined;
-  const search = () => (made ??= createLiteralSearch([...new Set([...known].flatMap(spellingsOf))].filter(({ length }) => length >= MIN_SECRET_LENGTH)));
+  const search = () => (made ??= new LiteralSearch([...new Set([...known].flatMap(spellingsOf))].filter(({ length }) => length >= MIN_SECRET_LENGTH)));
   const redactKnown = (text: string, isWrapped = false): string => {
     const safe = replaceFound(text, search());
     return isWrapped || hasWrapped(safe) ? replaceWrapped(safe, search()) : safe;
@@ -45,7 +45,7 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
     redact: (text) => redact(text),
     redactKnown: (text) => (known.size === 0 ? text : redactKnown(text)),
     redactValue: <T>(value: T, { knownOnly = false } = {}): T => redactValue(value, knownOnly ? redactor.redactKnown : redactor.redact) as T,
-    stream: () => createStream(redact, search),
+    stream: () => new RedactedPieces(redact, search),
     add(secret) {
       if (secret.length < MIN_SECRET_LENGTH || known.has(secret)) return;
       known.add(secret);
@@ -76,8 +76,11 @@ const replaceKeys = (text: string): string =>
     return (keepUrl ?? keepBearer ?? "") + MARK;
   });
 
+/** A line break, also as JSON has it, and the number that a tool writes before the next line. */
+const LINE_BREAK = "(?:\\r?\\n|(?:\\\\+r)?\\\\+n)(?: {0,8}(?:Line )?\\d{1,8}[|:] ?)?";
+const BREAK = new RegExp(LINE_BREAK, "g");
 /** Lines of base64 or hex as programs wrap them. */
-const WRAPPED = /[\w+/=-]{8,}(?:\r?\n[\w+/=-]+)+/g;
+const WRAPPED = new RegExp(`(?<![\\w+/=-])[\\w+/=-]+(?:${LINE_BREAK}[\\w+/=-]+)+`, "g");
 /** A line that was wrapped has this many such characters before its end. */
 const WRAPPED_CHARACTERS = 39;
 const ENCODED = /^[\w+/=-]+$/;
@@ -85,7 +88,7 @@ const ENCODED = /^[\w+/=-]+$/;
 /** A secret may go on in the next line: `base64` and `xxd` break theirs. */
 function replaceWrapped(text: string, search: LiteralSearch): string {
   return text.replace(WRAPPED, (block) => {
-    const places = search.find(block.replace(/\r?\n/g, ""));
+    const places = search.find(block.replace(BREAK, ""));
     if (places.length === 0) return block;
     const offsets = offsetsWithoutBreaks(block);
     return replacePlaces(
@@ -95,9 +98,12 @@ function replaceWrapped(text: string, search: LiteralSearch): string {
   });
 }
 
-function hasWrapped(text: string): boolean {
-  for (let at = text.indexOf("\n", WRAPPED_CHARACTERS); at >= 0; at = text.indexOf("\n", at + 1)) {
-    const end = text.charCodeAt(at - 1) === 13 ? at - 1 : at;
+const hasWrapped = (text: string): boolean => hasLong(text, "\n") || hasLong(text, "\\n") || hasLong(text, "\\r");
+
+function hasLong(text: string, lineBreak: string): boolean {
+  for (let at = text.indexOf(lineBreak, WRAPPED_CHARACTERS); at >= 0; at = text.indexOf(lineBreak, at + 1)) {
+    let end = at;
+    while (text.charCodeAt(end - 1) === 13 || text.charCodeAt(end - 1) === 92) end--;
     // The ends first: in an ordinary line one of them is no such character.
     if (
       isEncoded(text, end - 1) &&
@@ -118,64 +124,82 @@ function isEncoded(text: string, at: number): boolean {
 /** Of each character that is no line break, where it stands. */
 function offsetsWithoutBreaks(block: string): number[] {
   const offsets: number[] = [];
-  for (let at = 0; at < block.length; at++) if (block[at] !== "\n" && block[at] !== "\r") offsets.push(at);
+  let start = 0;
+  for (const { index, 0: found } of [...block.matchAll(BREAK), { index: block.length, 0: "" }]) {
+    for (let at = start; at < index; at++) offsets.push(at);
+    start = index + found.length;
+  }
   return offsets;
 }
 
 /** Nothing is held for longer than this; no key is so long. */
 const LONGEST_HELD = 16_384;
 
-function createStream(redact: (text: string, isWrapped: boolean) => string, search: () => LiteralSearch): RedactedStream {
-  let held = "";
+class RedactedPieces implements RedactedStream {
+  readonly #redact: (text: string, isWrapped: boolean) => string;
+  readonly #search: () => LiteralSearch;
+  #held = "";
   /** What was shown last: whether a key begins depends on what stands before it. */
-  let before = "";
+  #before = "";
   /** Whether something was held because it may go on in the next line: its first line may be too short to tell. */
-  let isWrapped = false;
+  #isWrapped = false;
   /** Characters of a private key that are still left out; 0 outside of one. */
-  let pem = 0;
+  #pem = 0;
 
-  const show = (text: string): string => {
+  constructor(redact: (text: string, isWrapped: boolean) => string, search: () => LiteralSearch) {
+    [this.#redact, this.#search] = [redact, search];
+  }
+
+  push(piece: string): string {
+    const whole = this.#held + piece;
+    const text = this.#pem > 0 ? this.#skipPem(whole) : whole;
+    this.#held = text;
+    if (this.#pem > 0) return "";
+    const open = text.includes("PRIVATE KEY") ? OPEN_PEM.exec(text) : null;
+    if (open !== null && text.length - open.index > LONGEST_HELD / 4) {
+      this.#held = "";
+      this.#pem = Math.max(0, PEM_CHARACTERS - (text.length - open.index));
+      return this.#show(text);
+    }
+    const from = this.#safeLength(text, open?.index);
+    const isHeld = text.length - from <= LONGEST_HELD;
+    this.#held = isHeld ? text.slice(from) : "";
+    return this.#show(isHeld ? text.slice(0, from) : text);
+  }
+
+  end(): string {
+    const rest = this.#pem > 0 ? "" : this.#held;
+    this.#held = "";
+    this.#pem = 0;
+    return this.#show(rest);
+  }
+
+  #show(text: string): string {
     if (text === "") return "";
-    const safe = redact(before + text, isWrapped).slice(before.length);
-    before = text.slice(-1);
-    isWrapped = false;
+    const safe = this.#redact(this.#before + text, this.#isWrapped).slice(this.#before.length);
+    this.#before = text.slice(-1);
+    this.#isWrapped = false;
     return safe;
-  };
+  }
+
+  /** How much of the text has no beginning of a secret at its end. */
+  #safeLength(text: string, openPem = text.length): number {
+    const search = this.#search();
+    const begun = search.startAround(text, Math.min(openPem, holdKeyFrom(text), search.holdFrom(text)));
+    const from = holdWrappedFrom(text, begun, search);
+    this.#isWrapped ||= from < begun;
+    return from;
+  }
+
   /** Leaves out what belongs to a private key whose beginning was shown as the mark. */
-  const skipPem = (text: string): string => {
+  #skipPem(text: string): string {
     const end = text.indexOf("-----");
     // The end of its last line may be still to come.
     if (end >= 0 && /^-----(E(N(D[A-Z ]{0,40}-{0,4})?)?)?$/.test(text.slice(end))) return text.slice(end);
     const rest = end < 0 ? text.slice(/-{0,4}$/.exec(text)!.index) : text.slice(end).replace(/^-----END [A-Z ]{0,40}-----/, "");
-    pem = end < 0 ? Math.max(0, pem - (text.length - rest.length)) : 0;
+    this.#pem = end < 0 ? Math.max(0, this.#pem - (text.length - rest.length)) : 0;
     return rest;
-  };
-  return {
-    push(piece) {
-      let text = held + piece;
-      if (pem > 0) text = skipPem(text);
-      held = text;
-      if (pem > 0) return "";
-      const open = text.includes("PRIVATE KEY") ? OPEN_PEM.exec(text) : null;
-      if (open !== null && text.length - open.index > LONGEST_HELD / 4) {
-        held = "";
-        pem = Math.max(0, PEM_CHARACTERS - (text.length - open.index));
-        return show(text);
-      }
-      const begun = Math.min(open?.index ?? text.length, holdKeyFrom(text), search().holdFrom(text));
-      const whole = search().startAround(text, begun);
-      const from = holdWrappedFrom(text, whole, search());
-      isWrapped ||= from < whole;
-      const isHeld = text.length - from <= LONGEST_HELD;
-      held = isHeld ? text.slice(from) : "";
-      return show(isHeld ? text.slice(0, from) : text);
-    },
-    end() {
-      const rest = pem > 0 ? "" : held;
-      [held, pem] = ["", 0];
-      return show(rest);
-    },
-  };
+  }
 }
 
 /** The same as `at`, or before it, where a wrapped secret may begin that goes on in the next line or across `at`. */
@@ -186,7 +210,7 @@ function holdWrappedFrom(text: string, at: number, search: LiteralSearch): numbe
   const block = text.slice(start);
   if (!block.includes("\n")) return at;
   const offsets = offsetsWithoutBreaks(block);
-  const joined = block.replace(/\r?\n/g, "");
+  const joined = block.replace(BREAK, "");
   const place = offsets.findIndex((offset) => start + offset >= at);
   const from = search.startAround(joined, Math.min(search.holdFrom(joined), place < 0 ? joined.length : place));
   return from < offsets.length ? Math.min(at, start + offsets[from]!) : at;

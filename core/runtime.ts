@@ -230,19 +230,26 @@ type Lasting = Awaited<ReturnType<typeof createLasting>>;
 async function createLasting({ options, env, cwd, dataDir, log }: Ground, { config }: Loaded) {
   const notices = createNotices([]);
   const redactor = createRedactor([]);
+  const providerKeys = new Set<string>();
   const spillDir = join(dataDir, "tool-output");
-  const { exec, startProcess, close: closeExec } = createExec({ env, redactor });
+  const { exec, startProcess, close: closeExec } = createExec({ env, redactor, isKey: (value) => providerKeys.has(value) });
   const sessions = options.persist === false ? createMemorySessions() : createSessions({ dir: join(dataDir, "sessions"), on: notices.tell });
   const { close: closeSessions, ...open } = createOpenSessions(sessions, cwd);
+  const openSession = withSafeTitle(open.openSession, redactor);
   const { roots } = await createPaths({ cwd, roots: options.roots ?? [] });
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
   const confining = createConfining({ env, cwd, roots, home: env.HOME || homedir(), dataDir, configDir: configDirectory(env), exec });
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
-  const shared = { exec, confining, redactor, notices, ...createSpill(spillDir, redactor), ...open, rests, ...known };
+  const shared = { exec, confining, redactor, providerKeys, notices, ...createSpill(spillDir, redactor), ...open, openSession, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
   return { shared, bounds: { roots, spillDir }, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
 }
+
+const withSafeTitle =
+  (open: PromptEnvironment["openSession"], { redact }: Redactor): PromptEnvironment["openSession"] =>
+  (request, { title, ...options }) =>
+    open(request, { ...options, ...(title !== undefined && { title: redact(title) }) });
 
 /** One configuration at work, with the plugins it names. */
 interface Configured {
@@ -256,7 +263,8 @@ interface Configured {
 /** Plugins that were set up end with their configuration, and also when there will be none. */
 async function configure(ground: Ground, { shared, bounds, traffic, startProcess, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
-  const { notices, redactor } = shared;
+  const { providerKeys, ...others } = shared;
+  const { notices, redactor } = others;
   for (const secret of loaded.secrets) redactor.add(secret);
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
@@ -268,7 +276,7 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
     const config = await hooks.transform("config", loaded.config);
     const reach = await openPaths(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
     const environment: PromptEnvironment = {
-      ...shared,
+      ...others,
       ...reach,
       cwd,
       config,
@@ -278,10 +286,10 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
       options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
       hooks,
       registry,
-      opener: createModelOpener({ config, registry, env, dataDir, redactor, log, traffic }),
+      opener: createModelOpener({ config, registry, env, dataDir, redactor, keys: providerKeys, log, traffic }),
       fetch,
       log,
-      systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: secretFiles.isSecret }),
+      systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: reach.secretFiles.isSecret }),
     };
     const end = () => hooks.drain().then(() => registry.dispose());
     return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end };

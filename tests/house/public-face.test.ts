@@ -114,6 +114,7 @@ test("what hosts need besides is kept apart", () => {
       "revokeAllTrust",
       "revokeTrust",
       "saysNothing",
+      "secretsOf",
       "splitKey",
       "stepOf",
       "storeKey",

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
@@ -202,6 +202,31 @@ describe.skipIf(!isBuilt)("a path that leads outside", { timeout: 60_000 }, () =
     expect(run.outputs[0]).toBe(`${join(home, "work/sub")}\n`);
     expect(readFileSync(join(home, "work/sub/b.txt"), "utf8")).toBe("x");
     expectUnharmed(run, sentinel, ["work-twin/x.txt"]);
+  });
+});
+
+describe.skipIf(!isBuilt)("a second name of a file that is outside", () => {
+  test("is read as a file, and whatever writes to it leaves the other name as it was", async () => {
+    const home = makeAttackWorld({ "outside/plain.txt": "plain\n" });
+    for (const name of ["edited", "written", "patched", "deleted", "moved"]) linkSync(join(home, "outside/plain.txt"), join(home, "work", `${name}.txt`));
+    const sentinel = sentinelOf(home);
+    const reading: Call[] = [["read", { filePath: "written.txt" }]];
+    const writing: Call[] = [
+      ["edit", { filePath: "edited.txt", oldString: "plain", newString: "x" }],
+      ["write", { filePath: "written.txt", content: "x" }],
+      patchOf("*** Update File: patched.txt", "@@", "-plain", "+x"),
+      patchOf("*** Delete File: deleted.txt"),
+      patchOf("*** Update File: moved.txt", "*** Move to: elsewhere.txt", "@@", "-plain", "+x"),
+    ];
+    const run = await runCommand({
+      args: ["--model", "openrouter/acme/model-1", "--output-format", "json", "-p", "go", ...ALL_TOOLS],
+      script: [turn(...reading), turn(...writing), { text: "ok" }],
+      home,
+    });
+    expect(statesOf(run).filter((state) => state.endsWith(":error"))).toEqual([]);
+    expectUnharmed(run, sentinel);
+    expectUnharmed(await runCommand({ home, args: ["session", "undo"] }), sentinel);
+    expect(readFileSync(join(home, "work/edited.txt"), "utf8")).toBe("plain\n");
   });
 });
 

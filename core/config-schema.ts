@@ -150,16 +150,20 @@ export const configSchema = z.object({
   permission: permission.optional().describe("allow, ask or deny, or a map of tools and patterns; the last match counts."),
   permissionMode: z.enum(["auto", "ask", "plan", "readonly", "yolo"]).optional(),
   sandbox: z
-    .object({
-      enabled: z
-        .union([flag, z.literal("auto")])
-        .optional()
-        .describe("auto: where bubblewrap works, but in permission mode yolo; true: no command runs without; false: off."),
-      network: flag.optional().describe("false: commands have no network. In the modes plan and readonly they never have."),
-      write: texts.optional().describe("Further paths that commands may write, relative to the workspace; ~ is the home."),
-    })
+    .union([
+      flag,
+      z.enum(["auto", "on", "off"]),
+      z.object({
+        enabled: z
+          .union([flag, z.literal("auto")])
+          .optional()
+          .describe("auto: where bubblewrap works, but in permission mode yolo; true: no command runs without; false: off."),
+        network: flag.optional().describe("false: commands have no network. In the modes plan and readonly they never have."),
+        write: texts.optional().describe("Further paths that commands may write, relative to the workspace; ~ is the home."),
+      }),
+    ])
     .optional()
-    .describe("What keeps commands and servers in bounds."),
+    .describe("What keeps commands and servers in bounds; a word or a switch is short for { enabled }."),
   tools: switches.optional().describe("Tools on or off by name; * is a wildcard."),
   plugin: z.array(pluginSpec).optional().describe("Plugins: a name, a path, or [name, options]."),
   mcp: z.record(text, mcpServer).optional(),

@@ -40,14 +40,20 @@ export interface ConfineGround {
 
 export type Confining = (policy: ConfinePolicy) => Promise<Confinement>;
 
+/** What a configuration says of it, its short form written out. */
+export function sandboxOf(sandbox: Config["sandbox"] = {}): Exclude<Config["sandbox"], string | boolean | undefined> {
+  if (typeof sandbox === "object") return sandbox;
+  return { enabled: sandbox === "auto" ? sandbox : sandbox === true || sandbox === "on" };
+}
+
 /**
  * The sandbox of the operating system, looked for and tried with the first process. `missing` says why there is none where
  * the policy wants one.
  */
 export function createConfining(ground: ConfineGround): Confining {
   const opened = once(async () => (await import("./sandbox.ts")).openSandbox(ground));
-  return async ({ config: { sandbox = {}, permissionMode = "auto" }, ...needs }) => {
-    const { enabled = "auto", network = true, write = [] } = sandbox;
+  return async ({ config: { sandbox, permissionMode = "auto" }, ...needs }) => {
+    const { enabled = "auto", network = true, write = [] } = sandboxOf(sandbox);
     if (enabled === false) return { missing: "the configuration switches it off (sandbox.enabled: false)" };
     // Who chooses this mode wants no bounds.
     if (enabled === "auto" && permissionMode === "yolo") return {};
@@ -58,7 +64,7 @@ export function createConfining(ground: ConfineGround): Confining {
 
 /** Throws where a process may not run without a sandbox. */
 export function checkConfinement({ missing }: Confinement, { sandbox }: Pick<Config, "sandbox">): void {
-  if (missing !== undefined && sandbox?.enabled === true) throw new AgentError("SANDBOX_MISSING", { reason: missing });
+  if (missing !== undefined && sandboxOf(sandbox).enabled === true) throw new AgentError("SANDBOX_MISSING", { reason: missing });
 }
 
 function once<T>(make: () => Promise<T>): () => Promise<T> {

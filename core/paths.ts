@@ -60,15 +60,26 @@ const MAX_CHARACTERS = 4096;
 /** Links that one path may follow, as in Linux. */
 const MAX_LINKS = 40;
 
-/**
- * `cwd` is the workspace, `roots` are extra ones, `spillDir` need not exist yet; without `secrets` no file is one. Throws FILE_NOT_FOUND for a root that
- * cannot be read.
- */
-export async function createPaths(setup: { cwd: string; roots?: readonly string[]; spillDir?: string; secrets?: SecretFiles }): Promise<Paths> {
+export interface PathsSetup {
+  /** The workspace. */
+  cwd: string;
+  /** Extra ones. */
+  roots?: readonly string[];
+  /** Need not exist yet. */
+  spillDir?: string;
+  /** Directories of the agent itself, which no tool writes even where a root holds them: trust, keys and configuration are there. */
+  own?: readonly string[];
+  /** Without it no file is one. */
+  secrets?: SecretFiles;
+}
+
+/** Throws FILE_NOT_FOUND for a root that cannot be read. */
+export async function createPaths(setup: PathsSetup): Promise<Paths> {
   const workspace = await findRoot(setup.cwd, "--cwd");
   const extra = await Promise.all((setup.roots ?? []).map((root) => findRoot(resolve(workspace, root), "--add-dir")));
   const roots = Object.freeze([...new Set([workspace, ...extra])]);
-  const bounds: Bounds = { workspace, roots, spillDir: setup.spillDir, secrets: setup.secrets };
+  const own = (await Promise.all((setup.own ?? []).map((path) => findRealPath(path)))).filter((path) => !roots.some((root) => isInside(root, path)));
+  const bounds: Bounds = { workspace, roots, own, spillDir: setup.spillDir, secrets: setup.secrets };
   return {
     roots,
     show: (path) => show(path, workspace),
@@ -86,6 +97,7 @@ export async function createPaths(setup: { cwd: string; roots?: readonly string[
 interface Bounds {
   workspace: string;
   roots: readonly string[];
+  own: readonly string[];
   spillDir: string | undefined;
   secrets: SecretFiles | undefined;
 }
@@ -114,7 +126,9 @@ function isRefused(secrets: SecretFiles | undefined, { wanted, real, access }: {
 const secretFile = ({ workspace }: Bounds, real: string): AgentError => new AgentError("SECRET_FILE", { path: show(real, workspace) });
 
 /** `path` is what the model wrote for `real`. */
-async function checkInside({ workspace, roots, spillDir }: Bounds, real: string, { path, access }: { path: string; access: Access }): Promise<void> {
+async function checkInside({ workspace, roots, own, spillDir }: Bounds, real: string, { path, access }: { path: string; access: Access }): Promise<void> {
+  if (access === "write" && own.some((directory) => isInside(real, directory)))
+    throw new AgentError("PERMISSION_DENIED", { reason: `${path} belongs to the agent itself, and only a person changes that.` });
   if (roots.some((root) => isInside(real, root))) return;
   if (access === "read" && spillDir !== undefined && isInside(real, await findRealPath(spillDir))) return;
   throw new AgentError("PATH_OUTSIDE", { path, root: workspace });

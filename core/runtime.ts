@@ -301,8 +301,9 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
 
 /** What tools may reach of the disk. */
 async function openPaths(ground: Ground, { config, keyFiles, ...bounds }: Lasting["bounds"] & { config: Config; keyFiles: string[] }) {
+  const { cwd, dataDir, env } = ground;
   const secretFiles = openSecretFiles(ground, { ...bounds, config, keyFiles });
-  return { secretFiles, paths: await createPaths({ cwd: ground.cwd, ...bounds, secrets: secretFiles }) };
+  return { secretFiles, paths: await createPaths({ cwd, ...bounds, own: [dataDir, configDirectory(env)], secrets: secretFiles }) };
 }
 
 /** Rules of the configuration say which secret files a person allows. */

@@ -3,6 +3,7 @@ import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { ALIASES, resolveAlias } from "./aliases.ts";
 import { isTree, type Tree } from "./config-files.ts";
 import type { AgentProfile, Config } from "./config-schema.ts";
+import { sandboxOf } from "./confine.ts";
 import { splitModelList } from "./model-id.ts";
 
 /** What an untrusted file is measured against. */
@@ -66,7 +67,10 @@ const RULES: Record<string, Rule> = {
   subagent_depth: (value, { config }, drop) => ((value as number) <= (config.subagent_depth ?? DEEPEST_NESTING) ? value : drop("subagent_depth")),
   permissionMode: (mode, { config }, drop) => (MODES.indexOf(mode as string) <= MODES.indexOf(config.permissionMode ?? "auto") ? mode : drop("permissionMode")),
   // It may be stricter than the user, never laxer.
-  sandbox: (value, { config }, drop) => mapTree(value, (item, name) => (tightensSandbox(name, item, config.sandbox) ? item : drop(`sandbox.${name}`))),
+  sandbox: (value, { config }, drop) =>
+    mapTree(sandboxOf(value as Config["sandbox"]), (item, name) =>
+      tightensSandbox(name, item, sandboxOf(config.sandbox)) ? item : drop(typeof value === "object" ? `sandbox.${name}` : "sandbox"),
+    ),
   // What takes back the work of a workspace is not the workspace's to switch off.
   snapshot: (value, _side, drop) => (value === true ? value : drop("snapshot")),
   // The user's own may be there for what it forbids.
@@ -181,9 +185,9 @@ function keepPermission(permission: unknown, side: TrustedSide, drop: Drop): str
 
 const SANDBOX_STRICTNESS: unknown[] = [false, "auto", true];
 
-function tightensSandbox(name: string, value: unknown, own: Config["sandbox"]): boolean {
-  if (name === "enabled") return SANDBOX_STRICTNESS.indexOf(value) >= SANDBOX_STRICTNESS.indexOf(own?.enabled ?? "auto");
-  return name === "network" && (value === false || own?.network === true);
+function tightensSandbox(name: string, value: unknown, own: ReturnType<typeof sandboxOf>): boolean {
+  if (name === "enabled") return SANDBOX_STRICTNESS.indexOf(value) >= SANDBOX_STRICTNESS.indexOf(own.enabled ?? "auto");
+  return name === "network" && (value === false || own.network === true);
 }
 
 function denies(config: Config): boolean {

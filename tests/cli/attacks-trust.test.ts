@@ -6,8 +6,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { grantTrust, surveyWorkspace, trustState } from "../../core/trust.ts";
 import { startServer } from "../fixtures/server.ts";
 import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
-import { type CommandRun, errorOf, isBuilt, JSON_OUT, LAUNCHER, MODEL, ofType, removeHomes, runCommand } from "./command.ts";
-import { runTools } from "./tool-runs.ts";
+import { type CommandRun, errorOf, isBuilt, JSON_OUT, LAUNCHER, MODEL, makeHomeWith, ofType, removeHomes, runCommand } from "./command.ts";
+import { type Call, runTools } from "./tool-runs.ts";
 
 afterAll(removeHomes);
 
@@ -275,6 +275,18 @@ describe.skipIf(!isBuilt)("trust cannot be had", { concurrent: true }, () => {
     expect(run.stderr).toContain("would lie in the workspace itself");
     const granted = await trust(home, [], { env });
     expect([granted.code, granted.stderr]).toEqual([6, expect.stringContaining("[TRUST_REFUSED]")]);
+  });
+
+  test("by a tool that writes the agent's own files, though the home be the workspace", async () => {
+    const home = makeHomeWith({ "work/a.txt": "x" });
+    const paths = [".local/share/agent/trust.json", ".config/agent/agent.json", ".local/share/agent/sessions/x.jsonl"];
+    const calls = paths.flatMap((filePath): Call[] => [
+      ["write", { filePath, content: "{}" }],
+      ["patch", { patchText: `*** Begin Patch\n*** Add File: ${filePath}\n+{}\n*** End Patch` }],
+    ]);
+    const run = await runTools(calls, { home, args: ["--cwd", home] });
+    expect(run.outputs.filter((output) => !/belongs to the agent itself/.test(output))).toEqual([]);
+    expect(paths.filter((path) => existsSync(join(home, path)))).toEqual([]);
   });
 
   test("by a name that looks the same, other letters, a copy, another root, or a moved folder", async () => {

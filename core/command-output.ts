@@ -37,9 +37,7 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
   const kept = createHeadAndTail(Math.max(1, options.keepBytes ?? DEFAULT_KEEP_BYTES));
   const spill = options.spillPath === undefined ? undefined : createSpill(options.spillPath);
   const progress = options.onProgress === undefined ? undefined : createProgress(options.onProgress);
-  let unfinished = Buffer.alloc(0);
-  let writtenBytes = 0;
-  let finished = false;
+  let [unfinished, writtenBytes, finished] = [Buffer.alloc(0), 0, false];
   let failure: { error: unknown } | undefined;
 
   const take = (raw: Buffer, isLast = false) => {

@@ -65,7 +65,7 @@ function commandOf({ permission, input, patterns }: PermissionRequest): string |
   return textOf(input, "command") ?? (patterns.length > 0 ? patterns.join("\n") : undefined);
 }
 
-async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots, isSecret = () => false }: Policy): Promise<ShellReading> {
+async function readCommand(command: string, { input }: PermissionRequest, { cwd, roots, isSecret }: Policy): Promise<ShellReading> {
   const workdir = textOf(input, "workdir");
   const directory = realPathOf(resolve(cwd, workdir ?? ""));
   const reading = await readShell(command, { directory, roots, isSecret });

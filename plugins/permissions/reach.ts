@@ -61,7 +61,7 @@ const findPatternReach = (pattern: string, { directories, roots }: Place): strin
   (directories ?? (isAbsolute(pattern) ? ["/"] : [])).map((directory) => expandPattern(pattern, directory, roots).reach).find((reach) => reach !== undefined);
 
 /** Longer ones are refused by the system (PATH_MAX of Linux). */
-const LONGEST_PATH = 4096;
+export const LONGEST_PATH = 4096;
 
 function findPathReach(token: string, place: Place): string | undefined {
   if (/^~([\w.+-]*)(\/|$)/.test(token)) return outside(token);

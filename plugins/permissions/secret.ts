@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { resolve } from "node:path";
 import { expandPattern, isPattern } from "./links.ts";
-import { isInside, type Role, realPathOf, tokensOf } from "./reach.ts";
+import { isInside, LONGEST_PATH, type Role, realPathOf, tokensOf } from "./reach.ts";
 import type { Scope } from "./scope.ts";
 import { contextOf, type Reader } from "./shell-reading.ts";
 import { isLiteral, type ShellWord } from "./shell-word.ts";
@@ -15,12 +15,12 @@ export const opensFiles = (program: string): boolean => !NAMING.test(program);
 
 /** The secret file that a word provably names, or undefined. What a program finds by itself is not seen here. */
 export function findSecret(word: ShellWord, role: Role, { scope, reader }: { scope: Scope; reader: Reader }): string | undefined {
-  if (role === "text" || role === "programs") return undefined;
+  if (reader.isSecret === undefined || role === "text" || role === "programs") return undefined;
   const home = word.text.replace(/^"?(\$HOME|\$\{HOME\})(?=\/)/, homedir());
   const values = isLiteral(word) ? [word.value] : home === word.text ? valuesOfWord(word, contextOf(scope, reader)) : [home.replaceAll('"', "")];
   const pieces = (values ?? []).flatMap((value) => (word.expands ? value.split(/[ \t\n]+/) : [value]));
   const tokens = pieces.flatMap((piece) => (UNKNOWNS.test(piece) ? [] : role === "code" ? quotedIn(piece) : tokensOf(piece)));
-  return tokens.find((token) => namesSecret(token, { isPattern: !isLiteral(word) && isPattern(token), scope, reader }));
+  return tokens.find((token) => token.length <= LONGEST_PATH && namesSecret(token, { isPattern: !isLiteral(word) && isPattern(token), scope, reader }));
 }
 
 const quotedIn = (code: string): string[] => [...code.matchAll(/["'`]([\w./~-]{1,200})["'`]/g)].map(([, text]) => text as string);
@@ -32,5 +32,5 @@ function namesSecret(token: string, { isPattern, scope, reader }: { isPattern: b
   const paths = starts.flatMap((start) =>
     isPattern ? expandPattern(path, isInside(start, reader.roots) ? start : reader.roots[0]!, reader.roots).paths : [resolve(start, path)],
   );
-  return paths.some((each) => (reader.isSecret(each) || reader.isSecret(realPathOf(each))) && existsSync(each));
+  return paths.some((each) => existsSync(each) && (reader.isSecret!(each) || reader.isSecret!(realPathOf(each))));
 }

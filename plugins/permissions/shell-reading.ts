@@ -32,11 +32,14 @@ export type Unbash = typeof import("unbash");
 export interface Reader {
   unbash: Unbash;
   roots: readonly string[];
-  isSecret: IsSecret;
+  /** Absent where no file is secret. */
+  isSecret: IsSecret | undefined;
   reading: ShellReading;
   /** Texts that a command of the line may run or pass on: judged once it is known that one does. */
   texts: string[];
   takesInput: boolean;
+  /** A shell of the line runs what it reads. */
+  runsInput: boolean;
   /** Something of the line computes: bash runs the substitutions in what it takes for a number or a variable. */
   computes: boolean;
   functions: Map<string, SyntaxNode>;

@@ -19,13 +19,19 @@ const MAX_COMMANDS = 2000;
 const MAX_DEPTH = 20;
 
 /** Reads a bash text without running it: every command in it, and whether a word reaches outside `roots`. */
-export async function readShell(source: string, place: { directory: string; roots: readonly string[]; isSecret: IsSecret }): Promise<ShellReading> {
+export async function readShell(
+  source: string,
+  place: { directory: string; roots: readonly string[]; isSecret?: IsSecret | undefined },
+): Promise<ShellReading> {
   // Loaded here because most runs never judge a command.
   const unbash = await import("unbash");
   const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots, isSecret: place.isSecret };
   const scope = createScope(place.directory);
   const script = readScript(source, scope, reader);
   if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild) ?? reader.reading.change;
+  // What is read may have more to read in it.
+  for (let at = 0; reader.runsInput && at < Math.min(reader.texts.length, MAX_COMMANDS); at++)
+    readInput(reader.texts[at]!, createScope(place.directory), reader);
   if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
   if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(place.directory), reader);
   return reader.reading;
@@ -35,6 +41,7 @@ const emptyReader = (roots: readonly string[]) => ({
   reading: { commands: [], redirects: [] },
   texts: [],
   takesInput: false,
+  runsInput: false,
   computes: false,
   functions: new Map(),
   called: new Set<string>(),
@@ -52,6 +59,18 @@ function readSubstitutions(text: string, scope: Scope, reader: Reader): void {
   }
   noteOpaque("a text that bash may compute cannot be parsed", text, reader);
   noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
+}
+
+/** What a shell may get to read, if it is a script: a shell runs the lines before one that it cannot parse. */
+function readInput(text: string, scope: Scope, reader: Reader): void {
+  const { problem } = reader.reading;
+  const { visited } = reader.trail;
+  readScript(text, visited.size > 0 ? { ...scope, directories: [...visited] } : scope, reader);
+  if (problem !== undefined || reader.reading.problem === undefined) return;
+  delete reader.reading.problem;
+  // No script, perhaps. Its quotes may hide a path.
+  const isHiding = /\$'/.test(text);
+  noteReach(isHiding ? "what a shell reads cannot be judged" : findCodeReach(`\n${text.replace(/['"\\]/g, "")}`, placeOf(scope, reader)), reader);
 }
 
 /** Undefined where it could not be parsed at all. */
@@ -265,13 +284,14 @@ function judgeCommand(words: ShellWord[], scope: Scope, reader: Reader): void {
     noteProblem("it holds too many commands", reader);
     return;
   }
-  const { commands, scripts, opaque, takesInput = false } = unwrapCommand(words);
+  const { commands, scripts, opaque, takesInput = false, runsInput = false } = unwrapCommand(words);
   reader.reading.commands.push({ words, ...(opaque !== undefined && { opaque }) });
   const inner = new Set(commands.flat());
   judgeWords(words, inner, scope, reader);
   for (const command of commands) judgeCommand(command, scope, reader);
   for (const script of scripts) readScript(script, scopeOfScript(programOf(words), scope), reader);
   reader.takesInput ||= takesInput;
+  reader.runsInput ||= runsInput;
   reader.computes ||= computesWords(words);
 }
 

@@ -10,6 +10,8 @@ export interface Unwrapped {
   opaque?: string;
   /** It runs, or passes on as words, what its input says. */
   takesInput?: boolean;
+  /** What it takes is a script. */
+  runsInput?: boolean;
 }
 
 interface WrapperOptions {
@@ -69,6 +71,8 @@ const RUNNERS = new Set(
     "cross-env env-cmd concurrently nodemon watchexec hyperfine tini dumb-init gosu"
   ).split(" "),
 );
+/** Behind a wrapper they are no program. */
+const KEYWORDS = new Set("! { } [[ ]] case coproc do done elif else esac fi for function if in select then until while".split(" "));
 /** The loader of programs, which takes one as its word. */
 const LOADER = /^ld(-linux|-musl|64)?[\w.-]*\.so/;
 const SHELLS = new Set(["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash"]);
@@ -89,6 +93,7 @@ export function unwrapCommand(words: ShellWord[]): Unwrapped {
   if (first === undefined) return nothing();
   if (!isLiteral(first) || /\s/.test(first.value)) return opaque("its program is not a plain word");
   const program = programOf(words);
+  if (KEYWORDS.has(first.value) || /^\w+=/.test(first.value)) return opaque(`"${first.value}" is a word of the shell`);
   if (SHELLS.has(program)) return unwrapShell(rest);
   if (Object.hasOwn(WRAPPERS, program)) return unwrapWrapper(program, words);
   if (RUNNERS.has(program) || LOADER.test(program)) return opaque(`${program} runs other programs`);
@@ -216,19 +221,19 @@ function unwrapShell(words: ShellWord[]): Unwrapped {
     if (/^--(rcfile|init-file)/.test(value)) return opaque("a shell begins with a file of commands");
     if (/^[-+]/.test(value) && value !== "-") {
       isText ||= /^-[a-zA-Z]*c/.test(value);
-      if (/^-[a-zA-Z]*s/.test(value)) return opaque("a shell reads its commands from its input", { takesInput: true });
+      if (/^-[a-zA-Z]*s/.test(value)) return opaque("a shell reads its commands from its input", { takesInput: true, runsInput: true });
       if (/^[-+][a-zA-Z]*[oO]$/.test(value)) index++;
     } else if (isText) return { commands: [], scripts: [value], ...(!isLiteral(word) && { opaque: "the text that a shell runs is not literal" }) };
     else if (value === "-" || value.startsWith("/dev/") || !isLiteral(word)) break;
     else return nothing();
   }
-  return opaque("a shell reads its commands from its input", { takesInput: true });
+  return opaque("a shell reads its commands from its input", { takesInput: true, runsInput: true });
 }
 
 function unwrapSource([file]: ShellWord[]): Unwrapped {
   return file !== undefined && isLiteral(file) && !file.value.startsWith("/dev/")
     ? nothing()
-    : opaque("what is sourced is not a file that is named", { takesInput: true });
+    : opaque("what is sourced is not a file that is named", { takesInput: true, runsInput: true });
 }
 
 /** `mapfile -C TEXT`: the text runs for every line. */

@@ -1,7 +1,7 @@
 import { relative, resolve } from "node:path";
 import type { Decision, PermissionRequest, PermissionVerdict } from "agent-runtime";
 import { patternsForAlways } from "./always.ts";
-import { isInside, outside, realPathOf } from "./reach.ts";
+import { forgetPaths, isInside, outside, realPathOf } from "./reach.ts";
 import { READ_ONLY_COMMANDS } from "./reading-programs.ts";
 import { describeRule, findRule, findStrictest, flattenRules, matchesWildcard, type PermissionMap, type Rule, type Subject } from "./rules.ts";
 import { readShell } from "./shell.ts";
@@ -32,6 +32,7 @@ const STRICTNESS = { allow: 0, ask: 2, deny: 3 };
 
 /** The mode and the rules together, and what is known of what the call does. */
 export async function judge(request: PermissionRequest, given: Policy): Promise<PermissionVerdict> {
+  forgetPaths();
   const policy = { ...given, roots: [...new Set([given.cwd, ...given.roots])].map(realPathOf) };
   const rules = flattenRules(policy.map);
   const isFree = policy.mode === "yolo" && rules.length === 0;

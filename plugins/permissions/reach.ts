@@ -91,7 +91,16 @@ function follow(directory: string, path: string, roots: readonly string[]): bool
   return isInside(current, roots);
 }
 
+/** Of one text, which names the same folders again and again. */
+const known = new Map<string, string | undefined>();
+export const forgetPaths = (): void => known.clear();
+
 export function realPath(path: string): string | undefined {
+  if (!known.has(path)) known.set(path, readRealPath(path));
+  return known.get(path);
+}
+
+function readRealPath(path: string): string | undefined {
   try {
     return realpathSync.native(path);
   } catch {

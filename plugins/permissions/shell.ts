@@ -4,7 +4,7 @@ import { computes, isPrompt } from "./computing.ts";
 import { changeDirectory, noteFiles } from "./directory.ts";
 import { findFollowReach } from "./links.ts";
 import { findMachineReach, findSignalReach } from "./machine.ts";
-import { findCodeReach, findProgramReach, type Role, rolesOf } from "./reach.ts";
+import { findCodeReach, findProgramReach, forgetPaths, type Role, rolesOf } from "./reach.ts";
 import { findReadOnlyFault } from "./read-only.ts";
 import { findRepositoryFault } from "./repository.ts";
 import { branch, call, copyScope, createScope, type Directories, intersect, joinDirectories, leave, loop, type Scope, settle, takeFailed } from "./scope.ts";
@@ -26,15 +26,25 @@ export async function readShell(
   // Loaded here because most runs never judge a command.
   const unbash = await import("unbash");
   const reader: Reader = { ...emptyReader(place.roots), unbash, roots: place.roots, isSecret: place.isSecret };
-  const scope = createScope(place.directory);
-  const script = readScript(source, scope, reader);
-  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, unbash.forEachChild) ?? reader.reading.change;
-  // What is read may have more to read in it.
-  for (let at = 0; reader.runsInput && at < Math.min(reader.texts.length, MAX_COMMANDS); at++)
-    readInput(reader.texts[at]!, createScope(place.directory), reader);
-  if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
-  if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(place.directory), reader);
+  forgetPaths();
+  try {
+    readAll(source, createScope(place.directory), reader);
+  } catch (error) {
+    // Neither the parser nor this goes deeper than the stack of the process.
+    if (!(error instanceof RangeError)) throw error;
+    noteProblem("it is nested too deeply", reader);
+  }
   return reader.reading;
+}
+
+function readAll(source: string, scope: Scope, reader: Reader): void {
+  const directory = scope.directories![0]!;
+  const script = readScript(source, scope, reader);
+  if (script !== undefined) reader.reading.change = findReadOnlyFault(script, reader.unbash.forEachChild) ?? reader.reading.change;
+  // What is read may have more to read in it.
+  for (let at = 0; reader.runsInput && at < Math.min(reader.texts.length, MAX_COMMANDS); at++) readInput(reader.texts[at]!, createScope(directory), reader);
+  if (reader.takesInput) for (const text of reader.texts) noteReach(findCodeReach(`\n${text}`, placeOf(scope, reader)), reader);
+  if (reader.computes) for (const text of [...reader.texts]) readSubstitutions(text, createScope(directory), reader);
 }
 
 const emptyReader = (roots: readonly string[]) => ({

@@ -5,7 +5,7 @@ const parts = {
 };
 
 const wanted = process.argv.slice(2).join(" ");
-const widths = [52, 16, 30, 0];
+const widths = [64, 16, 30, 0];
 const print = (cells) => console.log(cells.map((cell, at) => cell.padEnd(widths[at])).join(""));
 
 console.log(`Node ${process.version}, medians.\n`);

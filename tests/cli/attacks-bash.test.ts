@@ -4,7 +4,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync,
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { everydayCommands, writingCommands } from "../fixtures/commands.ts";
-import { expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
+import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
 import { isBuilt, JSON_OUT, MODEL, ofType, removeHomes, runCommand } from "./command.ts";
 import { talk, user } from "./stream-json.ts";
 import { byPrompt, type Call, runTools, toolOutputsOf, turn } from "./tool-runs.ts";
@@ -298,8 +298,9 @@ describe.skipIf(!isBuilt)("a repository whose configuration runs a program", () 
     expect(run.outputs).toHaveLength(commands.length);
     expect(existsSync(join(home, "pwned")), run.outputs.join("\n")).toBe(false);
     // The same repository does run it where more is allowed: the trap is one.
-    const free = await runTools([bash(commands.join("; "))], { home, args: ["--permission-mode", "yolo"] });
-    expect(existsSync(join(home, "pwned")), free.outputs.join("\n")).toBe(true);
+    const env = { PATH: process.env.PATH, HOME: home, GIT_PAGER: "cat" };
+    execFileSync("bash", ["-c", `${commands.join("; ")}; true`], { cwd: join(home, "work"), env, stdio: "ignore" });
+    expect(existsSync(join(home, "pwned"))).toBe(true);
     rmSync(join(home, "pwned"));
   });
 
@@ -309,6 +310,40 @@ describe.skipIf(!isBuilt)("a repository whose configuration runs a program", () 
     expect(run.outputs[0]).toMatch(/^Denied: .*own configuration may run a program \(diff\.evil\.textconv in .*\/work\/\.git\/config\)/);
     expect(run.outputs[1]).toMatch(/^Denied: /);
     expect(run.outputs[2]).toMatch(/^git version/);
+  });
+});
+
+// Where the runtime knows secret files; without that there is no such promise.
+const knowsSecrets = existsSync(new URL("../../core/secret-files.ts", import.meta.url));
+describe.skipIf(!isBuilt || !knowsSecrets)("a secret file", () => {
+  test("is opened by no command that names it, and by name alone in none but mode yolo", async () => {
+    const commands = [
+      "cat .env",
+      "cat .e*",
+      'cat ".e"nv',
+      "cat < .env",
+      "f=.env; cat $f",
+      "base64 .env",
+      "cp .env copy",
+      "cd src && cat ../.env",
+      "bash -c 'cat .env'",
+      "cat settings",
+      "cat ../.ssh/id_rsa",
+      "cat ~/.ssh/id_rsa",
+      'cat "$HOME/.aws/credentials"',
+      "bash <<'END'\ncat .env\nEND",
+    ];
+    for (const args of [[], READ_ONLY]) {
+      const home = makeAttackWorld({ "work/.env": `KEY=${CANARY}\n`, "work/src/x": "" });
+      symlinkSync(".env", join(home, "work/settings"));
+      const sentinel = sentinelOf(home);
+      const run = await runTools(
+        commands.map((command) => bash(command)),
+        { home, args },
+      );
+      expect(commands.filter((_, index) => !run.outputs[index]?.startsWith("Denied:"))).toEqual([]);
+      expectUnharmed(run, sentinel, ["work/.env", "work/settings"]);
+    }
   });
 });
 

@@ -97,7 +97,7 @@ const deny = (reason: string): PermissionVerdict => ({ decision: "deny", reason 
 
 const denySecret = (path: string): PermissionVerdict =>
   deny(
-    `"${path}" is a secret file, which commands may not open in any permission mode but yolo. Do without it; a person can allow it in the user's configuration: "permission": { "read": { ${JSON.stringify(path)}: "allow" } }.`,
+    `"${path}" is a secret file, and commands may not open files where secrets are in any permission mode but yolo. Do without it; a person can allow it in the user's configuration: "permission": { "read": { ${JSON.stringify(path)}: "allow" } }.`,
   );
 
 function judgeReach(reading: ShellReading | undefined, { cwd }: Policy): PermissionVerdict {

@@ -124,6 +124,7 @@ interface Waiting {
   fail(error: AgentError): void;
 }
 
+/** Without a pid it was not started, and where files have run out it has no pipes either. */
 function spawnLauncher(env: Environment, shell: Shell | undefined): ChildProcess {
   const { file, args } = shell ?? { ...LAUNCHER_SHELL, file: "sh" };
   return spawnShell(["-c", LAUNCHER, "agent", file, ...args], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
@@ -131,7 +132,6 @@ function spawnLauncher(env: Environment, shell: Shell | undefined): ChildProcess
 
 function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
   const child = spawnLauncher(env, shell);
-  // Without a pid it was not started, and where files have run out it has no pipes either.
   const [stdin, stdout, , answer] = child.stdio as (Socket | undefined)[];
   let output: Socket | undefined;
   let isIdle = false;

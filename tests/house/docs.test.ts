@@ -73,6 +73,8 @@ describe("options", () => {
     "--url",
     "--header",
     "--env",
+    "--token",
+    "--api-key",
   ];
   /** Claude Code's names are accepted and not shown: only their values may be refused here. */
   const isAccepted = (option: string): boolean =>

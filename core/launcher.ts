@@ -133,8 +133,7 @@ function spawnLauncher(env: Environment, shell: Shell | undefined): ChildProcess
 function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
   const child = spawnLauncher(env, shell);
   const [stdin, stdout, , answer] = child.stdio as (Socket | undefined)[];
-  let output: Socket | undefined;
-  let isIdle = false;
+  let [output, isIdle]: [Socket | undefined, boolean] = [undefined, false];
   let waiting: Waiting = { lastPid: undefined, take: () => {}, finish: () => {}, fail: () => {} };
   const marks = createMarks();
 

@@ -75,6 +75,8 @@ describe("options", () => {
     "--env",
     "--yes",
     "--all",
+    "--token",
+    "--api-key",
   ];
   /** Claude Code's names are accepted and not shown: only their values may be refused here. */
   const isAccepted = (option: string): boolean =>

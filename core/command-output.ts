@@ -39,7 +39,6 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
   const progress = options.onProgress === undefined ? undefined : createProgress(options.onProgress);
   let [unfinished, writtenBytes, finished] = [Buffer.alloc(0), 0, false];
   let failure: { error: unknown } | undefined;
-
   const take = (raw: Buffer, isLast = false) => {
     writtenBytes += raw.length;
     const bytes = redactBytes(raw, options.redaction, isLast);

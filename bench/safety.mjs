@@ -2,6 +2,8 @@
 // A part is one function in a file of its own; it gives rows of [what, ours, yardstick, goal].
 const parts = {
   "permission check": async () => (await import("./safety-permission.mjs")).measurePermissionCheck(),
+  redactor: async () => (await import("./safety-redactor.mjs")).measureRedactor(),
+  sandbox: async () => (await import("./safety-sandbox.mjs")).measureSandbox(),
 };
 
 const wanted = process.argv.slice(2).join(" ");

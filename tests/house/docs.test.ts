@@ -172,6 +172,28 @@ describe("what a page promises to list", () => {
     expect(missing("docs/adr/0001-dependencies.md", Object.keys(JSON.parse(read("package.json")).dependencies))).toEqual([]);
   });
 
+  test("docs/security.md names tests that there are, by their names", () => {
+    const attacks = readdirSync(join(root, "tests/cli")).filter((file) => file.startsWith("attacks-"));
+    const cells = [...read("docs/security.md").matchAll(/^\|[^|]+\| (.+) \|$/gm)]
+      .map(([, cell]) => cell as string)
+      .filter((cell) => /`(tests|attacks-)/.test(cell));
+    expect(attacks.filter((file) => !cells.join().includes(`\`${file.replace(".test.ts", "")}\``))).toEqual([]);
+    const missing = cells.flatMap((cell) =>
+      cell.split(";").flatMap((part) => {
+        const files = [...part.matchAll(/`(tests\/[\w/.-]+\.ts|attacks-\w+)`/g)].map(([, name]) =>
+          name!.startsWith("tests/") ? name! : `tests/cli/${name}.test.ts`,
+        );
+        const gone = files.filter((file) => !existsSync(join(root, file)));
+        const text = files
+          .filter((file) => !gone.includes(file))
+          .map((file) => read(file))
+          .join("\n");
+        return [...gone, ...[...part.matchAll(/"([^"]+)"/g)].map(([, name]) => name!).filter((name) => !text.includes(name))];
+      }),
+    );
+    expect([cells.length > 30, missing]).toEqual([true, []]);
+  });
+
   test("docs/performance.md names every bench by its script, and each script is a bench", () => {
     const parts = ["floor.mjs", "server.mjs", "start-server.mjs", "tools-case.mjs", "usage.cjs"];
     const benches = readdirSync(join(root, "bench")).filter((file) => !parts.includes(file) && !file.startsWith("safety-"));

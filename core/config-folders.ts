@@ -1,7 +1,7 @@
 import { type Dirent, readdirSync, realpathSync } from "node:fs";
 import { basename, join, relative, sep } from "node:path";
 import { checkTree, invalid, type ParsedFile, parseYaml, readText, statPath } from "./config-files.ts";
-import { isBelow } from "./untrusted.ts";
+import { isInside } from "./inside.ts";
 
 /** What an `.agent` or `.opencode` folder holds beside its configuration file. Absolute paths, sorted. */
 export interface FolderFiles {
@@ -16,8 +16,8 @@ export interface FolderFiles {
 /** More entries than any such folder has: it may be a link to the whole disk. */
 const MOST_ENTRIES = 2_000;
 
-/** `within`: a real path that no folder may lead out of. Throws CONFIG_INVALID for a folder that holds more than any of its kind. */
-export function listFolderFiles(folder: string, within = "/"): FolderFiles {
+/** `within`: a real path that no folder may lead out of, where there is one. Throws CONFIG_INVALID for a folder that holds more than any of its kind. */
+export function listFolderFiles(folder: string, within?: string): FolderFiles {
   let entries = 0;
   const count = (more: number) => {
     entries += more;
@@ -27,7 +27,7 @@ export function listFolderFiles(folder: string, within = "/"): FolderFiles {
   const listFrom = (names: string[], ending: RegExp, deep: boolean) =>
     names.flatMap((name) => {
       const path = join(folder, name);
-      if (statPath(path) === undefined || isBelow(within, realpathSync(path))) return listFiles(path, { ending, deep, count });
+      if (within === undefined || statPath(path) === undefined || isInside(realpathSync(path), within)) return listFiles(path, { ending, deep, count });
       outside.push(path);
       return [];
     });

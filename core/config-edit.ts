@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { checkConfig, suggestKey } from "./config-check.ts";
 import { findWorkspaceRoot, isTree, listDirectories, listProjectFiles, listUserFiles, parseConfig, readText, statPath, type Tree } from "./config-files.ts";
 import { AgentError } from "./errors.ts";
-import { isBelow } from "./untrusted.ts";
+import { isInside } from "./inside.ts";
 import { whileLocked, writeWhole } from "./whole-file.ts";
 
 /** The user's own file, `agent.json` unless there is an `agent.jsonc`. */
@@ -14,7 +14,7 @@ export function projectConfigFile(cwd: string): string {
   const root = findWorkspaceRoot(cwd);
   const known = listProjectFiles(listDirectories(root, cwd)).filter((file) => /[\\/]agent\.jsonc?$/.test(file));
   const file = known.at(-1) ?? join(root, "agent.json");
-  if (statPath(file) !== undefined && !isBelow(root, realpathSync(file)))
+  if (statPath(file) !== undefined && !isInside(realpathSync(file), root))
     throw new AgentError("OPTION_INVALID", { option: "--project", reason: `${file} is a link out of the workspace. Change the file that it leads to.` });
   return file;
 }

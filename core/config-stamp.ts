@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { configFolders, type LoadConfigOptions } from "./config.ts";
 import { findWorkspaceRoot, listDirectories, listProjectFiles, listProjectFolders, listUserFiles, statPath } from "./config-files.ts";
 import { listFolderFiles } from "./config-folders.ts";
-import { isBelow } from "./untrusted.ts";
+import { isInside } from "./inside.ts";
 
 /** Each changes when one of its files was edited, added or removed. */
 export interface ConfigStamp {
@@ -49,7 +49,7 @@ function inFolder(folder: string): string[] {
 
 /** As it is written or as it really is. */
 const isWithin = (roots: string[], file: string): boolean =>
-  roots.some((root) => isBelow(root, file) || (statPath(file) !== undefined && isBelow(root, realpathSync(file))));
+  roots.some((root) => isInside(resolve(file), root) || (statPath(file) !== undefined && isInside(realpathSync(file), root)));
 
 /** The time of the last change of its entry (ctime) cannot be set back by who edits it. */
 function stamp(files: string[]): string {

@@ -25,8 +25,9 @@ import { renewNames } from "./config-names.ts";
 import { expandReferences, isReference } from "./config-references.ts";
 import type { Config, PermissionConfig } from "./config-schema.ts";
 import { AgentError } from "./errors.ts";
+import { isInside } from "./inside.ts";
 import { type FoundTrust, findTrust } from "./trust.ts";
-import { dropReferences, isBelow, keepData, rightsIn } from "./untrusted.ts";
+import { dropReferences, keepData, rightsIn } from "./untrusted.ts";
 
 export type { PluginOrigin } from "./config-merge.ts";
 export type { AgentProfile, Config, PermissionConfig, PluginSpec, ProviderConfig } from "./config-schema.ts";
@@ -261,7 +262,7 @@ async function readLayer(file: string, loading: Loading, side?: Side): Promise<L
 
 /** False, and noted, for a program, a link that leads out of a workspace that is not trusted, and what somebody else has put there. */
 function mayRead(file: string, loading: Loading, side: Side | undefined): boolean {
-  if (side === undefined || (!isCode(file) && isBelow(side.root, realpathSync(file)) && !isForeign(file, side.root))) return true;
+  if (side === undefined || (!isCode(file) && isInside(realpathSync(file), side.root) && !isForeign(file, side.root))) return true;
   noteDropped(file, [relative(side.root, file)], loading);
   return false;
 }

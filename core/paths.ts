@@ -1,8 +1,9 @@
 import { type BigIntStats, constants, existsSync } from "node:fs";
 import { type FileHandle, open, readlink, realpath } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { AgentError, errorMessage } from "./errors.ts";
 import { heldPath, lookInto, statEntry } from "./held.ts";
+import { isInside } from "./inside.ts";
 import { isSecretName, type SecretFiles } from "./secret-files.ts";
 
 /** Throws OPTION_INVALID where it has been deleted. */
@@ -78,8 +79,7 @@ export async function createPaths(setup: PathsSetup): Promise<Paths> {
   const workspace = await findRoot(setup.cwd, "--cwd");
   const extra = await Promise.all((setup.roots ?? []).map((root) => findRoot(resolve(workspace, root), "--add-dir")));
   const roots = Object.freeze([...new Set([workspace, ...extra])]);
-  const own = (await Promise.all((setup.own ?? []).map((path) => findRealPath(path)))).filter((path) => !roots.some((root) => isInside(root, path)));
-  const bounds: Bounds = { workspace, roots, own, spillDir: setup.spillDir, secrets: setup.secrets };
+  const bounds: Bounds = { workspace, roots, own: findOwn(setup.own, roots), spillDir: setup.spillDir, secrets: setup.secrets };
   return {
     roots,
     show: (path) => show(path, workspace),
@@ -97,9 +97,15 @@ export async function createPaths(setup: PathsSetup): Promise<Paths> {
 interface Bounds {
   workspace: string;
   roots: readonly string[];
-  own: readonly string[];
+  own(): Promise<readonly string[]>;
   spillDir: string | undefined;
   secrets: SecretFiles | undefined;
+}
+
+/** As they are at the first look; a directory that a root is in would close the whole root. */
+function findOwn(own: readonly string[] = [], roots: readonly string[]): Bounds["own"] {
+  let found: Promise<string[]> | undefined;
+  return () => (found ??= Promise.all(own.map((path) => findRealPath(path))).then((all) => all.filter((path) => !roots.some((root) => isInside(root, path)))));
 }
 
 const show = (path: string, workspace: string): string => (isInside(path, workspace) ? relative(workspace, path) || "." : path);
@@ -127,7 +133,7 @@ const secretFile = ({ workspace }: Bounds, real: string): AgentError => new Agen
 
 /** `path` is what the model wrote for `real`. */
 async function checkInside({ workspace, roots, own, spillDir }: Bounds, real: string, { path, access }: { path: string; access: Access }): Promise<void> {
-  if (access === "write" && own.some((directory) => isInside(real, directory)))
+  if (access === "write" && (await own()).some((directory) => isInside(real, directory)))
     throw new AgentError("PERMISSION_DENIED", { reason: `${path} belongs to the agent itself, and only a person changes that.` });
   if (roots.some((root) => isInside(real, root))) return;
   if (access === "read" && spillDir !== undefined && isInside(real, await findRealPath(spillDir))) return;
@@ -186,10 +192,6 @@ async function findRoot(path: string, option: string): Promise<string> {
   } catch (error) {
     throw new AgentError("FILE_NOT_FOUND", { path, option, reason: describePathError(error) }, { cause: error });
   }
-}
-
-function isInside(path: string, root: string): boolean {
-  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
 }
 
 function checkSpelling(path: string): void {

@@ -18,6 +18,7 @@ import { makeDirectories } from "./generation.ts";
 import { createHookRunner, type PermissionRequest } from "./hooks.ts";
 import { createGuardedFetch } from "./http.ts";
 import { newId } from "./id.ts";
+import { isInside } from "./inside.ts";
 import { limitsOf } from "./limits.ts";
 import { collectPlugins } from "./load-plugins.ts";
 import { type Log, silentLog } from "./log.ts";
@@ -42,7 +43,6 @@ import { buildSystemPrompt } from "./system-prompt.ts";
 import { createTokenEstimator } from "./token-estimate.ts";
 import type { JsonSchema } from "./tool.ts";
 import type { Traffic } from "./traffic.ts";
-import { isBelow } from "./untrusted.ts";
 
 /** One prompt. Only `message` is needed; the rest beats the configuration and the command line for this prompt. */
 export interface PromptRequest {
@@ -185,7 +185,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   const cwd = await realpath(options.cwd ?? currentDirectory()).catch((error: unknown) => {
     throw new AgentError("OPTION_INVALID", { option: "cwd", reason: errorMessage(error) }, { cause: error });
   });
-  const ground: Ground = { options, env, cwd, dataDir: options.dataDir ?? dataDirectory(env), log: options.log ?? silentLog };
+  const ground: Ground = { options, env, cwd, dataDir: resolve(options.dataDir ?? dataDirectory(env)), log: options.log ?? silentLog };
   const loaded = await load(ground);
   const lasting = await createLasting(ground, loaded);
   return createFace(await configure(ground, lasting, loaded), lasting, ground);
@@ -364,7 +364,7 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, 
     configured: options.configuredPlugins === false ? [] : loaded.pluginSpecs,
     cwd,
     // What tools may write is no place for compiled code.
-    place: { packageDirs: [configDirectory(env)], cacheDir: !isBelow(findWorkspaceRoot(cwd), dataDir) && join(dataDir, "cache", "plugins") },
+    place: { packageDirs: [configDirectory(env)], cacheDir: !isInside(dataDir, findWorkspaceRoot(cwd)) && join(dataDir, "cache", "plugins") },
     isTrusted,
     skipBroken: options.skipBrokenPlugins ? report : undefined,
   });

@@ -5,6 +5,7 @@ import { basename, delimiter, dirname, join, relative, resolve, sep } from "node
 import { findWorkspaceRoot } from "./config-files.ts";
 import type { ConfineGround, ConfinePolicy } from "./confine.ts";
 import { makeDirectories } from "./generation.ts";
+import { isInside } from "./inside.ts";
 import { isSecretName } from "./secret-files.ts";
 
 export interface MountPolicy extends Pick<ConfinePolicy, "secretFiles" | "readable"> {
@@ -70,7 +71,7 @@ export function createMounts(ground: ConfineGround): (policy: MountPolicy) => { 
     if (policy.canWrite) openRoots(mounts, ground, policy.write);
     const inRoots = [...policy.named, ...ground.roots.flatMap((root) => secretsIn(root, policy))];
     for (const path of [...files, ...inRoots]) {
-      if (!isInside(path, ground.roots)) mounts.set(path, ["--ro-bind", place.empty, path]);
+      if (!ground.roots.some((root) => isInside(path, root))) mounts.set(path, ["--ro-bind", place.empty, path]);
       else if (isWorthHiding(path)) mounts.set(path, ["--ro-bind", place.unreadable, path]);
     }
     for (const path of policy.readable.filter((each) => isRealKind(each, "isDirectory"))) mounts.set(path, ["--ro-bind", path, path]);
@@ -102,7 +103,7 @@ function hideSystem(mounts: Mounts, { env, home }: ConfineGround): void {
 /** Programs, their folders and the home are shown where they are hidden, with all that lies in the same folder of the hidden one. */
 function show(mounts: Mounts, needed: readonly string[]): void {
   for (const path of needed.filter((each) => HIDDEN.some((hidden) => each.startsWith(`${hidden}/`))).flatMap((each) => [resolve(each), realPathOf(each)])) {
-    const above = HIDDEN.find((hidden) => path !== hidden && isInside(path, [hidden]));
+    const above = HIDDEN.find((hidden) => path !== hidden && isInside(path, hidden));
     if (above === undefined || !mounts.has(above)) continue;
     const top = join(above, relative(above, path).split(sep)[0] as string);
     if (isRealKind(top, "isDirectory") || isRealKind(top, "isFile")) mounts.set(top, ["--ro-bind", top, top]);
@@ -128,7 +129,8 @@ function openRoots(mounts: Mounts, { cwd, roots, home }: ConfineGround, write: r
 
 /** Only what could be written otherwise. */
 function protect(mounts: Mounts, path: string, writable: readonly string[]): void {
-  if (isInside(path, writable) && (isRealKind(path, "isFile") || isRealKind(path, "isDirectory"))) mounts.set(path, ["--ro-bind", path, path]);
+  if (writable.some((each) => isInside(path, each)) && (isRealKind(path, "isFile") || isRealKind(path, "isDirectory")))
+    mounts.set(path, ["--ro-bind", path, path]);
 }
 
 /** Mounted by itself, so that nobody puts another in its place. A commit writes all over it, but not what runs programs. */
@@ -145,7 +147,7 @@ function openGit(mounts: Mounts, directory: string): void {
 function findGitDirectories(root: string, home: string): string[] {
   const top = findWorkspaceRoot(root);
   // A home under version control is not what somebody works at below it.
-  if (top !== root && isInside(home, [top])) return [];
+  if (top !== root && isInside(home, top)) return [];
   const path = join(top, ".git");
   if (isRealKind(path, "isDirectory")) return [path];
   const common = isRealKind(path, "isFile") ? findCommonDirectory(path) : undefined;
@@ -191,9 +193,6 @@ function makeBlank(path: string, mode: number): string {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) nodeFs.writeFileSync(path, "", { mode, flag: "a" });
   return path;
 }
-
-export const isInside = (path: string, roots: readonly string[]): boolean =>
-  roots.some((root) => path === root || path.startsWith(root.endsWith(sep) ? root : root + sep));
 
 /** As it is where nothing is there. */
 function realPathOf(path: string): string {

@@ -2,7 +2,8 @@ import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 import { findWorkspaceRoot } from "./config-files.ts";
 import type { Confine, ConfineGround, Confinement, ConfinePolicy } from "./confine.ts";
-import { createMounts, isInside, type MountPolicy } from "./sandbox-mounts.ts";
+import { isInside } from "./inside.ts";
+import { createMounts, type MountPolicy } from "./sandbox-mounts.ts";
 import { findSecretNames } from "./sandbox-secrets.ts";
 
 export type SandboxPolicy = Omit<ConfinePolicy, "config"> & Pick<MountPolicy, "canWrite" | "write"> & { network: boolean };
@@ -77,7 +78,9 @@ function findBubblewrap({ env, cwd, roots }: ConfineGround): { file: string } | 
     .filter(isAbsolute)
     .map((folder) => join(folder, "bwrap"))
     .filter(isProgram);
-  const file = candidates.find((path) => [path, realpathSync(path), realpathSync(join(path, ".."))].every((each) => !isInside(each, foreign)));
+  const file = candidates.find((path) =>
+    [path, realpathSync(path), realpathSync(join(path, ".."))].every((each) => !foreign.some((root) => isInside(each, root))),
+  );
   if (file !== undefined) return { file };
   return {
     reason:

@@ -2,6 +2,7 @@ import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
 import { userInfo } from "node:os";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import type { PermissionConfig } from "./config-schema.ts";
+import { isInside } from "./inside.ts";
 import { matchesWildcard } from "./wildcard.ts";
 
 /** Where people and programs keep what proves who they are. Absolute; not all of it need be there. */
@@ -105,7 +106,7 @@ export function createSecretFiles(rules: SecretRules): SecretFiles {
     const texts = [path, shownIn(path, rules.cwd)];
     return own.findLast(({ pattern }) => texts.some((text) => matchesWildcard(text, pattern)))?.action;
   };
-  const isInSecretDirectory = rememberLast((folder: string) => places().directories.some((directory) => isBelow(folder, directory)));
+  const isInSecretDirectory = rememberLast((folder: string) => places().directories.some((directory) => isInside(folder, directory)));
   const isSecretPlace = (path: string): boolean => {
     const lower = path.toLowerCase();
     return PROCESS_FILE.test(path) || isInSecretDirectory(dirname(lower)) || places().files.has(lower) || places().directories.includes(lower);
@@ -120,7 +121,8 @@ export function createSecretFiles(rules: SecretRules): SecretFiles {
     globsIn(directory) {
       if (own.some(({ action }) => action === "deny")) return [];
       const { directories, files } = secretPlaces(rules);
-      const inside = (paths: string[]) => paths.filter((path) => path !== directory && isBelow(path, directory)).map((path) => `/${relative(directory, path)}`);
+      const inside = (paths: string[]) =>
+        paths.filter((path) => path !== directory && isInside(path, directory)).map((path) => `/${relative(directory, path)}`);
       return [...NAME_GLOBS, ...inside(directories).map((path) => `${path}/**`), ...inside(files)];
     },
     places() {
@@ -219,6 +221,4 @@ function namesIn(directory: string): string[] {
   }
 }
 
-const isBelow = (path: string, directory: string): boolean => path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
-
-const shownIn = (path: string, cwd: string): string => (isBelow(path, cwd) ? relative(cwd, path) || "." : path);
+const shownIn = (path: string, cwd: string): string => (isInside(path, cwd) ? relative(cwd, path) || "." : path);

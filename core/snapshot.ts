@@ -1,6 +1,7 @@
 import type { Stats } from "node:fs";
-import { basename, dirname, join, sep } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { ABSENT, type Contents, type FileState, isMissing, isSame, NO_ROOM, openContents, readState, unread } from "./file-state.ts";
+import { isInside } from "./inside.ts";
 import type { Log } from "./log.ts";
 import type { Paths } from "./paths.ts";
 import { createPace, IGNORE_FILES, IgnoreRules, type Pace, ScanLimit, scanFolders, statOf } from "./scan.ts";
@@ -408,7 +409,7 @@ function describeFailure(error: unknown): string {
 
 /** The innermost of the roots that the path is below. */
 function rootOf(path: string, roots: readonly string[]): string | undefined {
-  const inside = roots.filter((root) => path.startsWith(root.endsWith(sep) ? root : root + sep));
+  const inside = roots.filter((root) => path !== root && isInside(path, root));
   return inside.sort((a, b) => b.length - a.length)[0];
 }
 

@@ -7,8 +7,8 @@ import { isForeign } from "./config-files.ts";
 import { errorMessage } from "./errors.ts";
 import { nameOf } from "./held.ts";
 import type { GuardedFetch } from "./http.ts";
+import { isInside } from "./inside.ts";
 import type { Log } from "./log.ts";
-import { isBelow } from "./untrusted.ts";
 
 /** What every run is told. No date and no file tree: the text is the same in every request of a session, so providers can cache it. */
 const BASE = `You are an agent. You do the user's task with the tools you have, in as many steps as it takes, without asking back.
@@ -126,8 +126,8 @@ const present = (name: string, text: string): string => `Instructions from: ${cl
 
 function findFault(path: string, real: string, { root, isSecret }: Pick<SystemPromptDependencies, "root" | "isSecret">): string | undefined {
   if (isSecret(real)) return "points to where secrets are";
-  if (!isBelow(root, path)) return undefined;
-  return !isBelow(root, real) ? "points outside the workspace" : isForeign(real, root) ? "belongs to somebody else" : undefined;
+  if (!isInside(path, root)) return undefined;
+  return !isInside(real, root) ? "points outside the workspace" : isForeign(real, root) ? "belongs to somebody else" : undefined;
 }
 
 /** As `readText`; a path in the workspace must not lead out of it by a link, and none to a secret. */

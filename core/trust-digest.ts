@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { isCode, isTree, listDirectories, listProjectFiles, listProjectFolders, parseConfig, readText, statPath, type Tree } from "./config-files.ts";
 import { listFolderFiles } from "./config-folders.ts";
 import { replaceFiles } from "./config-references.ts";
-import { isBelow } from "./untrusted.ts";
+import { isInside } from "./inside.ts";
 
 export interface WorkspaceDigest {
   /** SHA-256 over names and content of `files`. */
@@ -116,7 +116,7 @@ const TEXT = /(?=(["'`])((?:\\.|(?!\1)[^\\\n]){1,500})\1)/g;
 function noteReferences(text: string, file: string, { root, note }: Pick<Survey, "root" | "note">): string {
   return replaceFiles(text, { file, env: {} }, (path) => {
     const content = isFile(path) && statPath(path)!.size <= MOST_BYTES ? readFileSync(path) : undefined;
-    if (isBelow(root, path)) note(path, content ?? MISSING);
+    if (isInside(path, root)) note(path, content ?? MISSING);
     return content?.toString("utf8").trim() ?? "";
   });
 }
@@ -193,7 +193,7 @@ function listPackageFiles(folder: string, top: string, seen = new Set<string>())
   return listNames(folder).flatMap((name) => {
     const path = join(folder, name);
     if (isFile(path)) return [path];
-    const isPart = name !== "node_modules" && name !== ".git" && statPath(path)?.isDirectory() && isBelow(top, realpathSync(path));
+    const isPart = name !== "node_modules" && name !== ".git" && statPath(path)?.isDirectory() && isInside(realpathSync(path), top);
     return isPart ? listPackageFiles(path, top, seen) : [];
   });
 }

@@ -3,8 +3,8 @@ import { readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { findWorkspaceRoot, isTree, listDirectories, statPath } from "./config-files.ts";
 import { AgentError, errorMessage } from "./errors.ts";
+import { isInside } from "./inside.ts";
 import type { WorkspaceDigest } from "./trust-digest.ts";
-import { isBelow } from "./untrusted.ts";
 import { whileLocked, writeWhole } from "./whole-file.ts";
 
 /** `changed`: it was trusted, and a file that the trust was given for has changed since. */
@@ -126,7 +126,7 @@ function refuseInside(path: string, root: string): void {
   let existing = dirname(path);
   while (!existsSync(existing)) existing = dirname(existing);
   const real = existsSync(path) ? realpathSync(path) : realpathSync(existing);
-  if (isBelow(root, path) || isBelow(root, real))
+  if (isInside(path, root) || isInside(real, root))
     throw refuse(
       `the list of what is trusted would lie in the workspace itself: ${path}`,
       "Name a directory elsewhere with AGENT_DATA_DIR, or give --trust for one run.",

@@ -1,9 +1,10 @@
 import { existsSync, realpathSync } from "node:fs";
-import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
+import { dirname, resolve } from "node:path";
 import { ALIASES, resolveAlias } from "./aliases.ts";
 import { isTree, type Tree } from "./config-files.ts";
 import type { AgentProfile, Config } from "./config-schema.ts";
 import { sandboxOf } from "./confine.ts";
+import { isInside } from "./inside.ts";
 import { splitModelList } from "./model-id.ts";
 
 /** What an untrusted file is measured against. */
@@ -76,7 +77,7 @@ const RULES: Record<string, Rule> = {
   // The user's own may be there for what it forbids.
   default_agent: (name, { config }, drop) => (config.default_agent !== undefined || hasRights(config.agent?.[name as string]) ? drop("default_agent") : name),
   instructions: (value, side, drop) => {
-    const kept = (value as string[]).filter((entry) => isInside(entry, side));
+    const kept = (value as string[]).filter((entry) => isInWorkspace(entry, side));
     if (kept.length < (value as string[]).length) drop("instructions");
     return kept.length > 0 ? kept : undefined;
   },
@@ -215,15 +216,10 @@ const isText = ({ template, model }: CommandConfig, side: TrustedSide): boolean 
   template !== undefined && !template.includes("!`") && !isProgram(model, side);
 
 /** True for a path that is below the root as it is written and as it really is, links followed. */
-function isInside(entry: string, { root, base }: TrustedSide): boolean {
+function isInWorkspace(entry: string, { root, base }: TrustedSide): boolean {
   if (/^[a-z][a-z0-9+.-]*:/i.test(entry) || entry.startsWith("~")) return false;
   const fixed = resolve(base, entry.split(/[*?[{]/)[0]!);
   let existing = fixed;
   while (!existsSync(existing)) existing = dirname(existing);
-  return isBelow(root, resolve(base, entry)) && isBelow(root, realpathSync(existing));
-}
-
-export function isBelow(root: string, path: string): boolean {
-  const way = relative(root, path);
-  return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+  return isInside(resolve(base, entry), root) && isInside(realpathSync(existing), root);
 }

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { expandPattern, isPattern } from "./links.ts";
-import { outside, realPathOf } from "./reach.ts";
+import { isInside, outside, realPathOf } from "./reach.ts";
 import { type Directories, joinDirectories } from "./scope.ts";
 import { isLiteral, type ShellWord } from "./shell-word.ts";
 import { programOf } from "./unwrap.ts";
@@ -55,8 +55,7 @@ function targetsOf(value: string, from: Directories, { trail, isLiteral }: { tra
 }
 
 /** Whether it is a directory now that nothing before has removed, or one that the text has made. */
-const isThere = (path: string, { scope }: Context, { removed }: Trail): boolean =>
-  scope.made.has(path) || (isDirectory(path) && ![...removed].some((gone) => isBelow(path, gone)));
+const isThere = (path: string, { scope }: Context, { removed }: Trail): boolean => scope.made.has(path) || (isDirectory(path) && !isInside(path, [...removed]));
 
 function isDirectory(path: string): boolean {
   try {
@@ -65,8 +64,6 @@ function isDirectory(path: string): boolean {
     return false;
   }
 }
-
-const isBelow = (path: string, folder: string): boolean => path === folder || path.startsWith(folder.endsWith("/") ? folder : `${folder}/`);
 
 const REMOVING = new Set(["rm", "rmdir", "mv", "unlink"]);
 
@@ -77,7 +74,7 @@ export function noteFiles(words: readonly ShellWord[], context: Context, trail: 
   if (!REMOVING.has(program)) return;
   const paths = words.slice(1).flatMap((word) => (word.value.startsWith("-") ? [] : pathsOf(word, context)));
   for (const path of paths) trail.removed.add(trail.removed.size > MOST_VISITED ? "/" : path);
-  context.scope.made = new Set([...context.scope.made].filter((made) => !paths.some((path) => isBelow(made, path))));
+  context.scope.made = new Set([...context.scope.made].filter((made) => !isInside(made, paths)));
 }
 
 /** Where an operand may lie; the root folder where nobody knows. */

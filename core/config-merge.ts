@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { isTree, type Tree } from "./config-files.ts";
 import type { Config, PluginSpec } from "./config-schema.ts";
+import { sandboxOf } from "./confine.ts";
 
 /** One source of configuration: a file, the environment, or the command line. */
 export interface Layer {
@@ -38,6 +39,8 @@ export function mergeLayers(layers: Layer[]): Merged {
   let pluginSpecs: PluginOrigin[] = [];
   for (const layer of layers) {
     const { plugin, instructions, ...rest } = layer.config;
+    // Else a short form and a longer one would take each other's place, and say less than both.
+    if (rest.sandbox !== undefined) rest.sandbox = sandboxOf(rest.sandbox);
     if (layer.isFinal && isTree(rest.permission)) moveLast(config, rest.permission);
     mergeTree(config, rest, [], (path, isNew) => setOrigin(origins, path, isNew ? layer.originOf(path) : undefined));
     if (instructions !== undefined) joinInstructions(config, origins, instructions, layer);

@@ -76,7 +76,7 @@ const configs: fc.Arbitrary<Config> = fc
 /** All that an untrusted file may say: the list of docs/configuration.md. `**` is any depth. */
 const DATA = `$schema systemPrompt appendSystem outputFormat temperature topP stop.** seed maxOutputTokens compaction.** tool_output.** toolOutput.** window.**
   attachment.** subagent_depth username logLevel share autoshare autoupdate server watcher theme keybinds tui layout enterprise model.** fallback.** small_model
-  retry.** disabled_providers.** enabled_providers.** alias.* limits.* permission.** permissionMode sandbox.enabled sandbox.network tools.* snapshot default_agent instructions.* formatter lsp
+  retry.** disabled_providers.** enabled_providers.** alias.* limits.* permission.** permissionMode tools.* snapshot default_agent instructions.* formatter lsp
   provider.*.name provider.*.id provider.*.whitelist.** provider.*.blacklist.** provider.*.default_model
   provider.*.options.timeout provider.*.options.connectTimeout provider.*.options.headerTimeout provider.*.options.chunkTimeout provider.*.options.contentTimeout
   provider.*.models.*.name provider.*.models.*.family provider.*.models.*.release_date provider.*.models.*.status provider.*.models.*.attachment
@@ -174,16 +174,13 @@ describe("whatever an untrusted file says", () => {
 
   test("no mode is wider, no tool is on, no limit is higher, and nothing is back that the user took away", () => {
     const MODES = ["readonly", "plan", "ask", "auto", "yolo"];
-    const STRICTNESS: unknown[] = [false, "auto", true];
     const modeOf = ({ permissionMode = "auto" }: Config) => MODES.indexOf(permissionMode);
     fc.assert(
       fc.property(configs, configs, (theirs, own) => {
         const both = merge(own, kept(theirs, own));
         expect(modeOf(both)).toBeLessThanOrEqual(modeOf(own));
-        const [sandbox, ownSandbox] = [sandboxOf(both.sandbox), sandboxOf(own.sandbox)];
-        expect(STRICTNESS.indexOf(sandbox.enabled ?? "auto")).toBeGreaterThanOrEqual(STRICTNESS.indexOf(ownSandbox.enabled ?? "auto"));
-        if (ownSandbox.network === false) expect(sandbox.network).toBe(false);
-        expect(sandbox.write).toEqual(ownSandbox.write);
+        for (const [name, value] of Object.entries({ enabled: "auto", ...sandboxOf(both.sandbox) }))
+          if (name !== "write") expect(isLaxer(name, value, sandboxOf(own.sandbox))).toBe(false);
         for (const [name, on] of Object.entries(both.tools ?? {})) if (on) expect(own.tools?.[name]).toBe(true);
         expect(both.limits?.steps ?? 100).toBeLessThanOrEqual(own.limits?.steps ?? 100);
         for (const name of ["costUsd", "tokens", "timeoutSeconds"] as const)

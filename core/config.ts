@@ -216,8 +216,9 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
   const directories = listDirectories(root, options.cwd);
   const files = listProjectFiles(directories);
   const folders = listProjectFolders(directories);
-  const isTrusted = await lookUpTrust(options, loading);
-  if (files.length + folders.length === 0) return [];
+  const isEmpty = files.length + folders.length === 0;
+  const isTrusted = await lookUpTrust(options, loading, isEmpty);
+  if (isEmpty) return [];
   const side = isTrusted ? undefined : { config: trusted, root };
   const layers: Layer[] = [];
   for (const directory of directories) {
@@ -231,8 +232,8 @@ async function readProjectLayers(options: LoadConfigOptions, trusted: Config, lo
   return layers;
 }
 
-/** A list that cannot be used trusts nothing, which is told; the commands that would change it leave it as it is. */
-async function lookUpTrust(options: LoadConfigOptions, loading: Loading): Promise<boolean> {
+/** A list that cannot be used trusts nothing, which is told where it matters; the commands that would change it leave it as it is. */
+async function lookUpTrust(options: LoadConfigOptions, loading: Loading, isEmpty: boolean): Promise<boolean> {
   const { workspace, warnings } = loading;
   if (options.ignoreTrust) return false;
   if (options.trust || isOn(options.env.AGENT_TRUST)) return (workspace.isTrusted = true);
@@ -240,7 +241,7 @@ async function lookUpTrust(options: LoadConfigOptions, loading: Loading): Promis
     loading.trust = await findTrust(options);
   } catch (error) {
     if (!(error instanceof AgentError) || !LIST_FAULTS.has(error.code)) throw error;
-    warnings.push(`${error.text} Until then no workspace is trusted.`);
+    if (!isEmpty) warnings.push(`${error.text} Until then no workspace is trusted.`);
   }
   workspace.digest = loading.trust.digest;
   return (workspace.isTrusted = loading.trust.state === "trusted");

@@ -286,10 +286,11 @@ function isOfKind(path: string, kind: "isFile" | "isDirectory"): boolean {
   }
 }
 
-function isExecutable(path: string): boolean {
+/** A file, and one that may be run. */
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile();
   } catch {
     return false;
   }

@@ -495,7 +495,10 @@ function startPrompt(request: PromptRequest, { environment, closing, ...options 
 
 /** What happened when no prompt was there any more. */
 function warnOfRest(notices: Notices, log: Log): void {
-  for (const { type, ...facts } of notices.left()) log.warn(type, facts);
+  const left = notices.left();
+  const missing = left.find((facts) => facts.type === "sandbox.unavailable");
+  if (missing !== undefined) log.warn(`no sandbox: ${missing.reason}`);
+  for (const { type, ...facts } of left) if (type !== "sandbox.unavailable") log.warn(type, facts);
 }
 
 function pluginContexts(

@@ -1,12 +1,12 @@
 import { createHash } from "node:crypto";
 import * as nodeFs from "node:fs";
-import { lstatSync, readdirSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
+import { lstatSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { basename, delimiter, dirname, join, relative, resolve, sep } from "node:path";
 import { findWorkspaceRoot } from "./config-files.ts";
 import type { ConfineGround, ConfinePolicy } from "./confine.ts";
 import { makeDirectories } from "./generation.ts";
 import { isInside } from "./inside.ts";
-import { isSecretName } from "./secret-files.ts";
+import { isSecretName, namesIn } from "./secret-files.ts";
 
 export interface MountPolicy extends Pick<ConfinePolicy, "secretFiles" | "readable"> {
   canWrite: boolean;
@@ -217,14 +217,6 @@ function isRealKind(path: string, kind: keyof Pick<Stats, "isFile" | "isDirector
     return lstatSync(path)[kind]() && realpathSync(path) === path;
   } catch {
     return false;
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
   }
 }
 

@@ -1,7 +1,8 @@
-import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { delimiter, isAbsolute, join } from "node:path";
 import { findWorkspaceRoot } from "./config-files.ts";
 import type { Confine, ConfineGround, Confinement, ConfinePolicy } from "./confine.ts";
+import { isExecutable } from "./exec.ts";
 import { isInside } from "./inside.ts";
 import { createMounts, type MountPolicy } from "./sandbox-mounts.ts";
 import { findSecretNames } from "./sandbox-secrets.ts";
@@ -77,7 +78,7 @@ function findBubblewrap({ env, cwd, roots }: ConfineGround): { file: string } | 
     .split(delimiter)
     .filter(isAbsolute)
     .map((folder) => join(folder, "bwrap"))
-    .filter(isProgram);
+    .filter(isExecutable);
   const file = candidates.find((path) =>
     [path, realpathSync(path), realpathSync(join(path, ".."))].every((each) => !foreign.some((root) => isInside(each, root))),
   );
@@ -86,13 +87,4 @@ function findBubblewrap({ env, cwd, roots }: ConfineGround): { file: string } | 
     reason:
       candidates.length === 0 ? NOT_INSTALLED : `the only bwrap on PATH (${candidates[0]}) lies in the workspace, which cannot bring its own; ${NOT_INSTALLED}`,
   };
-}
-
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
 }

@@ -213,7 +213,8 @@ function homeOfUser(): string | undefined {
   }
 }
 
-function namesIn(directory: string): string[] {
+/** Nothing where it cannot be listed. */
+export function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch {

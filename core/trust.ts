@@ -128,7 +128,7 @@ function refuseInside(path: string, root: string): void {
   const real = existsSync(path) ? realpathSync(path) : realpathSync(existing);
   if (isInside(path, root) || isInside(real, root))
     throw refuse(
-      `the list of what is trusted would lie in the workspace itself: ${path}`,
+      `the list of what is trusted would lie in the workspace itself, as ${path}.`,
       "Name a directory elsewhere with AGENT_DATA_DIR, or give --trust for one run.",
     );
 }

@@ -60,7 +60,7 @@ function readLimits(timeout: Given["timeout"]): ConfiguredServer["limits"] {
 }
 
 /** Letters, digits, `-` and single `_`: the first `__` of a tool's name ends it. */
-export function prefixOf(name: string): string {
+function prefixOf(name: string): string {
   const clean = name.replace(/[^a-zA-Z0-9-]+/g, "_").replace(/^_|_$/g, "");
   if (clean !== "" && clean.length <= LONGEST_PREFIX) return clean;
   return `${clean.slice(0, LONGEST_PREFIX - 9)}_${digest(name).slice(0, 8)}`.replace(/_+/g, "_").replace(/^_/, "");

@@ -44,7 +44,7 @@ export async function openStdio(
 }
 
 /** One message a line. What is none is skipped; what is too long is not kept, and its request is told so. */
-export function createLineReader(inbox: Inbox, giveUp: (reason: string) => void) {
+function createLineReader(inbox: Inbox, giveUp: (reason: string) => void) {
   let parts: string[] = [];
   let [size, dropped, garbage] = [0, 0, 0];
   let head: string | undefined;

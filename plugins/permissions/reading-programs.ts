@@ -26,7 +26,7 @@ const exact =
   (words) =>
     words.every(isLiteral) && literal(isFine)(words);
 
-export const isRiskyWildcard = ({ globs, value }: ShellWord): boolean => globs && /^[*?[{+@!-]/.test(value);
+const isRiskyWildcard = ({ globs, value }: ShellWord): boolean => globs && /^[*?[{+@!-]/.test(value);
 
 /** What a quoted escape stands for is taken as read only where nobody can read it otherwise. */
 const isExact = ({ expands, parts }: ShellWord): boolean => !expands && parts.every((part) => part.type !== "AnsiCQuoted" || /^\$'\\[tn0]'$/.test(part.text));

@@ -243,6 +243,11 @@ describe.skipIf(!isBuilt)("agent mcp", () => {
     expect((await mcp(home, "remove", "web")).code).toBe(1);
   });
 
+  test("says once in words that no server has a sandbox", async () => {
+    const home = makeHomeWith({ [USER]: JSON.stringify({ sandbox: false, mcp: { a: local(), b: local() } }) });
+    expect((await mcp(home, "list")).stderr).toBe("warning: no sandbox: the configuration switches it off (sandbox.enabled: false)\n");
+  });
+
   test("refuses what it cannot do, with the way it is written", async () => {
     const home = makeHome();
     for (const args of [

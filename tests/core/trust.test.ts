@@ -610,6 +610,14 @@ describe("trust", () => {
     }
   });
 
+  test("is not spoken of where there is nothing to trust, though its list could not be used", async () => {
+    const { write, at, load } = world({ "work/readme.md": "x" });
+    const inWorkspace = { dataDir: at("work/data") };
+    expect((await load(inWorkspace)).warnings).toEqual([]);
+    write("work/agent.json", "{}");
+    expect((await load(inWorkspace)).warnings).toEqual([expect.stringContaining("would lie in the workspace itself")]);
+  });
+
   test("is not given to what has changed since it was shown", async () => {
     const { grant, write, at, state } = world(files);
     const { digest } = await grant();

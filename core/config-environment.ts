@@ -47,11 +47,12 @@ export const secretsOf = (env: Record<string, string | undefined>): string[] =>
 const SECRET_WORD_LAST = /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$/i;
 const SECRET_WORD = /(^|_)(API)?(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|CREDENTIALS?)(_|$)/i;
 
-/** A path, an address without a login, a switch or a number: taken out, it would leave holes in everything. */
+/** A path, an address without a login, a switch, a number or a word such as "postgres": taken out, it would leave holes in everything. */
 const isHarmless = (text: string): boolean =>
   /^(~|\.{1,2})?(\/[\w.@ -]+){2,}\/?$/.test(text) ||
   /^(~|\.{1,2})\//.test(text) ||
   /^(true|false|disabled|enabled|\d{1,11})$/i.test(text) ||
+  /^[A-Z]?[a-z_-]{1,11}$/.test(text) ||
   isPlainAddress(text);
 
 const isPlainAddress = (text: string): boolean => /^https?:\/\/[^@\s]*$/i.test(text) && queryKeys(text).length === 0;

@@ -283,6 +283,15 @@ describe.skipIf(!isBuilt)("a known secret is in nothing that is said, written or
     expectNoSecret(made, HELD);
   });
 
+  test("when it is stored for another provider than the one that is asked", async () => {
+    const stored = { acme: { type: "api", key: OTHER }, other: { type: "oauth", access: "zz-4Jd82mwXe0Lk", refresh: "zz-9Qd71bwYe5Rt" } };
+    const home = makeHomeWith({ ".local/share/agent/auth.json": stored, "work/seen.txt": `${JSON.stringify(stored)}\n` });
+    const made = await runTools([["read", { filePath: "seen.txt" }]], { home });
+    expect(made.outputs[0]).toContain('"key":"[redacted]"');
+    expect(made.outputs[0]).not.toContain("zz-");
+    expectNoSecret(made, [".local/share/agent/auth.json", "work/seen.txt"]);
+  });
+
   test("when a command floods it: neither at the cut, nor in the file with the whole output", async () => {
     const home = makeHomeWith(forms);
     const flood = "i=0; while [ $i -lt 40 ]; do head -c $((3000 + i * 7)) /dev/zero | tr '\\0' x; cat forms.txt; i=$((i+1)); done";
@@ -333,6 +342,7 @@ describe.skipIf(!isBuilt)("a known secret is in nothing that is said, written or
   test("and no tool writes the mark into a file in its place, nested calls included", async () => {
     const call: Call = ["write", { filePath: "out.txt", content: `key = ${KEY}\n` }];
     const made = await tools([call, ["batch", { tool_calls: [{ tool: call[0], parameters: call[1] }] }]], { args: ["--permission-mode", "yolo"] });
+    // SECRET_INPUT
     for (const output of toolOutputsOf(made.requests.at(-1))) expect(output).toContain("write was not run: a secret that the agent knows stands in its input");
     expect(existsSync(join(made.home, "work/out.txt"))).toBe(false);
     expectNoSecret(made);

@@ -332,6 +332,7 @@ describe("what a call changes", () => {
       takePlace: async () => () => {},
       failed() {},
       redact: (text: string) => text,
+      redactKnown: (input: unknown) => input,
       emit() {},
       now: () => 0,
       signal: new AbortController().signal,

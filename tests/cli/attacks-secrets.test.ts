@@ -349,9 +349,9 @@ describe.skipIf(!isBuilt)("a known secret is in nothing that is said, written or
   });
 
   test("but a word in such a variable is none, and is written as it stands", async () => {
-    const text = "image: postgres:15\n";
+    const text = "image: postgres:15 # in development; a key is not-needed\n";
     const call: Call = ["write", { filePath: "compose.yml", content: text }];
-    const made = await tools([call], { env: { POSTGRES_PASSWORD: "postgres", SOME_TOKEN: "development" } });
+    const made = await tools([call], { env: { POSTGRES_PASSWORD: "postgres", SOME_TOKEN: "development", OPENROUTER_API_KEY: "not-needed" } });
     expect(readFileSync(join(made.home, "work/compose.yml"), "utf8")).toBe(text);
   });
 

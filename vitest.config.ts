@@ -12,5 +12,12 @@ export default defineConfig({
       { find: /^agent-runtime\/plugins$/, replacement: here("./plugins/index.ts") },
     ],
   },
-  test: { include: ["tests/**/*.test.ts"], testTimeout: 30_000, hookTimeout: 30_000, pool: "forks", reporters: process.env.CI ? ["default"] : ["dot"] },
+  test: {
+    include: ["tests/**/*.test.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    pool: "forks",
+    maxWorkers: "100%",
+    reporters: process.env.CI ? ["default"] : ["dot"],
+  },
 });

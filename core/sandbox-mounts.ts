@@ -81,7 +81,13 @@ export function createMounts(ground: ConfineGround): (policy: MountPolicy) => { 
 }
 
 /** What takes the place of a file takes the mount upon it away. */
-const inodeOf = (path: string): number => lstatSync(path, { throwIfNoEntry: false })?.ino ?? 0;
+function inodeOf(path: string): number {
+  try {
+    return lstatSync(path).ino;
+  } catch {
+    return 0;
+  }
+}
 
 const LOOK_MS = 10_000;
 
@@ -166,23 +172,25 @@ function findCommonDirectory(file: string): string | undefined {
 function openPrivatePlace({ dataDir, cwd, home, env }: ConfineGround) {
   const base = join(dataDir, "cache", "sandbox");
   const own = join(base, createHash("sha256").update(cwd).digest("hex").slice(0, 16));
-  const homeCaches = HOME_CACHES.map((name) => ({ path: realPathOf(join(home, name)), own: join(own, name.replaceAll("/", "_")) })).filter(({ path }) =>
+  const caches = HOME_CACHES.map((name) => ({ path: realPathOf(join(home, name)), name: name.replaceAll("/", "_") })).filter(({ path }) =>
     isRealKind(path, "isDirectory"),
   );
-  const settings = ["--setenv", "npm_config_cache", join(own, "npm"), "--setenv", "XDG_CACHE_HOME", join(own, "cache")];
-  const shown = SHOWN_CACHES.map((name) => [realPathOf(join(env.XDG_CACHE_HOME || join(home, ".cache"), name)), join(own, "cache", name)] as const).filter(
-    ([path]) => isRealKind(path, "isDirectory"),
+  const shown = SHOWN_CACHES.map((name) => ({ path: realPathOf(join(env.XDG_CACHE_HOME || join(home, ".cache"), name)), name })).filter(({ path }) =>
+    isRealKind(path, "isDirectory"),
   );
-  const seen = shown.map(([path, target]): [string, string[]] => [target, ["--ro-bind", path, target]]);
+  const placeAt = (folder: string, mounts: [string, string[]][]) => ({
+    settings: ["--setenv", "npm_config_cache", join(folder, "npm"), "--setenv", "XDG_CACHE_HOME", join(folder, "cache")],
+    mounts: [...mounts, ...shown.map(({ path, name }): [string, string[]] => [join(folder, "cache", name), ["--ro-bind", path, join(folder, "cache", name)]])],
+  });
   try {
-    for (const path of [join(own, "cache"), ...homeCaches.map((each) => each.own)]) makeDirectories(nodeFs, path);
-    const binds = homeCaches.map(({ path, own: source }): [string, string[]] => [path, ["--bind", source, path]]);
+    for (const name of ["cache", ...caches.map((each) => each.name)]) makeDirectories(nodeFs, join(own, name));
+    const binds = caches.map(({ path, name }): [string, string[]] => [path, ["--bind", join(own, name), path]]);
     const blank = { empty: makeBlank(join(base, "empty"), 0o400), unreadable: makeBlank(join(base, "hidden"), 0o000) };
-    return { ...blank, settings, mounts: [[own, ["--bind", own, own]] as [string, string[]], ...binds, ...seen] };
+    return { ...blank, ...placeAt(own, [[own, ["--bind", own, own]], ...binds]) };
   } catch {
     // Nothing can be written there: what is cached vanishes with the process, and what is secret is a device that cannot be opened.
-    const binds = homeCaches.map(({ path }): [string, string[]] => [path, ["--tmpfs", path]]);
-    return { empty: "/dev/null", unreadable: "/dev/null", settings, mounts: [[own, ["--tmpfs", own]] as [string, string[]], ...binds, ...seen] };
+    const binds = caches.map(({ path }): [string, string[]] => [path, ["--tmpfs", path]]);
+    return { empty: "/dev/null", unreadable: "/dev/null", ...placeAt("/tmp/.agent-cache", binds) };
   }
 }
 

@@ -39,16 +39,25 @@ function digest(paths: string[]): string {
 /** The files that hold canaries by themselves, relative to the home. */
 const HOLDERS = new Set(Object.keys(SECRETS));
 
-/** Every byte under the home but those of the sentinel, of `except` and of what is no regular file. */
+/** Every byte under the home but those of the sentinel, of `except` and of what is no regular file, or no longer there. */
 function written(home: string, except: ReadonlySet<string>, folder = ""): string {
   return readdirSync(join(home, folder))
     .map((name) => (folder === "" ? name : `${folder}/${name}`))
     .filter((path) => !HOLDERS.has(path) && !except.has(path))
-    .map((path) => {
-      const stats = lstatSync(join(home, path));
-      return stats.isDirectory() ? written(home, except, path) : stats.isFile() ? readFileSync(join(home, path), "latin1") : "";
-    })
+    .map((path) => readHere(() => (lstatSync(join(home, path)).isDirectory() ? written(home, except, path) : readRegular(join(home, path)))))
     .join("");
+}
+
+const readRegular = (path: string): string => (lstatSync(path).isFile() ? readFileSync(path, "latin1") : "");
+
+/** Names may change while they are looked at. */
+function readHere(read: () => string): string {
+  try {
+    return read();
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return "";
+    throw error;
+  }
 }
 
 /**

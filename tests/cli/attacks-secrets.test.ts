@@ -131,7 +131,7 @@ describe.skipIf(!isBuilt)("a secret file", { concurrent: true }, () => {
     expect(text).toMatch(/^No matches found\n\n\(1 file is left out/);
     expect(globbed).toMatch(/^\.env\.example\n\n\(2 files are left out/);
     expect(npmrc).toMatch(/^No files found\n\n\(1 file is left out/);
-    expect(listed).toMatch(/\.env\.example\n[\s\S]*\(3 files are left out/);
+    expect(listed).toMatch(/\.env\.example\n[\s\S]*\(4 files are left out/);
     expect(listed).not.toMatch(/\.npmrc|\.env\n|\.env\.local/);
   });
 

@@ -18,7 +18,7 @@ const sleepSeconds = 83_000 + (process.pid % 9_000);
 describe.skipIf(!isBuilt)("servers of the configuration", () => {
   test("bring tools, and nothing of them is left afterwards", async () => {
     const home = makeConfiguredHome({ mcp: { srv: local() } });
-    const mark = join(home, "log");
+    const mark = join(home, "work/log");
     writeFileSync(join(home, USER), JSON.stringify({ mcp: { srv: local("--log", mark) } }));
     const run = await runTools(
       [
@@ -36,7 +36,7 @@ describe.skipIf(!isBuilt)("servers of the configuration", () => {
 
   test("are gone 2 s after the agent is killed, with what they started", async () => {
     const home = makeHome();
-    const mark = join(home, "log");
+    const mark = join(home, "work/log");
     const seconds = sleepSeconds + 10_000;
     const config = join(home, "servers.json");
     writeFileSync(config, JSON.stringify({ mcp: { srv: local("--log", mark) } }));
@@ -63,14 +63,15 @@ describe.skipIf(!isBuilt)("servers of the configuration", () => {
 
   test("are not started by what needs none", async () => {
     const home = makeHome();
-    const mark = join(home, "log");
+    const mark = join(home, "work/log");
     writeFileSync(join(home, "work/c.json"), JSON.stringify({ mcp: { srv: local("--log", mark) } }));
     for (const args of [["config", "show", "--config", "c.json"], ["session", "list"], ["--version"], ["mcp", "--help"]]) await runCommand({ home, args });
     expect(existsSync(mark)).toBe(false);
   });
 
   test("of a workspace that nobody trusts are not started, whatever their name", async () => {
-    const home = makeAttackWorld({ "work/opencode.json": { mcp: { evil: local("--log", "../outside/mcp") } } });
+    // Without a sandbox, which would keep it from there, too.
+    const home = makeAttackWorld({ ".config/agent/agent.json": { sandbox: false }, "work/opencode.json": { mcp: { evil: local("--log", "../outside/mcp") } } });
     const sentinel = sentinelOf(home);
     const run = await runTools([["evil__echo", { text: "x" }]], { home });
     expect(ofType(run, "untrusted_config")[0].keys).toEqual(["mcp"]);
@@ -227,9 +228,9 @@ describe.skipIf(!isBuilt)("agent mcp", () => {
 
   test("adds a server to the user's configuration, lists it and takes it out", async () => {
     const home = makeHomeWith({ [USER]: '{ "model": "openrouter/a/b" }\n' });
-    const added = await mcp(home, "add", "my.srv", "--env", "MODE=fast", "--", process.execPath, SERVER, "--log", join(home, "log"), "--help");
+    const added = await mcp(home, "add", "my.srv", "--env", "MODE=fast", "--", process.execPath, SERVER, "--log", join(home, "work/log"), "--help");
     expect([added.code, added.stdout]).toEqual([0, expect.stringContaining("my.srv is in ")]);
-    const command = [process.execPath, SERVER, "--log", join(home, "log"), "--help"];
+    const command = [process.execPath, SERVER, "--log", join(home, "work/log"), "--help"];
     expect(configOf(home)).toEqual({ model: "openrouter/a/b", mcp: { "my.srv": { type: "local", command, environment: { MODE: "fast" } } } });
     await mcp(home, "add", "web", "--url", "http://127.0.0.1:1/mcp", "--header", "Authorization: Bearer tok-0123456789");
     expect(configOf(home).mcp.web).toEqual({ type: "remote", url: "http://127.0.0.1:1/mcp", headers: { Authorization: "Bearer tok-0123456789" } });
@@ -237,7 +238,7 @@ describe.skipIf(!isBuilt)("agent mcp", () => {
     expect(listed.stdout).toMatch(/^my\.srv: connected \(\d+ tools\)\n {2}\S*node \S*mcp-server\.mjs --log \S* --help\n {4}my_srv__echo\n/);
     expect(listed.stdout).toContain("web: failed\n  http://127.0.0.1:1/mcp\n");
     expect(listed.stdout).not.toContain("tok-0123456789");
-    expect(processesWith(join(home, "log"))).toEqual([]);
+    expect(processesWith(join(home, "work/log"))).toEqual([]);
     expect((await mcp(home, "remove", "web")).code).toBe(0);
     expect(Object.keys(configOf(home).mcp)).toEqual(["my.srv"]);
     expect((await mcp(home, "remove", "web")).code).toBe(1);

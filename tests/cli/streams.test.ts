@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Reply, type Script, startServer } from "../fixtures/server.ts";
 import { isBuilt, JSON_OUT, KEY, LAUNCHER, MODEL, makeHome, removeHomes, runCommand, until } from "./command.ts";
+import { processesWith } from "./tool-runs.ts";
 
 afterAll(removeHomes);
 
@@ -41,7 +42,8 @@ const read = (home: string, name: string): string => {
 
 describe.skipIf(!isBuilt).concurrent("stdout", () => {
   test("that is closed ends a run in the middle of a tool, the tool too, in silence; the session goes on", async () => {
-    const script = [call("echo $$ > pid; sleep 60; echo done > late"), { text: "Fine." }];
+    const sleep = `sleep 60.${process.pid}`;
+    const script = [call(`${sleep}; echo done > late`), { text: "Fine." }];
     // Three events, then nothing is written for as long as the tool runs.
     const line = "{ $AGENT --output-format json -p hi; echo $? > code; } | head -3 > seen; $AGENT -c -q -p again";
     const { home, ms, stdout, stderr } = await shell(line, script);
@@ -49,7 +51,7 @@ describe.skipIf(!isBuilt).concurrent("stdout", () => {
     expect([read(home, "code"), stdout]).toEqual(["141", "Fine.\n"]);
     expect(ms).toBeLessThan(10_000);
     expect(stderr).not.toMatch(/\n\s+at |EPIPE/);
-    await until(() => !isRunning(Number(read(home, "pid"))));
+    await until(() => processesWith(sleep).length === 0);
     expect(read(home, "late")).toBe("");
   });
 
@@ -136,12 +138,3 @@ describe.skipIf(!isBuilt).concurrent("stdin", () => {
     expect(stdout).toMatch(/"type":"result".*"text":"Hello\."[^\n]*\n2\n$/s);
   });
 });
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

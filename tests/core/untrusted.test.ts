@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { isTree } from "../../core/config-files.ts";
 import { mergeLayers } from "../../core/config-merge.ts";
 import { type Config, configSchema } from "../../core/config-schema.ts";
+import { sandboxOf } from "../../core/confine.ts";
 import { keepData } from "../../core/untrusted.ts";
 import { findRule, flattenRules } from "../../plugins/permissions/rules.ts";
 
@@ -83,7 +84,7 @@ const DATA = `$schema systemPrompt appendSystem outputFormat temperature topP st
   provider.*.models.*.modalities.** provider.*.models.*.fallback.**
   agent.*.model.** agent.*.fallback.** agent.*.variant agent.*.temperature agent.*.top_p agent.*.prompt agent.*.description agent.*.mode agent.*.steps agent.*.maxSteps
   agent.*.hidden agent.*.color agent.*.disable agent.*.permission.** agent.*.tools.* command.*.template command.*.description command.*.agent command.*.model
-  command.*.variant command.*.subtask`
+  command.*.variant command.*.subtask sandbox.enabled sandbox.network`
   .split(/\s+/)
   .map((pattern) => pattern.split("."));
 
@@ -106,6 +107,9 @@ const merge = (own: Config, theirs: Config): Config =>
     { config: theirs, originOf: () => "workspace", from: "/w" },
   ]).config;
 
+const isLaxer = (name: string, value: unknown, { enabled = "auto", network = true }: ReturnType<typeof sandboxOf>): boolean =>
+  name === "enabled" ? (value === false && enabled !== false) || (value === "auto" && enabled === true) : value === true && !network;
+
 describe("whatever an untrusted file says", () => {
   test("only what is named as data stays", () => {
     fc.assert(
@@ -117,6 +121,7 @@ describe("whatever an untrusted file says", () => {
           ).toBe(true);
           if (["formatter", "lsp"].includes(path[0]!) || path.at(-2) === "tools") expect(value).toBe(false);
           if (path.includes("permission")) expect(value).not.toBe("allow");
+          if (path[0] === "sandbox") expect(isLaxer(path[1]!, value, sandboxOf(own.sandbox))).toBe(false);
         }
       }),
       RUNS,

@@ -115,6 +115,7 @@ function createToolContext(run: PromptRun, { call, place, watch, dependencies, r
     accepts: (mediaType) =>
       run.last.model === undefined ? undefined : acceptsMedia(run.last.model, mediaType, { config: run.config, refused: environment.refusedMedia }),
     snapshot: async (path) => watch?.keep(path),
+    redact: environment.redactor.redact,
     runTask: (options) => runTask(options, run, place.callId),
     spill: (text) => environment.spill(session.id, text),
     spillPath: () => environment.spillPath(session.id),

@@ -47,11 +47,15 @@ export const secretsOf = (env: Record<string, string | undefined>): string[] =>
 const SECRET_WORD_LAST = /(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$/i;
 const SECRET_WORD = /(^|_)(API)?(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|CREDENTIALS?)(_|$)/i;
 
-/** A path, an address without a login, a switch or a number: taken out, it would leave holes in everything. */
+/** What local servers and databases are given for a key: "postgres", "not-needed", "lm-studio". */
+const WORD = /^[A-Z]?[a-z_-]{1,11}$/;
+
+/** A path, an address without a login, a switch, a number or a word such as "postgres": taken out, it would leave holes in everything. */
 const isHarmless = (text: string): boolean =>
   /^(~|\.{1,2})?(\/[\w.@ -]+){2,}\/?$/.test(text) ||
   /^(~|\.{1,2})\//.test(text) ||
   /^(true|false|disabled|enabled|\d{1,11})$/i.test(text) ||
+  WORD.test(text) ||
   isPlainAddress(text);
 
 const isPlainAddress = (text: string): boolean => /^https?:\/\/[^@\s]*$/i.test(text) && queryKeys(text).length === 0;
@@ -120,8 +124,8 @@ function optionKeys(word: unknown): string[] {
 
 const decodeQuery = (text: string): string => new URLSearchParams(`_=${text}`).get("_") ?? text;
 
-/** Shorter texts would take ordinary words out of every output. */
-export const isSecret = (text: string): boolean => text.length >= 8 && !isReferenceOnly(text);
+/** Shorter texts and words would take ordinary words out of every output. */
+export const isSecret = (text: string): boolean => text.length >= 8 && !WORD.test(text) && !isReferenceOnly(text);
 
 const isReferenceOnly = (text: string): boolean => /^\{(env|file):[^{}]*\}$/.test(text);
 

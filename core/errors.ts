@@ -270,6 +270,11 @@ export const ERRORS = {
   },
   TOOL_FAILED: { ...toModel, message: "{tool} failed: {reason}", hint: "" },
   PATH_OUTSIDE: { ...toModel, message: "{path} is outside the workspace.", hint: "Use a path below {root}." },
+  SECRET_INPUT: {
+    ...toModel,
+    message: "{tool} was not run: a secret that the agent knows stands in its input, or in that of the call around it.",
+    hint: "Write the name of the variable or of the file that holds it instead, and let the program look there.",
+  },
   SECRET_FILE: {
     ...toModel,
     message: "{path} is kept from tools, because it is where secrets are.",

@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { joinSignals } from "./abort.ts";
-import { authPath, type ProviderKey } from "./auth.ts";
+import { authPath, type ProviderKey, readStoredSecrets } from "./auth.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
 import { isSecret, keysIn } from "./config-environment.ts";
@@ -265,7 +265,7 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   const { options, env, cwd, dataDir, log } = ground;
   const { providerKeys, ...others } = shared;
   const { notices, redactor } = others;
-  for (const secret of loaded.secrets) redactor.add(secret);
+  for (const secret of [...loaded.secrets, ...(await readStoredSecrets(dataDir))]) redactor.add(secret);
   if (loaded.untrusted !== undefined) notices.tell({ type: "config.untrusted", ...loaded.untrusted });
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });

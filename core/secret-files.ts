@@ -47,10 +47,10 @@ const SYSTEM_FILES = ["/etc/shadow", "/etc/gshadow", "/etc/sudoers"];
 
 /** Files that are secret wherever they lie. A key file with another name is known by what stands in it: see the redactor. */
 const SECRET_NAME =
-  /^(\.env(\..+)?|\.npmrc|\.pypirc|[._]netrc|\.git-credentials|\.pgpass|id_(rsa|dsa|ecdsa|ed25519|xmss)(_sk)?(\.(bak|old|orig|pem|key)|~)?)$/i;
-const MODEL_NAME = /\.(example|sample|template)$/i;
+  /^(\.env(\..+)?|\.npmrc|\.pypirc|[._]netrc|\.git-credentials|\.pgpass|id_(rsa|dsa|ecdsa|ed25519|xmss)(_sk)?(\.(pem|key))?)(\.(bak|old|orig|save|sw[a-p])|~)?$/i;
+const MODEL_NAME = /\.(example|sample|template|dist|defaults|schema)$/i;
 /** For ripgrep: every file that has such a name is among those that one of these finds. */
-const NAME_GLOBS = [".env", ".env.*", ".npmrc", ".pypirc", "[._]netrc", ".git-credentials", ".pgpass", "id_*"];
+const NAME_GLOBS = [".env*", ".npmrc*", ".pypirc*", "[._]netrc*", ".git-credentials*", ".pgpass*", "id_*"];
 /** What a process holds, its keys included. */
 const PROCESS_FILE = /^\/proc\/[^/]+\/(task\/[^/]+\/)?(environ|mem|auxv)$/;
 
@@ -103,6 +103,7 @@ export function createSecretFiles(rules: SecretRules): SecretFiles {
   const places = () => (known ??= lowerCase(secretPlaces(rules)));
   const inodes = createInodes(() => secretPlaces(rules));
   const actionFor = (path: string) => {
+    if (own.length === 0) return undefined;
     const texts = [path, shownIn(path, rules.cwd)];
     return own.findLast(({ pattern }) => texts.some((text) => matchesWildcard(text, pattern)))?.action;
   };

@@ -50,6 +50,8 @@ export interface CallPlace {
   callId: string;
   partId: string;
   depth: number;
+  /** A secret was taken out of the input of the call that made it. */
+  isRedacted?: boolean;
   /** Is told how far the call is. */
   onTitle?(title: string): void;
   /** Is told that the call is made. */
@@ -141,7 +143,12 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
 async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolResult> {
   dependencies.signal.throwIfAborted();
   const tool = findTool(asked.tool, dependencies);
-  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: dependencies.redactKnown(readInput(asked)) });
+  const input = readInput(asked);
+  const safe = dependencies.redactKnown(input);
+  const isRedacted = place.isRedacted === true || safe !== input;
+  // The mark would stand in the file for good.
+  if (isRedacted && tool.effect === "write") throw new AgentError("SECRET_INPUT", { tool: tool.name });
+  const call = await dependencies.before({ id: asked.id, tool: asked.tool, input: safe });
   const checked = await dependencies.check(tool, call.input);
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };
@@ -150,7 +157,7 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   const watch = effect === "read" ? undefined : dependencies.watch(tool);
   const run = () => {
     place.onRun?.({ tool, patterns });
-    return tool.run(judged.input, dependencies.contextOf(judged, place, watch));
+    return tool.run(judged.input, dependencies.contextOf(judged, { ...place, isRedacted }, watch));
   };
   const result = await dependencies.after(toResult(await runWatched(run, watch, dependencies.signal), tool), judged);
   // Redacted before it is cut: a cut through the middle of a secret would hide it.

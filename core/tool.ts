@@ -101,6 +101,8 @@ export interface ToolContext {
   accepts(mediaType: string): boolean | undefined;
   /** Keeps a file as it is, or that there is none, so that `session undo` brings it back. Call it before a tool of effect `write` changes, makes or deletes one. Never throws. */
   snapshot(path: string): Promise<void>;
+  /** The text as a model gets it: known secrets and what looks like a key are replaced by `[redacted]`. */
+  redact(text: string): string;
   /** Keeps text outside the context and returns the path at which the `read` and `grep` tools find it; undefined where the disk takes nothing. */
   spill(text: string): Promise<string | undefined>;
   /** A path there at which nothing exists yet, for output that is too long to hold: `exec` writes to it. */

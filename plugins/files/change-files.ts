@@ -52,6 +52,7 @@ export async function changeFiles(
   const staged: Staged[] = [];
   const directories: string[] = [];
   try {
+    await checkNothingLost(context, changes);
     // Before parents are created, so that an undo takes them away again.
     for (const { path } of changes) await context.snapshot(path);
     for (const change of changes) {
@@ -71,6 +72,37 @@ export async function changeFiles(
     throw error;
   } finally {
     for (const { close } of staged) await close();
+  }
+}
+
+const MARK = "[redacted]";
+const countMarks = (text: string): number => text.split(MARK).length - 1;
+
+/**
+ * A model that was shown `[redacted]` in a file may give it back in the place of the secret. Throws EDIT_REFUSED where there
+ * are more of them than before, and what was there held what the mark stands for.
+ */
+async function checkNothingLost(context: ToolContext, changes: FileChange[]): Promise<void> {
+  const marks = changes.reduce((sum, { content }) => sum + (content?.includes(MARK) ? countMarks(content.toString()) : 0), 0);
+  if (marks === 0) return;
+  const existing = changes.filter((change) => change.existing?.isFile());
+  const texts = await Promise.all(existing.map(({ path }) => readText(context.paths, path)));
+  if (marks <= texts.reduce((sum, text) => sum + countMarks(text), 0)) return;
+  const held = existing.find((_, index) => countMarks(context.redact(texts[index]!)) > countMarks(texts[index]!));
+  if (held === undefined) return;
+  throw new AgentError("EDIT_REFUSED", {
+    path: context.paths.show(held.path),
+    reason: `a secret in it, of which only ${MARK} is shown, would be lost.`,
+    advice: "Edit only the lines around it, with an oldString and a newString that hold neither.",
+  });
+}
+
+async function readText(paths: Paths, path: string): Promise<string> {
+  const handle = await paths.open(path, "read");
+  try {
+    return await handle.readFile("utf8");
+  } finally {
+    await handle.close();
   }
 }
 

@@ -1,10 +1,10 @@
-import { linkSync, lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Reply } from "../fixtures/server.ts";
 import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
 import { type CommandResult, type CommandRun, isBuilt, JSON_OUT, KEY, MODEL, makeHomeWith, ofType, removeHomes, resultOf, runCommand } from "./command.ts";
-import { type Call, runTools, statesOf, turn } from "./tool-runs.ts";
+import { type Call, runTools, statesOf, toolOutputsOf, turn } from "./tool-runs.ts";
 
 afterAll(removeHomes);
 
@@ -283,6 +283,15 @@ describe.skipIf(!isBuilt)("a known secret is in nothing that is said, written or
     expectNoSecret(made, HELD);
   });
 
+  test("when it is stored for another provider than the one that is asked", async () => {
+    const stored = { acme: { type: "api", key: OTHER }, other: { type: "oauth", access: "zz-4Jd82mwXe0Lk", refresh: "zz-9Qd71bwYe5Rt" } };
+    const home = makeHomeWith({ ".local/share/agent/auth.json": stored, "work/seen.txt": `${JSON.stringify(stored)}\n` });
+    const made = await runTools([["read", { filePath: "seen.txt" }]], { home });
+    expect(made.outputs[0]).toContain('"key":"[redacted]"');
+    expect(made.outputs[0]).not.toContain("zz-");
+    expectNoSecret(made, [".local/share/agent/auth.json", "work/seen.txt"]);
+  });
+
   test("when a command floods it: neither at the cut, nor in the file with the whole output", async () => {
     const home = makeHomeWith(forms);
     const flood = "i=0; while [ $i -lt 40 ]; do head -c $((3000 + i * 7)) /dev/zero | tr '\\0' x; cat forms.txt; i=$((i+1)); done";
@@ -328,6 +337,45 @@ describe.skipIf(!isBuilt)("a known secret is in nothing that is said, written or
     const made = await tools(asked, { args: ["--permission-mode", "yolo"] });
     expect(readFileSync(join(made.home, "work/copy.txt"), "utf8")).toBe("[redacted]\n");
     expectNoSecret(made);
+  });
+
+  test("and no tool writes the mark into a file in its place, nested calls included", async () => {
+    const call: Call = ["write", { filePath: "out.txt", content: `key = ${KEY}\n` }];
+    const made = await tools([call, ["batch", { tool_calls: [{ tool: call[0], parameters: call[1] }] }]], { args: ["--permission-mode", "yolo"] });
+    // SECRET_INPUT
+    for (const output of toolOutputsOf(made.requests.at(-1))) expect(output).toContain("write was not run: a secret that the agent knows stands in its input");
+    expect(existsSync(join(made.home, "work/out.txt"))).toBe(false);
+    expectNoSecret(made);
+  });
+
+  test("but a word in such a variable is none, and is written as it stands", async () => {
+    const text = "image: postgres:15 # in development; a key is not-needed\n";
+    const call: Call = ["write", { filePath: "compose.yml", content: text }];
+    const made = await tools([call], { env: { POSTGRES_PASSWORD: "postgres", SOME_TOKEN: "development", OPENROUTER_API_KEY: "not-needed" } });
+    expect(readFileSync(join(made.home, "work/compose.yml"), "utf8")).toBe(text);
+  });
+
+  const KEYED = `begin\nkey = sk-proj-abcdefghij0123456789ABCDEF\none\ntwo\nend\n`;
+  const shown = KEYED.replace(/sk-\S+/, "[redacted]");
+  const moving = "*** Begin Patch\n*** Update File: a.txt\n*** Move to: b.txt\n@@\n-key = sk-proj-abcdefghij0123456789ABCDEF\n+key = [redacted]\n*** End Patch";
+  test.each<[string, Call]>([
+    ["edit", ["edit", { filePath: "a.txt", oldString: shown, newString: shown.replace("one", "three") }]],
+    ["multiedit", ["multiedit", { filePath: "a.txt", edits: [{ oldString: shown, newString: shown.replace("one", "three") }] }]],
+    ["write", ["write", { filePath: "a.txt", content: shown.replace("one", "three") }]],
+    ["patch", ["patch", { patchText: moving }]],
+  ])("nor is it lost where %s gives back what a model was shown of it", async (_, call) => {
+    const home = makeHomeWith({ "work/a.txt": KEYED });
+    const around: Call = ["edit", { filePath: "a.txt", oldString: "two", newString: "2" }];
+    const script = [turn(["read", { filePath: "a.txt" }]), turn(call), turn(around), { text: "ok" }];
+    const made = await tools([], { home, script, args: ["--tools", "read,edit,multiedit,write,patch"] });
+    expect(toolOutputsOf(made.requests.at(-1))[1]).toMatch(/a secret in it, of which only \[redacted\] is shown, would be lost/);
+    expect(readFileSync(join(home, "work/a.txt"), "utf8")).toBe(KEYED.replace("two", "2"));
+  });
+
+  test("though a text that speaks of the mark may be written", async () => {
+    const home = makeHomeWith({ "work/a.ts": 'const mark = "";\n' });
+    const made = await tools([["edit", { filePath: "a.ts", oldString: '""', newString: '"[redacted]"' }]], { home });
+    expect(readFileSync(join(made.home, "work/a.ts"), "utf8")).toBe('const mark = "[redacted]";\n');
   });
 
   test("but what only looks like a key is written as the model says it", async () => {

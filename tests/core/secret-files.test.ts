@@ -27,12 +27,29 @@ const make = (permission?: PermissionConfig, cwd = home) =>
 describe("a file is secret", () => {
   const names = [".env", ".ENV", ".env.local", ".env.production.local", ".npmrc", ".pypirc", ".netrc", "_netrc", ".git-credentials", ".pgpass"];
   const keys = ["id_rsa", "id_ed25519", "id_ecdsa_sk", "id_rsa.bak"];
-  test.each([...names, ...keys])("by the name %s, wherever it lies", (name) => {
+  const copies = [".env~", ".env.local~", ".env.swp", ".npmrc.bak", ".netrc~", ".git-credentials.old"];
+  test.each([...names, ...keys, ...copies])("by the name %s, wherever it lies", (name) => {
     expect(isSecretName(name)).toBe(true);
     expect(make().isSecret(join(home, "work/deep", name))).toBe(true);
   });
 
-  const open = [".env.example", ".env.sample", ".env.TEMPLATE", "id_rsa.pub", "env", "environment.ts", ".envrc", "server.pem", "i18n.key", "npmrc.md"];
+  const open = [
+    ".env.example",
+    ".env.sample",
+    ".env.TEMPLATE",
+    ".env.dist",
+    ".env.defaults",
+    ".env.schema",
+    "..env",
+    ".envs~",
+    "id_rsa.pub",
+    "env",
+    "environment.ts",
+    ".envrc",
+    "server.pem",
+    "i18n.key",
+    "npmrc.md",
+  ];
   test.each(open)("and not by the name %s", (name) => expect(make().isSecret(join(home, "work", name))).toBe(false));
 
   const places = [".ssh", ".ssh/config", ".aws/credentials", ".gnupg/pubring.kbx", ".config/gh/hosts.yml", ".docker/config.json", ".kube/config"];

@@ -5,6 +5,7 @@ import { AgentError, type ToolContext, type ToolResult } from "agent-runtime";
 import { createExec } from "../../../core/exec.ts";
 import { silentLog } from "../../../core/log.ts";
 import { createPaths } from "../../../core/paths.ts";
+import { createRedactor } from "../../../core/redact.ts";
 import { check } from "../../../core/schema.ts";
 import filesPlugin from "../../../plugins/files/index.ts";
 
@@ -52,6 +53,7 @@ export async function createWorld(): Promise<World> {
     accepts: () => undefined,
     permit: async () => {},
     snapshot: async () => {},
+    redact: createRedactor().redact,
     runTask: refuse,
     spill: refuse,
     spillPath: refuse,

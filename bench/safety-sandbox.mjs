@@ -69,4 +69,5 @@ async function callMany(runtime, command, count) {
   return { times: times.slice(1), reasons };
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) for (const row of await measureSandbox({ runs: Number(process.argv[2] ?? 50) })) console.log(row.join("  "));
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href)
+  for (const row of await measureSandbox({ runs: Number(process.argv[2] ?? 50) })) console.log(row.join("  "));

@@ -20,3 +20,9 @@ export function computes(node: SyntaxNode): boolean {
 
 /** Bash runs what stands in a prompt. */
 export const isPrompt = ({ operation }: ParameterExpansionPart): boolean => operation?.type === "Transform" && !/^[UuLQEAKak]$/.test(operation.operand.value);
+
+/**
+ * Quotes within `${…}` and within arithmetic quote nothing where those stand in double quotes, in a here-document or in a
+ * subscript: bash runs the substitutions in them.
+ */
+export const hidesCode = (text: string): boolean => /'[^']*(\$[({[]|`)/.test(text);

@@ -1,4 +1,5 @@
 import type { Assignment, Command, ParameterExpansionPart, Redirection, SyntaxNode, WordPart } from "unbash";
+import { hidesCode } from "./computing.ts";
 import { findProgramFault } from "./reading-programs.ts";
 import { readWord, type ShellWord } from "./shell-word.ts";
 
@@ -66,8 +67,8 @@ const NAMES: Record<string, string> = {
 };
 
 /** `${x}`, `${#x}`, `${x:-y}`, `${x%y}`: no name in it stands for what is computed in turn, and nothing is assigned. */
-function isPlainExpansion({ prefix, index, operation }: ParameterExpansionPart): boolean {
-  if (prefix === "!" || index !== undefined) return false;
+function isPlainExpansion({ text, prefix, index, operation }: ParameterExpansionPart): boolean {
+  if (prefix === "!" || index !== undefined || hidesCode(text)) return false;
   return operation === undefined || operation.type === "Remove" || (operation.type === "Default" && !operation.operator.endsWith("="));
 }
 

@@ -5,7 +5,7 @@ const HARMLESS_SETTING = /^(color\.[\w.]+|core\.(quotepath|abbrev)|log\.(date|de
 /** Options that write, run a program or look into other repositories; git takes any beginning of a long one for the whole. */
 const REFUSED = [
   ...["--output", "--output-directory", "--ext-diff", "--textconv", "--open-files-in-pager", "--exec", "--upload-pack", "--receive-pack", "--filters"],
-  ...["--show-signature", "--recurse-submodules", "--submodule", "--edit-description", "--remote", "--paginate"],
+  ...["--show-signature", "--recurse-submodules", "--submodule", "--edit-description", "--remerge-diff", "--remote", "--paginate"],
   // These write the index anew.
   ...["--dirty", "--broken"],
 ];
@@ -82,6 +82,6 @@ export function isReadOnlyGit(values: string[]): boolean {
   const names = rest.map((value) => value.split("=", 1)[0] as string);
   const isRefused = names.some((name) => name.startsWith("--") && name.length > 2 && REFUSED.some((refused) => refused.startsWith(name)));
   // A signature is looked at by a program.
-  const asksForSignature = rest.some((value) => /%G|%\(signature|%\+?-?G/.test(value));
+  const asksForSignature = rest.some((value) => /%[ +-]*G|%\(\*?signature/.test(value));
   return !isRefused && !asksForSignature && (COMMANDS[command] as Check)(rest);
 }

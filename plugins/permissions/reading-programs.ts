@@ -9,7 +9,7 @@ export type Check = (words: readonly ShellWord[]) => boolean;
 /** Programs that only read, whatever their words are: those may be expansions, and names of files that look like options. */
 const READERS =
   "cat head tail wc nl pwd cd ls stat du df basename dirname realpath readlink echo true false : cut tr comm cmp diff grep egrep fgrep md5sum sha1sum " +
-  "sha224sum sha256sum sha384sum sha512sum b2sum cksum sum seq which uname arch nproc whoami id groups who uptime free od hexdump tac rev jq paste join " +
+  "sha224sum sha256sum sha384sum sha512sum b2sum cksum sum seq which uname nproc whoami id groups who uptime free od hexdump tac rev jq paste join " +
   "fold fmt expand unexpand column tsort factor numfmt strings ps pgrep pidof locale getconf type";
 
 const anything: Check = () => true;
@@ -84,7 +84,7 @@ const CHECKED: Record<string, Check> = {
   git: freeBehindDashes(literal(isReadOnlyGit)),
   xargs: isReadOnlyXargs,
   // Both end bash's reading of options; a format with %n sets a variable, whose index bash would run.
-  printf: ([format]) => format !== undefined && isExact(format) && isLiteral(format) && !/^-|%[^a-zA-Z%]*n/.test(format.value),
+  printf: ([format]) => format !== undefined && isExact(format) && isLiteral(format) && !/^-|%[^a-zA-Z%]*[hjlLtz]*n/.test(format.value),
   test: isReadOnlyTest,
   "[": (given) => given.at(-1)?.value === "]" && isReadOnlyTest(given.slice(0, -1)),
   read: words(/^(-[rs]+|-[da]|-d|-ra|-rd|[a-z_][a-z0-9_]*|)$/),
@@ -93,6 +93,8 @@ const CHECKED: Record<string, Check> = {
   break: words(/^\d+$/),
   continue: words(/^\d+$/),
   command: exact((values) => /^-[vV]$/.test(values[0] ?? "") && values.length > 1),
+  // Elsewhere it starts what it is given.
+  arch: (given) => given.length === 0,
   hostname: words(/^(-[sfiIdA]|--(short|fqdn|long|ip-address|all-ip-addresses|domain))$/),
   file: options(/^-[bhiLkNnprs0E]+$|^--(brief|mime|mime-type|mime-encoding|dereference|no-dereference|keep-going)$/),
   base64: exact((values) => values.every((value) => /^(-[di]+|-w\d*|--(decode|ignore-garbage|wrap)(=\d+)?|[^-].*)$/.test(value))),
@@ -159,7 +161,8 @@ function isReadOnlyFind(given: readonly ShellWord[]): boolean {
       continue;
     }
     const end = given.findIndex(({ value }, at) => at > index && (value === ";" || (value === "+" && given[at - 1]?.value === "{}")));
-    if (end < 0 || !isFreeReader(given[index + 1])) return false;
+    // What a variable or a wildcard becomes could be the semicolon that ends it.
+    if (end < 0 || !isFreeReader(given[index + 1]) || !given.slice(index, end).every((each) => isLiteral(each) && isExact(each))) return false;
     index = end;
   }
   return options(FIND)(own);

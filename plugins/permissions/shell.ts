@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import type { AndOr, Assignment, Command, Elif, If, Redirection, Script, Statement, SyntaxNode, Word } from "unbash";
-import { computes, isPrompt } from "./computing.ts";
+import { computes, hidesCode, isPrompt } from "./computing.ts";
 import { changeDirectory, noteFiles } from "./directory.ts";
 import { findFollowReach } from "./links.ts";
 import { findMachineReach, findSignalReach } from "./machine.ts";
@@ -131,8 +131,16 @@ function walk(node: SyntaxNode, scope: Scope, reader: Reader): void {
     default:
       reader.computes ||= computes(node);
       if (node.type === "ParameterExpansion" && isPrompt(node)) noteOpaque("bash runs what stands in a prompt", node.text, reader);
+      readHidden(node, scope, reader);
       walkFlow(node, scope, reader);
   }
+}
+
+/** The substitutions that only seem to be quoted. */
+function readHidden(node: SyntaxNode, scope: Scope, reader: Reader): void {
+  const isText = node.type === "ParameterExpansion" || node.type === "ArithmeticExpansion";
+  const text = isText ? node.text : node.type === "ArithmeticCommand" ? node.body : node.type === "ArithmeticWord" ? node.value : "";
+  if (hidesCode(text)) readSubstitutions(text.replaceAll(/\$?'/g, ""), scope, reader);
 }
 
 /** What decides whether, how often and where commands run. */

@@ -67,7 +67,7 @@ const RUNNERS = new Set(
   (
     "parallel ssh su runuser script expect screen tmux at batch crontab systemd-run unshare nsenter strace ltrace chroot fakeroot flock taskset chrt prlimit setarch " +
     "linux32 linux64 start-stop-daemon catchsegv entr gdb vi vim nvim view ex ed emacs nano less more man fish pwsh osascript enable bind complete hash " +
-    "pkexec run-parts setpriv unbuffer rlwrap faketime valgrind perf xvfb-run dbus-run-session ssh-agent sshpass sg cpulimit numactl nix-shell direnv dotenv " +
+    "pkexec run-parts setpriv unbuffer rlwrap faketime valgrind perf choom capsh chronic sem cgexec firejail proot mise xvfb-run dbus-run-session ssh-agent sshpass sg cpulimit numactl nix-shell direnv dotenv " +
     "cross-env env-cmd concurrently nodemon watchexec hyperfine tini dumb-init gosu"
   ).split(" "),
 );

@@ -66,6 +66,11 @@ const REMOVALS = [
   "printf 'rm x' | bash -s",
   "[[ 'a[$(rm x)]' -eq 0 ]]",
   "setsid -w rm x",
+  "cat <<EOF\n${x:-'$(rm x)'}\nEOF",
+  "echo \"${b:-$'`rm x`'}\"",
+  "(( '$(rm x)' ))",
+  "for (( i='$(rm x)'; i < 1; i++ )); do :; done",
+  "choom -n 0 -- rm x",
 ];
 
 describe.skipIf(!isBuilt)("a rule that denies rm", () => {

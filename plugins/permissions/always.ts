@@ -34,6 +34,8 @@ function patternOf(words: readonly ShellWord[]): string | undefined {
   const name = program.value;
   if (findProgramFault(words) === undefined) {
     const verb = name === "git" ? splitGit(rest.map(({ value }) => value))?.command : undefined;
+    // `git stash list`: that verb with other words writes.
+    if (verb !== undefined && VERBS.git!.test(verb)) return undefined;
     return `${verb === undefined ? name : `${name} ${verb}`} *`;
   }
   if (WHOLE.test(name)) return `${name} *`;

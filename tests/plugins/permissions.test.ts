@@ -894,6 +894,8 @@ describe("an answer for good", () => {
     ["cd src && npm test", ["cd *", "npm test *"]],
     ["git commit -m x", ["git commit *"]],
     ["timeout 5 cargo test x", undefined],
+    ["git stash list", undefined],
+    ["git tag --list", undefined],
     ["grep -rn foo src | head -5", ["grep *", "head *"]],
   ])("about %j covers %j", async (command, expected) => expect(await covers(command)).toEqual(expected));
 

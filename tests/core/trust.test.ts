@@ -611,7 +611,7 @@ describe("trust", () => {
   });
 
   test("is not spoken of where there is nothing to trust, though its list could not be used", async () => {
-    const { write, at, load } = world({ "work/readme.md": "x" });
+    const { write, at, load } = world({ "work/data/trust.json": "{}" });
     const inWorkspace = { dataDir: at("work/data") };
     expect((await load(inWorkspace)).warnings).toEqual([]);
     write("work/agent.json", "{}");

@@ -20,7 +20,9 @@ export async function readStoredKeys(dataDir: string): Promise<StoredKeys> {
 /** What proves who the user is, of all providers and of whatever type: also where another one is asked, it is never shown. None of a damaged file. */
 export async function readStoredSecrets(dataDir: string): Promise<string[]> {
   const entries = Object.values(await readEntries(dataDir).catch(() => ({}))).filter(isTree);
-  return entries.flatMap(({ key, access, refresh, token }) => [key, access, refresh, token].filter((value): value is string => typeof value === "string" && isSecret(value)));
+  return entries.flatMap(({ key, access, refresh, token }) =>
+    [key, access, refresh, token].filter((value): value is string => typeof value === "string" && isSecret(value)),
+  );
 }
 
 /** Keeps the key for the provider, in the place of another. Throws OPTION_INVALID, STORE_DAMAGED and STORE_UNWRITABLE. */

@@ -248,12 +248,12 @@ describe("reading", () => {
         shell: "{env:NOT_SET}",
       },
       "work/key.txt": 'from"file-secret\n',
-      "home/home.txt": "home-secret",
+      "home/home.txt": "home-secret-7",
     });
     const { config, secrets, warnings } = await load({ env: { MY_KEY: 'key","model":"evil', MODEL_NAME: "model-long-name" } });
-    expect(config.provider!.p!.options).toEqual({ apiKey: 'key","model":"evil', token: 'x-from"file-secret-home-secret' });
+    expect(config.provider!.p!.options).toEqual({ apiKey: 'key","model":"evil', token: 'x-from"file-secret-home-secret-7' });
     expect(config.model).toBe("a/model-long-name");
-    expect(secrets).toEqual(expect.arrayContaining(['key","model":"evil', 'from"file-secret', "home-secret"]));
+    expect(secrets).toEqual(expect.arrayContaining(['key","model":"evil', 'from"file-secret', "home-secret-7"]));
     expect(secrets).not.toContain("model-long-name");
     expect(warnings).toEqual([`${at("work/agent.json")}:1: shell: the variable NOT_SET is not set; "" is used.`]);
   });

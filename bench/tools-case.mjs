@@ -80,7 +80,8 @@ const CASES = {
     const ms = performance.now() - startedAt;
     const [{ id }] = await runtime.sessions.list();
     const { entries } = await runtime.sessions.read(id);
-    for (const { message } of entries) if (message.role === "tool") order = message.content.map(({ output }) => output.value.trim()).join();
+    for (const { message } of entries)
+      if (message.role === "tool") order = message.content.map(({ output }) => output.value.replace(/<\/?tool-output[^>]*>/g, "").trim()).join();
     if (order !== Array.from({ length: 200 }, (_, n) => n).join()) throw new Error("the results are not in the order of the calls");
     return { ms, memoryMb: peakMb(), most };
   },

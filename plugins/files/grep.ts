@@ -40,10 +40,8 @@ export const grepTool = tool({
     const args = ["--crlf", `--regexp=${pattern}`];
     const endAt = performance.now() + TIMEOUT_MS;
     const timeoutMs = TIMEOUT_MS * COUNTING_SHARE;
-    const [{ files: all, lines, end }, hidden] = await Promise.all([
-      findFiles(context, { ...place, args: [...args, ...includeArguments(include)], pattern, filePattern: include, timeoutMs }),
-      stats.isFile() ? 0 : countHidden(context, { cwd: place.cwd, include, pattern, timeoutMs }),
-    ]);
+    const question = { ...place, args: [...args, ...includeArguments(include)], pattern, filePattern: include, timeoutMs };
+    const { files: all, lines, end } = await findFiles(context, question);
     const files = takeEnough(all, lines);
     const read = await readMatches(context, { cwd: place.cwd, files, args, pattern, timeoutMs: endAt - performance.now() });
     correctCounts(lines, read);
@@ -54,7 +52,8 @@ export const grepTool = tool({
         total === 0 && !isCut
           ? await describeNothing(context, located, include)
           : describeMatches({ files, matches: read.matches, total, found: lines.size, isCut }, (file) => context.paths.show(join(place.cwd, file))),
-        ...sayHidden(hidden),
+        // Another walk, so only for who has found nothing and may wonder.
+        ...(total === 0 && stats.isDirectory() ? sayHidden(await countHidden(context, { cwd: place.cwd, include, pattern, timeoutMs })) : []),
       ].join("\n"),
       title: pattern,
       metadata: { matches: total, files: lines.size, truncated: isCut || total > SHOWN_MATCHES },

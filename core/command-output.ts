@@ -39,17 +39,17 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
   const progress = options.onProgress === undefined ? undefined : createProgress(options.onProgress);
   let [unfinished, writtenBytes, finished] = [Buffer.alloc(0), 0, false];
   let failure: { error: unknown } | undefined;
+  const quiet = createQuiet(options, () => finished || keep(Buffer.from(options.redaction?.flush() ?? "", "latin1")));
   const take = (raw: Buffer, isLast = false) => {
     writtenBytes += raw.length;
-    const bytes = redactBytes(raw, options.redaction, isLast);
+    keep(redactBytes(raw, options.redaction, isLast));
+    quiet.begin(isLast);
+  };
+  const keep = (bytes: Buffer) => {
     if (kept.totalBytes + bytes.length > kept.capacity) spill?.write(kept.all, bytes);
     kept.push(bytes);
     progress?.push(bytes);
-    try {
-      if (bytes.length > 0) options.onOutput?.(bytes.toString("utf8"));
-    } catch (error) {
-      failure = { error };
-    }
+    failure = tellReader(options, bytes) ?? failure;
   };
   return {
     push(chunk) {
@@ -68,6 +68,28 @@ export function createCommandOutput(options: CommandOutputOptions): CommandOutpu
       const spillPath = spill?.finish();
       if (failure !== undefined) throw failure.error;
       return { ...kept.read(), totalBytes: kept.totalBytes, ...(spillPath !== undefined && { spillPath }) };
+    },
+  };
+}
+
+function tellReader({ onOutput }: CommandOutputOptions, bytes: Buffer): { error: unknown } | undefined {
+  try {
+    if (bytes.length > 0) onOutput?.(bytes.toString("utf8"));
+  } catch (error) {
+    return { error };
+  }
+  return undefined;
+}
+
+const QUIET_MS = 200;
+
+/** Whoever watches a command is not kept waiting for the end of a line of which nothing more comes. */
+function createQuiet({ onOutput, onProgress }: CommandOutputOptions, tell: () => unknown) {
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    begin(isLast: boolean) {
+      clearTimeout(timer);
+      if (!isLast && (onOutput !== undefined || onProgress !== undefined)) timer = setTimeout(tell, QUIET_MS).unref();
     },
   };
 }

@@ -130,13 +130,13 @@ function spawnLauncher(env: Environment, shell: Shell | undefined): ChildProcess
   return spawnShell(["-c", LAUNCHER, "agent", file, ...args], { env, stdio: ["pipe", "pipe", "ignore", "pipe"] });
 }
 
+/** A command begins once somebody listens: what one says that kills its whole group at once would be lost. */
 function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
   const child = spawnLauncher(env, shell);
   const [stdin, stdout, , answer] = child.stdio as (Socket | undefined)[];
-  let [output, isIdle]: [Socket | undefined, boolean] = [undefined, false];
+  let [output, isIdle, asked]: [Socket | undefined, boolean, string] = [undefined, false, ""];
   let waiting: Waiting = { lastPid: undefined, take: () => {}, finish: () => {}, fail: () => {} };
   const marks = createMarks();
-
   child.on("error", (error) => waiting.fail(new AgentError("TOOL_FAILED", { tool: "sh", reason: errorMessage(error) }, { cause: error })));
   stdin?.on("error", () => {}); // It was killed, and the end of its output says so.
   stdout?.on("error", () => {}).once("close", () => output ?? waiting.finish(undefined));
@@ -144,6 +144,7 @@ function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
     output = opened;
     if (isIdle) output.unref();
     readOutput(output, marks, () => waiting);
+    stdin?.write(asked);
   });
   stdin?.write(describeStart(marks.token));
   const setIdle = (idle: boolean) => {
@@ -158,7 +159,8 @@ function startLauncher(env: Environment, shell: Shell | undefined): Launcher {
     closed: new Promise((resolve) => child.once("close", () => (output === undefined || output.closed ? resolve() : output.once("close", resolve)))),
     start: (launch, take) => {
       setIdle(false);
-      stdin?.write(`agent_begin\n${describeCommand(launch, env)}\nagent_end\n`);
+      asked = `agent_begin\n${describeCommand(launch, env)}\nagent_end\n`;
+      if (output !== undefined) stdin?.write(asked);
       return new Promise((finish, fail) => (waiting = { lastPid: undefined, take, finish, fail }));
     },
     get lastPid() {

@@ -21,6 +21,8 @@ export interface RedactedStream {
   push(piece: string): string;
   /** The rest. */
   end(): string;
+  /** What is held back although nothing more has come for a while. What comes later is still looked at together with it. */
+  flush(): string;
 }
 
 const MARK = "[redacted]";
@@ -167,6 +169,15 @@ class RedactedPieces implements RedactedStream {
     return this.#show(isHeld ? text.slice(0, from) : text);
   }
 
+  flush(): string {
+    if (this.#pem > 0 || this.#held === "") return "";
+    const held = this.#held;
+    this.#held = "";
+    const shown = this.#show(held);
+    this.#before = held;
+    return shown;
+  }
+
   end(): string {
     const rest = this.#pem > 0 ? "" : this.#held;
     this.#held = "";
@@ -176,10 +187,11 @@ class RedactedPieces implements RedactedStream {
 
   #show(text: string): string {
     if (text === "") return "";
-    const safe = this.#redact(this.#before + text, this.#isWrapped).slice(this.#before.length);
+    const safe = this.#redact(this.#before + text, this.#isWrapped);
+    const shown = safe.startsWith(this.#before) ? safe.slice(this.#before.length) : safe;
     this.#before = text.slice(-1);
     this.#isWrapped = false;
-    return safe;
+    return shown;
   }
 
   /** How much of the text has no beginning of a secret at its end. */

@@ -76,7 +76,7 @@ describe.skipIf(!isBuilt)("a run that is killed", { concurrent: true }, () => {
       for (let round = waiting.shift(); round !== undefined; round = waiting.shift()) await check(round);
     };
     await Promise.all([work(), work(), work()]);
-  });
+  }, 120_000);
 
   test("tells the model that a call was interrupted", async () => {
     const home = makeHome();

@@ -8,6 +8,7 @@ import { createCommandOutput } from "../../core/command-output.ts";
 import { AgentError } from "../../core/errors.ts";
 import { CHILD_ENVIRONMENT, createExec, type Exec, type ExecOptions, type ExecSetup } from "../../core/exec.ts";
 import { createRunMark, hasMark, MARK } from "../../core/processes.ts";
+import { createRedactor } from "../../core/redact.ts";
 import { makeSandbox } from "../fixtures/sandboxed.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "exec-")));
@@ -123,6 +124,17 @@ describe("a command", () => {
     expect(await bash(`kill -9 $PPID; sleep ${duration}; echo on`)).toMatchObject({ end: "timeout", head: "" });
     expect(survivors(duration)).toEqual([]);
     expect((await bash("echo next")).head).toBe("next\n");
+  });
+
+  test("is shown all of its output soon after it has written it, though its end be like the beginning of a secret", async () => {
+    const redactor = createRedactor(["93217-of-the-secret"]);
+    let shown = "";
+    const going = run("echo port 93; sleep 30", { onOutput: (piece) => (shown += piece), signal: AbortSignal.timeout(4_000) }, { redactor });
+    expect(await until(() => shown === "port 93\n", 3_000)).toBe(true);
+    await going;
+    let split = "";
+    await run("printf 'x 932'; sleep 1; echo 17-of-the-secret y", { onOutput: (piece) => (split += piece) }, { redactor });
+    expect(split).not.toContain("17-of-the-secret");
   });
 
   test("may send its whole group a signal, which is for it alone", async () => {

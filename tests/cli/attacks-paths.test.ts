@@ -3,7 +3,7 @@ import { linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, 
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { CANARY, expectUnharmed, makeAttackWorld, sentinelOf } from "./attack-world.ts";
-import { isBuilt, ofType, removeHomes, runCommand } from "./command.ts";
+import { isBuilt, ofType, removeHomes, runCommand, until } from "./command.ts";
 import { byPrompt, type Call, runTools, statesOf, turn } from "./tool-runs.ts";
 
 afterAll(removeHomes);
@@ -274,7 +274,7 @@ while exchange(-100, first, -100, second, 2) == 0: pass
 `;
 
 /** `work/d` is a directory or a link to `outside/folder`, which has the same names and one more. */
-async function makeFlippingWorld(): Promise<{ home: string; stop(): Promise<void> }> {
+async function makeFlippingWorld(): Promise<{ home: string; stop(): Promise<void>; whilePaused(check: () => void): Promise<void> }> {
   const home = makeAttackWorld({ "work/d/other.txt": "canary inside\n", "work/d/sub/x.txt": "canary\n", "outside/folder/only-outside.txt": `${CANARY}\n` });
   mkdirSync(join(home, "outside/folder/sub"));
   writeFileSync(join(home, "outside/folder/sub/x.txt"), `${CANARY}\n`);
@@ -288,7 +288,13 @@ async function makeFlippingWorld(): Promise<{ home: string; stop(): Promise<void
       child.once("exit", () => resolve());
       child.kill("SIGKILL");
     });
-  return { home, stop };
+  const whilePaused = async (check: () => void) => {
+    child.kill("SIGSTOP");
+    await until(() => /^State:\s+T/m.test(readFileSync(`/proc/${child.pid}/status`, "utf8")));
+    check();
+    child.kill("SIGCONT");
+  };
+  return { home, stop, whilePaused };
 }
 
 const HOLDERS = ["outside/folder/only-outside.txt", "outside/folder/sub/x.txt"];
@@ -307,7 +313,7 @@ describe.runIf(isBuilt && process.platform === "linux")("a process that flips a 
   });
 
   test("is told nothing, and changes nothing outside, by whatever tool; nor by an undo afterwards", async () => {
-    const { home, stop } = await makeFlippingWorld();
+    const { home, stop, whilePaused } = await makeFlippingWorld();
     const sentinel = sentinelOf(home);
     const round = (n: number): Call[] => [
       ["read", { filePath: "d/other.txt" }],
@@ -330,10 +336,11 @@ describe.runIf(isBuilt && process.platform === "linux")("a process that flips a 
     const run = await runTools(calls, { home, args: ALL_TOOLS, timeoutMs: 280_000 });
     expect(run.code).toBe(0);
     expect(run.outputs.filter((text) => /only-outside\.txt/.test(text))).toEqual([]);
-    expectUnharmed(run, sentinel, HOLDERS);
+    // Who looks while names flip looks outside.
+    await whilePaused(() => expectUnharmed(run, sentinel, HOLDERS));
     for (let n = 0; n < 3; n++) {
       const undo = await runCommand({ home, args: ["session", "undo", "--force"] });
-      expectUnharmed(undo, sentinel, HOLDERS);
+      await whilePaused(() => expectUnharmed(undo, sentinel, HOLDERS));
     }
     await stop();
   });

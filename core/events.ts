@@ -1,6 +1,7 @@
 import type { PrefixPart } from "./cache-watch.ts";
 import type { AgentError } from "./errors.ts";
 import type { AssistantMessage, TokenCount } from "./message.ts";
+import type { Effect } from "./tool.ts";
 
 /** Where a model id came from, nearest source first. */
 export type ModelSource = "input" | "cli" | "env" | "config" | "default";
@@ -44,6 +45,8 @@ export type ToolState =
 interface Facts {
   /** `callId`: of a child session, the call of its parent that started it. */
   "session.start": { cwd: string; resumed: boolean; title: string; callId?: string };
+  /** The user's message stands in the session. `text`: its words; `agent`: the profile, where there is one. */
+  prompt: { messageId: string; text: string; agent?: string };
   /** Once a prompt, before its first request. */
   "model.resolved": { requested: string | null; selector: string; providerId: string; modelId: string; source: ModelSource; matchesRequest: boolean };
   "step.start": { step: number; messageId: string };
@@ -57,7 +60,16 @@ interface Facts {
   message: { messageId: string; message: AssistantMessage; model: string; reason: string; tokens: TokenCount; costUsd?: number };
   "tool.start": { messageId: string; partId: string; callId: string; tool: string; input: unknown };
   "tool.progress": { messageId: string; partId: string; callId: string; tool: string; title?: string; output?: string; metadata?: Record<string, unknown> };
-  "tool.finish": { messageId: string; partId: string; callId: string; tool: string; input: unknown; state: ToolState };
+  /** `source`: what the call may do, and what it was judged by: paths relative to the workspace, a command, a URL. Absent where it was not made. */
+  "tool.finish": {
+    messageId: string;
+    partId: string;
+    callId: string;
+    tool: string;
+    input: unknown;
+    state: ToolState;
+    source?: { effect: Effect; patterns: string[] };
+  };
   "step.finish": {
     step: number;
     messageId: string;
@@ -123,6 +135,7 @@ export type EventType = keyof Facts;
 
 const TYPES: Record<EventType, true> = {
   "session.start": true,
+  prompt: true,
   "model.resolved": true,
   "step.start": true,
   "text.delta": true,

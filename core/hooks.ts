@@ -2,7 +2,8 @@ import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { type AgentEvent, EVENT_TYPES, type EventType } from "./events.ts";
 import { type Entry, findEntryFault, findMessageFault, type Message, type TokenCount } from "./message.ts";
-import { type Effect, findResultFault, findToolFault, type Tool, type ToolResult } from "./tool.ts";
+import { type Effect, findResultFault, findToolFault, type JsonSchema, type Tool, type ToolResult } from "./tool.ts";
+import type { FinishReason } from "./turn.ts";
 
 /** Where a hook is called from. */
 export interface HookContext {
@@ -12,6 +13,8 @@ export interface HookContext {
   /** Whether tools are kept from what is at a real, absolute path, because secrets are there. Never where it is absent. */
   isSecret?(path: string): boolean;
   sessionId: string;
+  /** The text of the prompt that is being answered. */
+  prompt?: string;
   /** `provider/model` in use. */
   model: string;
   /** The configuration in force for this prompt: that of the runtime, with the agent profile's rules laid over it. */
@@ -68,10 +71,14 @@ export interface AskRequest {
   system?: string;
   messages: Message[];
   maxOutputTokens?: number;
+  /** JSON Schema of the answer, asked for where the model takes it; nobody checks the answer. */
+  outputSchema?: JsonSchema;
 }
 
 export interface AskAnswer {
   text: string;
+  /** `length`: it was cut at its longest. */
+  reason: FinishReason;
   /** `provider/model` that answered. */
   model: string;
   tokens: TokenCount;

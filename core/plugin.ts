@@ -1,22 +1,33 @@
 import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
 import type { StartProcess } from "./exec.ts";
-import { findHookFault, type Hooks } from "./hooks.ts";
+import { type AskAnswer, type AskRequest, findHookFault, type Hooks } from "./hooks.ts";
 import type { GuardedFetch } from "./http.ts";
 import type { Log } from "./log.ts";
 import type { Provider } from "./provider.ts";
 import type { StandardSchema } from "./schema.ts";
+import type { Store, StoreOptions } from "./store.ts";
 import { findToolFault, type OutputOf, type Tool } from "./tool.ts";
 
 /** The version of this contract. A plugin that names another one is refused when it is loaded. */
 export const PLUGIN_API = 1;
+
+/** What a command may use. */
+export interface CommandContext {
+  cwd: string;
+  signal: AbortSignal;
+  /** To stdout. */
+  write(text: string): void;
+  /** All of stdin, as text. */
+  readStdin(): Promise<string>;
+}
 
 /** A command of the command line that a plugin brings: `agent NAME …`. */
 export interface PluginCommand {
   name: string;
   description: string;
   /** Gets the words after the name and prints its own output. Resolves to the exit code, 0 when it returns nothing. */
-  run(words: string[], context: { cwd: string; signal: AbortSignal; write(text: string): void }): Promise<number | void> | number | void;
+  run(words: string[], context: CommandContext): Promise<number | void> | number | void;
 }
 
 /** A server, or another place that tools come from while the runtime runs. */
@@ -43,6 +54,13 @@ export interface Contribution {
   providers?: Provider[];
   hooks?: Hooks;
   commands?: PluginCommand[];
+  /** What other plugins ask for by `context.extensions(point)`: data of their own kinds. */
+  extensions?: { [point: string]: unknown[] };
+  /**
+   * Called when the runtime closes and everything still works: for work that may outlast the prompts. It ends when `signal`
+   * aborts, and has an hour at most; what is left over has to survive without it.
+   */
+  finish?(signal: AbortSignal): void | Promise<void>;
   /** Called once at the end, in reverse order of loading. */
   dispose?(): void | Promise<void>;
 }
@@ -66,9 +84,60 @@ export interface PluginContext<Options = Record<string, unknown>> {
   fetch: GuardedFetch;
   /** Starts a process that stays, for a server that is talked to over its standard input and output. It ends with the runtime at the latest; a plugin ends it in `dispose`. */
   startProcess: StartProcess;
+  /**
+   * Opens a store of this plugin, which survives crashes. `name`: words joined by `/`, its directory below the plugin's own.
+   * Whatever its files look like it opens, with a report; the one exception is STORE_NEWER. Whoever opens it closes it.
+   */
+  openStore<T>(name: string, options: PluginStoreOptions<T>): Promise<Store<T>>;
+  /** Takes a lock that one process has at a time, as long as it lives; `busy`: the process that has it. `waitMs`: 0 by default. */
+  lock(name: string, options?: { waitMs?: number }): Promise<{ release(): void } | { busy: number }>;
+  /**
+   * Asks a model outside of any run, with retries and fallbacks as they are configured. It has no tools; limits of runs do not
+   * count. Throws an AgentError.
+   */
+  ask(request: PluginAskRequest): Promise<AskAnswer>;
+  /** Embeds texts by a model `provider/model`; vectors stand in the order of the texts. Throws an AgentError. */
+  embed(request: EmbedRequest): Promise<EmbedAnswer>;
+  /** Known secrets, and what looks like a key, replaced by `[redacted]`. */
+  redact(text: string): string;
+  /**
+   * Takes the configuration anew where its files have changed; this plugin is then set up once more (see `lasting`). False where
+   * nothing has changed, or the new one cannot be used: that is reported, and the one before stays.
+   */
+  reload(): Promise<boolean>;
+  /** What all plugins of this configuration bring for an extension point, in their order. Empty while they are being set up. */
+  extensions(point: string): readonly unknown[];
   /** Tells of a fault that runs go on with: one `plugin.error` event, in the prompt that runs or the next one. */
   report(message: string): void;
   log: Log;
+}
+
+/** A store's schema; see Store. */
+export type PluginStoreOptions<T> = Pick<StoreOptions<T>, "version" | "defaults" | "access">;
+
+export interface PluginAskRequest extends AskRequest {
+  /** `provider/model`, several for a fallback chain. */
+  model: string | string[];
+  temperature?: number;
+  /** Of the providers of these models, for this request alone: options such as apiKey, over those of the configuration. */
+  providerOptions?: Record<string, Record<string, unknown>>;
+  /** Is told of each retry and each fallback before it happens. */
+  on?(event: { type: "retry" | "fallback"; from: string; to: string; code: string; message: string }): void | Promise<void>;
+  signal: AbortSignal;
+}
+
+export interface EmbedRequest {
+  model: string;
+  texts: string[];
+  signal: AbortSignal;
+}
+
+export interface EmbedAnswer {
+  vectors: number[][];
+  /** `provider/model` */
+  model: string;
+  /** Input tokens, where the provider says so. */
+  tokens?: number;
 }
 
 export interface Plugin<Options = any> {
@@ -92,8 +161,10 @@ export interface LazyPlugin {
   provides?: { providers?: string[]; commands?: string[] };
   /** With `provides`: loaded at the start all the same where this says of the configuration that there is something to do. */
   isNeeded?(config: Readonly<Config>): boolean;
-  /** Off until the configuration or `--plugin` names it. */
+  /** Off until the configuration or `--plugin` names it; its commands are there all the same. */
   off?: boolean;
+  /** Directory of its files below the data directory, instead of `plugins/NAME`. */
+  directory?: string;
   load(): Promise<{ default: Plugin }>;
 }
 
@@ -128,7 +199,7 @@ export function checkContribution(contribution: unknown, spec: string): Contribu
   return contribution as Contribution;
 }
 
-const PARTS: readonly string[] = ["tools", "lateTools", "providers", "hooks", "commands", "dispose"] satisfies (keyof Contribution)[];
+const PARTS: readonly string[] = ["tools", "lateTools", "providers", "hooks", "commands", "extensions", "finish", "dispose"] satisfies (keyof Contribution)[];
 
 /** A misspelt part is a fault, as a misspelt hook is: a rule that is never asked protects nobody. */
 function findContributionFault(contribution: unknown): string | undefined {

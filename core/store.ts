@@ -69,6 +69,8 @@ export interface Store<T> {
   sync(): Promise<void>;
   /** Reads again, with what other processes have written. */
   refresh(): Promise<void>;
+  /** Rewrites the files, so that nothing that was removed or replaced stands in any of them, copies of damaged ones included. Whether it has. */
+  erase(): Promise<boolean>;
   /** Syncs and lets go of the files. Idempotent. */
   close(): Promise<void>;
   /** False from a write that failed until it has been made good. */

@@ -57,6 +57,8 @@ function projectFields(event: AgentEvent, deltas: boolean): Fields | undefined {
       return { type: "retry", attempt: event.attempt, delayMs: event.delayMs, error: event.error, model: event.model };
     case "fallback":
       return { type: "fallback", from: event.from, to: event.to, error: event.error };
+    case "prompt":
+      return undefined;
     case "session.finish":
       return { type: "result", ...projectResult(event.result) };
     case "error":

@@ -140,6 +140,7 @@ type Shown = "text.delta" | "text" | "message" | "text.void" | "step.start" | "s
 function projectProgress(event: Exclude<AgentEvent, { type: Shown }>): TextPiece[] {
   switch (event.type) {
     case "session.start":
+    case "prompt":
     case "model.resolved":
     case "reasoning":
     case "reasoning.delta":

@@ -19,7 +19,7 @@ import { createLog } from "./log.ts";
 import { createJsonOutput, createTextOutput, type Output, type Streams } from "./output.ts";
 import type { ClaudeProjection } from "./output-claude.ts";
 import { createCulprit, type Ending, watchStall } from "./stall.ts";
-import { openStdin, type Stdin } from "./stdin.ts";
+import { openStdin, readText, type Stdin } from "./stdin.ts";
 
 /** How long a run that was told to end may take before its result is written without it. */
 const ABORT_MS = 2200;
@@ -216,7 +216,8 @@ async function runCommand(command: PluginCommand, answering: Omit<Answering, "ou
 async function endCommand(command: PluginCommand, { runtime, session }: Omit<Answering, "output">, { signal, late }: Ending): Promise<unknown> {
   const { host, invocation } = session;
   const write = (text: string) => void host.streams.write(runtime.redact(text));
-  const run = async () => ({ code: (await command.run(invocation.words.slice(1), { cwd: runtime.cwd, signal, write })) ?? 0 });
+  const readStdin = () => readText(host.stdin ?? openStdin(), signal);
+  const run = async () => ({ code: (await command.run(invocation.words.slice(1), { cwd: runtime.cwd, signal, write, readStdin })) ?? 0 });
   const ended = await unlessAborted(run(), late);
   if (ended === undefined || (signal.aborted && !host.signal.aborted)) throw signal.reason;
   return ended.code;
@@ -357,7 +358,7 @@ function isPipe(fd: number): boolean {
 /** Ends plugins, children and stores; an aborted run does not wait for them for long. */
 async function closeRuntime(session: Session): Promise<void> {
   const closing = session.runtime.then(
-    (started) => started.close(),
+    (started) => started.close({ signal: session.host.signal }),
     () => {},
   );
   await watchStall(

@@ -20,6 +20,13 @@ export function openStdin(): Stdin {
   return { kind: findKind(), read: (signal) => readStream(process.stdin, signal), hasWaiting };
 }
 
+/** All of it, as text. */
+export async function readText(stdin: Stdin, signal: AbortSignal): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stdin.read(signal)) chunks.push(chunk);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
 function findKind(): StdinKind {
   try {
     const stat = fstatSync(0);

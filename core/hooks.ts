@@ -71,7 +71,7 @@ export interface AskRequest {
   system?: string;
   messages: Message[];
   maxOutputTokens?: number;
-  /** JSON Schema of the answer, asked for where the model takes it; nobody checks the answer. */
+  /** JSON Schema of the answer, for models that can be told so; nobody checks the answer. */
   outputSchema?: JsonSchema;
 }
 

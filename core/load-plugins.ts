@@ -143,7 +143,9 @@ export async function collectPlugins({ given, configured, cwd, isTrusted, skipBr
     const { name } = isLazy(plugin) ? plugin : checkPlugin(plugin, "given by the host");
     const wish = wanted.get(name);
     wanted.delete(name);
-    if (wish !== undefined || !("off" in plugin && plugin.off)) entries.push({ plugin, options: wish?.options ?? {} });
+    const isOff = wish === undefined && "off" in plugin && plugin.off === true;
+    if (!isOff) entries.push({ plugin, options: wish?.options ?? {} });
+    else if (plugin.provides?.commands !== undefined) entries.push({ plugin, isOff });
   }
   for (const { name: spec, options, ...place } of wanted.values()) {
     try {

@@ -30,7 +30,8 @@ export async function openModels({ environment, config }: PromptRun, model: stri
   return openChain(chain, environment);
 }
 
-async function openChain(chain: ModelChain, environment: PromptEnvironment): Promise<Route[]> {
+/** Models that have no key, or may not be asked, are passed over while another one may. */
+export async function openChain(chain: Pick<ModelChain, "ids">, environment: Pick<PromptEnvironment, "opener" | "passedOver" | "log">): Promise<Route[]> {
   const routes: Route[] = [];
   const passed = new Map<string, AgentError>();
   for (const id of chain.ids) {
@@ -49,7 +50,7 @@ async function openChain(chain: ModelChain, environment: PromptEnvironment): Pro
 const PASSED_OVER = ["KEY_MISSING", "MODEL_NOT_FREE"];
 
 /** Once in the life of a runtime: every prompt of a session would say the same. */
-function warnOfPassed(passed: Map<string, AgentError>, { passedOver, log }: PromptEnvironment): void {
+function warnOfPassed(passed: Map<string, AgentError>, { passedOver, log }: Pick<PromptEnvironment, "passedOver" | "log">): void {
   const news = [...passed].filter(([model]) => !passedOver.has(model));
   for (const [model] of news) passedOver.add(model);
   const listed = (code: string, say: (model: string, error: AgentError) => string) =>

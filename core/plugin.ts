@@ -92,8 +92,8 @@ export interface PluginContext<Options = Record<string, unknown>> {
   /** Takes a lock that one process has at a time, as long as it lives; `busy`: the process that has it. `waitMs`: 0 by default. */
   lock(name: string, options?: { waitMs?: number }): Promise<{ release(): void } | { busy: number }>;
   /**
-   * Asks a model outside of any run, with retries and fallbacks as they are configured. It has no tools; limits of runs do not
-   * count. Throws an AgentError.
+   * Asks a model outside of any run, with retries and fallbacks as they are configured. It has no tools; hooks and limits of
+   * runs do not count. A model that refuses an `outputSchema` is asked without. Throws an AgentError.
    */
   ask(request: PluginAskRequest): Promise<AskAnswer>;
   /** Embeds texts by a model `provider/model`; vectors stand in the order of the texts. Throws an AgentError. */
@@ -116,13 +116,13 @@ export interface PluginContext<Options = Record<string, unknown>> {
 export type PluginStoreOptions<T> = Pick<StoreOptions<T>, "version" | "defaults" | "access">;
 
 export interface PluginAskRequest extends AskRequest {
-  /** `provider/model`, several for a fallback chain. */
-  model: string | string[];
+  /** Where no model is named: the provider whose default model is asked. Without both it is the model of the configuration. */
+  provider?: string;
   temperature?: number;
   /** Of the providers of these models, for this request alone: options such as apiKey, over those of the configuration. */
   providerOptions?: Record<string, Record<string, unknown>>;
   /** Is told of each retry and each fallback before it happens. */
-  on?(event: { type: "retry" | "fallback"; from: string; to: string; code: string; message: string }): void | Promise<void>;
+  on?(event: { type: "retry" | "fallback"; from: string; to: string; code: string; message: string }): void;
   signal: AbortSignal;
 }
 
@@ -161,7 +161,7 @@ export interface LazyPlugin {
   provides?: { providers?: string[]; commands?: string[] };
   /** With `provides`: loaded at the start all the same where this says of the configuration that there is something to do. */
   isNeeded?(config: Readonly<Config>): boolean;
-  /** Off until the configuration or `--plugin` names it; its commands are there all the same. */
+  /** Off until the configuration or `--plugin` names it; commands that `provides` names are there all the same. */
   off?: boolean;
   /** Directory of its files below the data directory, instead of `plugins/NAME`. */
   directory?: string;
@@ -207,10 +207,13 @@ function findContributionFault(contribution: unknown): string | undefined {
     return "setup returned no contribution; return {} where it adds nothing.";
   const unknown = Object.keys(contribution).find((part) => !PARTS.includes(part));
   if (unknown !== undefined) return `setup returned "${unknown}", which is nothing known; it may return ${PARTS.join(", ")}.`;
-  const { tools = [], providers = [], commands = [], hooks = {}, dispose } = contribution as Contribution;
+  const { tools = [], providers = [], commands = [], hooks = {}, extensions = {}, finish, dispose } = contribution as Contribution;
   const other = Object.entries({ tools, providers, commands }).find(([, list]) => !Array.isArray(list));
   if (other !== undefined) return `its ${other[0]} are not a list.`;
   if (dispose !== undefined && typeof dispose !== "function") return "its dispose is not a function.";
+  if (finish !== undefined && typeof finish !== "function") return "its finish is not a function.";
+  const strange = Object.entries(extensions ?? {}).find(([, list]) => !Array.isArray(list));
+  if (strange !== undefined) return `what it brings for the extension point "${strange[0]}" is not a list.`;
   const empty = Object.entries({ tools, providers, commands }).find(([, list]) => list.some((item) => typeof item !== "object" || item === null));
   if (empty !== undefined) return `one of its ${empty[0]} is not an object.`;
   const faults = [

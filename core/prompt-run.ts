@@ -103,6 +103,8 @@ export interface PromptRun {
   unanswered?: AgentError;
   /** Id of the entry with the prompt, "" before it is written. */
   promptId: string;
+  /** What the prompt says. */
+  words: string;
   /** The models that are asked, the first one first; tasks inherit them. */
   chain?: string[];
   /** The last answer, for the result of a run that fails later. */
@@ -114,6 +116,7 @@ export const hookContext = (run: PromptRun): HookContext => ({
   roots: run.environment.paths.roots,
   isSecret: run.environment.secretFiles.isSecret,
   sessionId: run.session.id,
+  prompt: run.words,
   model: run.last.model ?? "",
   config: run.config,
   signal: run.signal,

@@ -16,7 +16,7 @@ import { newId, newSecret } from "./id.ts";
 import { createSpending, limitsOf } from "./limits.ts";
 import { type AskedStep, type LoopDependencies, type LoopEnd, runLoop } from "./loop.ts";
 import { createLoopGuard } from "./loop-guard.ts";
-import { type AssistantMessage, findMessageFault, type Message, NO_TOKENS, saysNothing, textMessage, userMessage } from "./message.ts";
+import { type AssistantMessage, findMessageFault, type Message, messageText, NO_TOKENS, saysNothing, textMessage, userMessage } from "./message.ts";
 import { openRoutes } from "./open-routes.ts";
 import type { OpenedSession } from "./open-sessions.ts";
 import { checkOutputSchema, readOutput } from "./output-schema.ts";
@@ -123,6 +123,7 @@ async function beginPrompt(
     parent: parent?.run,
     background: createBackgroundTasks({ signal, state: session.state, count: parent?.run.background.count }),
     promptId: "",
+    words: messageText(userMessage(request.message)),
     last: { text: "", steps: 0 },
   };
   run.emit({ type: "session.start", cwd: environment.cwd, resumed, title: session.meta.title, ...(parent && { callId: parent.callId }) });
@@ -184,6 +185,7 @@ async function answerPrompt(run: PromptRun, begun?: (sessionId: string) => void)
   const files = await readAttachments(request.files ?? [], environment.cwd, run.signal);
   run.promptId = newId("msg");
   await append(run, userMessage(request.message, files), { id: run.promptId });
+  run.emit({ type: "prompt", messageId: run.promptId, text: run.words, ...(request.agent !== undefined && { agent: request.agent }) });
   begun?.(run.session.id);
   if (request.tools?.length) await runGivenCalls(request.tools, run);
   if (routes !== undefined) return askUntilValid(routes, run);

@@ -1,3 +1,4 @@
+import { orAborted } from "./abort.ts";
 import type { Config } from "./config.ts";
 import { AgentError, errorMessage } from "./errors.ts";
 import { type PluginHooks, within } from "./hooks.ts";
@@ -24,6 +25,8 @@ export interface PluginEntry {
   spec?: string;
   /** A plugin that cannot be set up is left out with a report instead of stopping the start. */
   skipWhenBroken?: boolean;
+  /** Nobody has switched it on: it is loaded for its commands alone. */
+  isOff?: boolean;
 }
 
 type Kind = "tool" | "provider" | "command";
@@ -42,12 +45,16 @@ export interface Registry {
   provider(id: string): Promise<Provider | undefined>;
   providerIds(): string[];
   command(name: string): Promise<PluginCommand | undefined>;
+  /** What the loaded plugins bring for an extension point. */
+  extensions(point: string): readonly unknown[];
+  /** Lets every plugin end the work that outlasts the prompts, until the signal aborts. Errors are reported. */
+  finish(signal: AbortSignal): Promise<void>;
   /** Errors of single plugins do not keep the others from being disposed; they are reported. */
   dispose(): Promise<void>;
 }
 
 export interface RegistryDependencies {
-  contextOf(name: string, options: Record<string, unknown>): PluginContext;
+  contextOf(entry: PluginEntry & { name: string }): PluginContext;
   report(fault: { plugin: string; message: string }): void;
   /** What `isNeeded` of lazy plugins is asked with. */
   config?: Readonly<Config>;
@@ -59,6 +66,8 @@ export interface RegistryDependencies {
 
 /** ms that loading and setting up one plugin may take. */
 export const LOAD_LIMIT_MS = 5_000;
+/** ms that the work of a plugin may outlast the prompts. */
+const FINISH_LIMIT_MS = 3_600_000;
 
 export const isLazy = (plugin: Plugin | LazyPlugin): plugin is LazyPlugin => typeof plugin === "object" && plugin !== null && "load" in plugin;
 
@@ -68,7 +77,7 @@ export async function createRegistry(entries: PluginEntry[], dependencies: Regis
   try {
     for (const entry of entries) {
       const { plugin } = entry;
-      if (isLazy(plugin) && plugin.provides !== undefined && !plugin.isNeeded?.(dependencies.config ?? {})) state.promise(plugin, entry);
+      if (isLazy(plugin) && plugin.provides !== undefined && !isNeededAtOnce(plugin, entry, dependencies)) state.promise(plugin, entry);
       else await state.add(entry);
     }
   } catch (error) {
@@ -76,6 +85,10 @@ export async function createRegistry(entries: PluginEntry[], dependencies: Regis
     throw error;
   }
   return state;
+}
+
+function isNeededAtOnce({ off, isNeeded }: LazyPlugin, { isOff }: PluginEntry, { config = {} }: RegistryDependencies): boolean {
+  return off === true ? !isOff : isNeeded?.(config) === true;
 }
 
 class RegistryState implements Registry {
@@ -89,6 +102,8 @@ class RegistryState implements Registry {
   readonly #replaced: { entry: PluginEntry; key: string }[] = [];
   readonly #promised = new Map<string, PluginEntry>();
   readonly #loading = new Map<PluginEntry, Promise<void>>();
+  readonly #extensions: { [point: string]: unknown[] }[] = [];
+  readonly #finishers: { plugin: string; finish(signal: AbortSignal): void | Promise<void> }[] = [];
   readonly #disposers: { plugin: string; dispose(): void | Promise<void> }[] = [];
   readonly #late: LateToolList;
 
@@ -142,6 +157,23 @@ class RegistryState implements Registry {
     return this.#commands.get(name);
   }
 
+  extensions = (point: string): readonly unknown[] => this.#extensions.flatMap((given) => (Object.hasOwn(given, point) ? (given[point] ?? []) : []));
+
+  async finish(signal: AbortSignal): Promise<void> {
+    const finishing = this.#finishers.map(({ plugin, finish }) =>
+      orAborted(
+        within(
+          FINISH_LIMIT_MS,
+          Promise.resolve().then(() => finish(signal)),
+        ),
+        signal,
+      ).catch((error: unknown) => {
+        if (!signal.aborted) this.#dependencies.report({ plugin, message: `finish: ${errorMessage(error)}` });
+      }),
+    );
+    await Promise.all(finishing);
+  }
+
   async dispose(): Promise<void> {
     for (const { plugin, dispose } of this.#disposers.splice(0).reverse()) {
       await within(limitOf(this.#dependencies), Promise.resolve().then(dispose)).catch((error) =>
@@ -158,18 +190,21 @@ class RegistryState implements Registry {
   }
 
   #keep(plugin: Plugin, contribution: Contribution, entry: PluginEntry): void {
-    const { hooks, dispose } = contribution;
+    const { hooks, extensions, finish, dispose } = contribution;
     // First: also a plugin that is refused for its names was set up.
     if (dispose !== undefined) this.#disposers.push({ plugin: plugin.name, dispose });
     const claim = (kind: Kind, name: string) => this.#claim(kind, name, entry, plugin.replaces ?? []);
     const tools = (contribution.tools ?? []).filter(({ name }) => claim("tool", name));
     const providers = (contribution.providers ?? []).filter(({ id }) => claim("provider", id));
     const commands = (contribution.commands ?? []).filter(({ name }) => claim("command", name));
-    for (const tool of tools) this.tools.set(tool.name, tool);
+    if (!entry.isOff) for (const tool of tools) this.tools.set(tool.name, tool);
     for (const provider of providers) this.#providers.set(provider.id, provider);
     for (const command of commands) this.#commands.set(command.name, command);
     if (contribution.lateTools !== undefined) this.#late.add(plugin.name, contribution.lateTools);
-    if (hooks !== undefined) this.hooks.push({ plugin: plugin.name, hooks });
+    if (extensions !== undefined) this.#extensions.push(extensions);
+    if (finish !== undefined) this.#finishers.push({ plugin: plugin.name, finish });
+    // Who asks for its command alone has not switched it on.
+    if (hooks !== undefined && !entry.isOff) this.hooks.push({ plugin: plugin.name, hooks });
   }
 
   /** False for a name that was replaced. Throws PLUGIN_CONFLICT. */
@@ -204,12 +239,13 @@ async function loadPlugin(plugin: Plugin | LazyPlugin): Promise<unknown> {
 }
 
 /** What the plugin contributes, with its options and that checked. Throws PLUGIN_BROKEN, and what the plugin throws. */
-export async function setUp(plugin: Plugin, { options = {} }: Pick<PluginEntry, "options">, dependencies: RegistryDependencies): Promise<Contribution> {
+export async function setUp(plugin: Plugin, entry: PluginEntry, dependencies: RegistryDependencies): Promise<Contribution> {
+  const { options = {} } = entry;
   const checked = plugin.options === undefined ? { value: options } : await within(limitOf(dependencies), check(plugin.options, options));
   if (checked.reason !== undefined) throw new AgentError("PLUGIN_BROKEN", { spec: plugin.name, reason: `its options are wrong: ${checked.reason}` });
   const contribution = await within(
     limitOf(dependencies),
-    Promise.resolve().then(() => plugin.setup(dependencies.contextOf(plugin.name, checked.value as Record<string, unknown>))),
+    Promise.resolve().then(() => plugin.setup(dependencies.contextOf({ ...entry, name: plugin.name, options: checked.value as Record<string, unknown> }))),
   );
   return checkContribution(contribution, plugin.name);
 }

@@ -1,8 +1,9 @@
-import type { LanguageModelV3CallOptions, LanguageModelV3FunctionTool } from "@ai-sdk/provider";
+import type { JSONSchema7, LanguageModelV3CallOptions, LanguageModelV3FunctionTool } from "@ai-sdk/provider";
 import { withCachePolicy } from "./cache-policy.ts";
 import type { RequestSettings } from "./hooks.ts";
 import { type Entry, type Message, messageFor } from "./message.ts";
 import type { CachePolicy } from "./provider.ts";
+import type { JsonSchema } from "./tool.ts";
 
 /** What one step asks, before it is put into the words of one model. */
 export interface ModelRequest {
@@ -14,6 +15,8 @@ export interface ModelRequest {
   /** In a stable order: a changed order would break the provider's cache. */
   tools: LanguageModelV3FunctionTool[];
   settings: RequestSettings;
+  /** JSON Schema that the answer shall satisfy, for models that can be told so. */
+  outputSchema?: JsonSchema;
   /** Names the session to the cache of a provider that wants that. */
   cacheKey?: string;
 }
@@ -31,6 +34,7 @@ export function toCallOptions(request: ModelRequest, model: { id: string; cacheP
     ...(settings.stop !== undefined && { stopSequences: settings.stop }),
     ...(settings.seed !== undefined && { seed: settings.seed }),
     ...(settings.maxOutputTokens !== undefined && { maxOutputTokens: settings.maxOutputTokens }),
+    ...(request.outputSchema !== undefined && { responseFormat: { type: "json" as const, schema: request.outputSchema as JSONSchema7, name: "answer" } }),
     headers: settings.headers,
     providerOptions: settings.providerOptions,
     abortSignal: model.signal,

@@ -25,10 +25,12 @@ import { type Log, silentLog } from "./log.ts";
 import type { UserContent } from "./message.ts";
 import { splitModelList } from "./model-id.ts";
 import { createNotices, type Notices } from "./notices.ts";
-import { createModelOpener } from "./open-model.ts";
+import { createModelOpener, type ModelOpener } from "./open-model.ts";
 import { createOpenSessions } from "./open-sessions.ts";
 import { createPaths, currentDirectory } from "./paths.ts";
 import type { LazyPlugin, Plugin, PluginCommand, PluginContext, ToolSource } from "./plugin.ts";
+import type { PluginAskDependencies } from "./plugin-ask.ts";
+import { createPluginContexts, type PluginNeeds } from "./plugin-context.ts";
 import { isOfferedIn } from "./prepare-request.ts";
 import { findProfile } from "./profile.ts";
 import { runPrompt } from "./prompt.ts";
@@ -175,8 +177,11 @@ export interface Runtime {
   reload(): Promise<boolean>;
   /** Makes every text safe to print: known keys and what looks like one are replaced. */
   redact(text: string): string;
-  /** Ends what is running, disposes plugins in reverse order, closes the stores. Idempotent. */
-  close(): Promise<void>;
+  /**
+   * Ends what is running, lets plugins finish what outlasts the prompts (until `signal` aborts, where there is one), disposes
+   * them in reverse order, closes the stores. Idempotent.
+   */
+  close(options?: { signal?: AbortSignal }): Promise<void>;
 }
 
 /** Reads the configuration, sets up the plugins and wires everything. Sends nothing. Throws what makes a run impossible. */
@@ -240,10 +245,12 @@ async function createLasting({ options, env, cwd, dataDir, log }: Ground, { conf
   // What a replay repeats says nothing of how a provider is now, nor the other way round.
   const rests = createRests({ ...(options.replay === undefined && { dir: join(dataDir, "routes") }), redact: redactor.redact });
   const confining = createConfining({ env, cwd, roots, home: env.HOME || homedir(), dataDir, configDir: configDirectory(env), exec });
+  // The runtime's face knows how to take another configuration; it is made after the first one.
+  const control = { reload: async () => false };
   const known = { grants: new Set<string>(), passedOver: new Set<string>(), refusedMedia: new Map<string, string>(), estimator: createTokenEstimator() };
   const shared = { exec, confining, redactor, providerKeys, notices, ...createSpill(spillDir, redactor), ...open, openSession, rests, ...known };
   const traffic = await openTraffic(options, config, { cwd, dataDir, redactor, log });
-  return { shared, bounds: { roots, spillDir }, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), closeExec, closeSessions };
+  return { shared, bounds: { roots, spillDir }, sessions, traffic, startProcess, ofPlugins: new Map<string, unknown>(), control, closeExec, closeSessions };
 }
 
 const withSafeTitle =
@@ -261,7 +268,7 @@ interface Configured {
 }
 
 /** Plugins that were set up end with their configuration, and also when there will be none. */
-async function configure(ground: Ground, { shared, bounds, traffic, startProcess, ofPlugins }: Lasting, loaded: Loaded): Promise<Configured> {
+async function configure(ground: Ground, { shared, bounds, traffic, startProcess, ofPlugins, control }: Lasting, loaded: Loaded): Promise<Configured> {
   const { options, env, cwd, dataDir, log } = ground;
   const { providerKeys, ...others } = shared;
   const { notices, redactor } = others;
@@ -270,11 +277,15 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   const fetch = createGuardedFetch({ env });
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
   const servers = { ...shared, config: loaded.config, secretFiles: openSecretFiles(ground, { ...bounds, ...loaded }) };
-  const registry = await setUpPlugins(ground, loaded, { fetch, startProcess: confineServers(startProcess, servers), ofPlugins, redactor, report });
+  let ready: ReturnType<PluginNeeds["whenReady"]>;
+  const reload = () => control.reload();
+  const needs = { fetch, startProcess: confineServers(startProcess, servers), ofPlugins, redactor, notices, report, reload, whenReady: () => ready };
+  const registry = await setUpPlugins(ground, loaded, needs);
   try {
     const hooks = createHookRunner(registry.hooks, report);
     const config = await hooks.transform("config", loaded.config);
     const reach = await openPaths(ground, { ...bounds, config, keyFiles: loaded.keyFiles });
+    const openerOf = (config: Config) => createModelOpener({ config, registry, env, dataDir, redactor, keys: providerKeys, log, traffic });
     const environment: PromptEnvironment = {
       ...others,
       ...reach,
@@ -286,17 +297,36 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
       options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
       hooks,
       registry,
-      opener: createModelOpener({ config, registry, env, dataDir, redactor, keys: providerKeys, log, traffic }),
+      opener: openerOf(config),
       fetch,
       log,
       systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: reach.secretFiles.isSecret }),
     };
+    const asking = { ...environment, openerWith: createOpeners(environment, openerOf), withoutSchema: new Set<string>() };
+    ready = { asking, extensions: registry.extensions };
     const end = () => hooks.drain().then(() => registry.dispose());
     return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end };
   } catch (error) {
     await registry.dispose();
     throw error;
   }
+}
+
+/** A plugin may ask with other options of a provider than a run does: one opener for each set of them. */
+function createOpeners({ config, opener, redactor }: PromptEnvironment, openerOf: (config: Config) => ModelOpener): PluginAskDependencies["openerWith"] {
+  const made = new Map<string, ModelOpener>();
+  return (options) => {
+    if (options === undefined || Object.keys(options).length === 0) return opener;
+    const key = JSON.stringify(options);
+    const known = made.get(key);
+    if (known !== undefined) return known;
+    for (const secret of keysIn([options]).filter(isSecret)) redactor.add(secret);
+    const provider = { ...config.provider };
+    for (const [id, own] of Object.entries(options)) provider[id] = { ...provider[id], options: { ...provider[id]?.options, ...own } };
+    const opened = openerOf({ ...config, provider });
+    made.set(key, opened);
+    return opened;
+  };
 }
 
 /** What tools may reach of the disk. */
@@ -353,10 +383,11 @@ interface PluginFault {
   message: string;
 }
 
-type PluginNeeds = Pick<PluginContext, "fetch" | "startProcess"> & { ofPlugins: Lasting["ofPlugins"]; redactor: Redactor; report(fault: PluginFault): void };
+type SetUpNeeds = Omit<PluginNeeds, "cwd" | "dataDir" | "log" | "config" | "packageDirs" | "report"> & { report(fault: PluginFault): void };
 
-async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, ...needs }: PluginNeeds): Promise<Registry> {
-  const { options, env, cwd, dataDir } = ground;
+async function setUpPlugins(ground: Ground, loaded: Loaded, needs: SetUpNeeds): Promise<Registry> {
+  const { options, env, cwd, dataDir, log } = ground;
+  const { redactor, report } = needs;
   const { digest } = loaded.workspace;
   const isTrusted = loaded.workspace.isTrusted || options.discover === false;
   const entries = await collectPlugins({
@@ -373,7 +404,7 @@ async function setUpPlugins(ground: Ground, loaded: Loaded, { redactor, report, 
   // Those of the host stand in no configuration.
   for (const secret of keysIn(entries.map((entry) => entry.options)).filter(isSecret)) redactor.add(secret);
   const packageDirs = [...(isTrusted ? [cwd] : []), configDirectory(env)];
-  const contextOf = pluginContexts(ground, loaded.config, { ...needs, report, packageDirs });
+  const contextOf = createPluginContexts({ ...needs, cwd, dataDir, log, config: loaded.config, packageDirs });
   return createRegistry(entries, { contextOf, config: loaded.config, readOnly: options.readOnly, report });
 }
 
@@ -435,6 +466,7 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
   const closing = new AbortController();
   const running = new Set<Promise<RunResult>>();
   const { current, reload, end } = createReloader(first, { lasting, ground, running });
+  lasting.control.reload = reload;
   let closed: Promise<void> | undefined;
   return {
     cwd: ground.cwd,
@@ -456,10 +488,11 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
       run.result.then(forget, forget);
       return run;
     },
-    close() {
+    close({ signal = new AbortController().signal } = {}) {
       closing.abort(new AgentError("INTERRUPTED"));
       closed ??= (async () => {
         await Promise.allSettled(running);
+        if (!signal.aborted) await current().registry.finish(signal);
         const warn = async () => warnOfRest(shared.notices, ground.log);
         const endAll = () => together(end, closeExec);
         for (const close of [async () => traffic?.close(), endAll, closeSessions, () => sessions.close(), shared.rests.close, warn])
@@ -499,32 +532,6 @@ function warnOfRest(notices: Notices, log: Log): void {
   const missing = left.find((facts) => facts.type === "sandbox.unavailable");
   if (missing !== undefined) log.warn(`no sandbox: ${missing.reason}`);
   for (const { type, ...facts } of left) if (type !== "sandbox.unavailable") log.warn(type, facts);
-}
-
-function pluginContexts(
-  { cwd, dataDir, log }: Ground,
-  config: Readonly<Config>,
-  { fetch, startProcess, ofPlugins, report, packageDirs }: Omit<PluginNeeds, "redactor"> & Pick<PluginContext, "packageDirs">,
-): (name: string, options: Record<string, unknown>) => PluginContext {
-  return (name, options) => ({
-    cwd,
-    packageDirs,
-    options,
-    config,
-    fetch,
-    startProcess,
-    report: (message) => report({ plugin: name, message }),
-    log,
-    async dataDir() {
-      const directory = join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_"));
-      makeDirectories(nodeFs, directory);
-      return directory;
-    },
-    lasting<T>(make: () => T) {
-      if (!ofPlugins.has(name)) ofPlugins.set(name, make());
-      return ofPlugins.get(name) as T;
-    },
-  });
 }
 
 /** Instruction files are read once for each base text. */

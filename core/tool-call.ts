@@ -136,7 +136,8 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
     },
   );
   leave();
-  emit({ type: "tool.finish", ...shown, state: answered.state });
+  const { tool, patterns } = source ?? {};
+  emit({ type: "tool.finish", ...shown, state: answered.state, ...(tool && patterns && { source: { effect: tool.effect, patterns } }) });
   return { ...answered, source };
 }
 

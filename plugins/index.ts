@@ -20,5 +20,6 @@ export const builtins: LazyPlugin[] = [
     load: () => import("./mcp/index.ts"),
   },
   { name: "permissions", load: () => import("./permissions/index.ts") },
+  { name: "memory", off: true, directory: "memory", provides: { commands: ["memory"] }, load: () => import("./memory/index.ts") },
   { name: "compaction", load: () => import("./compaction/index.ts") },
 ];

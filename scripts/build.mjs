@@ -51,7 +51,7 @@ const groups = [
   { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
   {
     name: "start",
-    test: /[\\/](core[\\/](?!sandbox|testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel|trust-digest|undo|live-process)|plugins[\\/](files|bash|batch|task|todo|question)[\\/]|plugins[\\/]web[\\/](index|web|user-agent)|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
+    test: /[\\/](core[\\/](?!sandbox|testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel|trust-digest|undo|live-process|plugin-)|plugins[\\/](files|bash|batch|task|todo|question)[\\/]|plugins[\\/]web[\\/](index|web|user-agent)|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
     priority: 1,
   },
 ];
@@ -66,8 +66,8 @@ const bundle = await rolldown({
     plugins: at("plugins/index.ts"),
   },
   platform: "node",
-  // Loaded from node_modules when they are needed: a binary of the platform, and a compiler with parts of its own.
-  external: ["@vscode/ripgrep", "jiti", "typescript"],
+  // Loaded from node_modules when they are needed: a binary of the platform, a compiler with parts of its own, and a database that reads its program from a file beside it.
+  external: ["@vscode/ripgrep", "jiti", "typescript", "node-sqlite3-wasm"],
   resolve: { mainFields: ["module", "main"], alias: { "agent-runtime$": at("core/index.ts"), "agent-runtime/host$": at("core/host.ts") } },
   // On Node 20 the first touch of the built-in Headers costs 27 ms of CPU; the packages only need what HeaderList does.
   transform: { target: "node20.19", inject: { Headers: [at("core/http-exchange.ts"), "HeaderList"] } },

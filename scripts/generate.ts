@@ -53,11 +53,18 @@ async function makeProviderPage(): Promise<string> {
     lasting: <T>(make: () => T) => make(),
     fetch: refuse,
     startProcess: refuse,
+    openStore: refuse,
+    lock: refuse,
+    ask: refuse,
+    embed: refuse,
+    redact: (text: string) => text,
+    reload: async () => false,
+    extensions: () => [],
     report: () => {},
     log: silentLog,
   };
   const entries = builtins.filter(({ provides }) => provides?.providers !== undefined).map((plugin) => ({ plugin }));
-  const registry = await createRegistry(entries, { contextOf: (_, options) => ({ ...context, options }), report: refuse });
+  const registry = await createRegistry(entries, { contextOf: ({ options = {} }) => ({ ...context, options }), report: refuse });
   const providers = (await Promise.all(registry.providerIds().map((id) => registry.provider(id)))).filter((provider) => provider !== undefined);
   return `# Providers
 

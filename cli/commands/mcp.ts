@@ -1,8 +1,9 @@
 import { resolve } from "node:path";
-import { AgentError, type Runtime } from "agent-runtime";
+import { AgentError } from "agent-runtime";
+import { type PluginCommandContext, runPluginCommand } from "../plugin-command.ts";
 import type { ConfigContext } from "./config.ts";
 
-type McpContext = Omit<ConfigContext, "load"> & { openRuntime(): Promise<Runtime>; signal: AbortSignal };
+type McpContext = Omit<ConfigContext, "load"> & PluginCommandContext;
 
 /** `agent mcp list`, `approve NAME`, `add NAME -- COMMAND…`, `add NAME --url URL`, `remove NAME`. */
 export const mcpCommand = {
@@ -21,21 +22,9 @@ a server, as it is; {env:NAME} in a value of --env or --header keeps a key out o
     const [action = "list", ...rest] = words;
     if (action === "add") return change(readAdded(rest), context);
     if (action === "remove") return change(readRemoved(rest), context);
-    return runPlugin(words, context);
+    return runPluginCommand("mcp", words, context);
   },
 };
-
-/** The plugin knows the servers. */
-async function runPlugin(words: string[], { openRuntime, signal, write, redact }: McpContext): Promise<number> {
-  const runtime = await openRuntime();
-  try {
-    const command = await runtime.command("mcp");
-    if (command === undefined) throw new AgentError("NOT_AVAILABLE", { name: "The plugin mcp" });
-    return (await command.run(words, { cwd: runtime.cwd, signal, write: (text) => write(redact(runtime.redact(text))) })) ?? 0;
-  } finally {
-    await runtime.close();
-  }
-}
 
 interface Change {
   name: string;

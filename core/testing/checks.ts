@@ -53,8 +53,8 @@ function patternsOf({ patterns }: Tool): unknown {
  * `options` are checked by the plugin's schema, and get its defaults. Rejects where the runtime would refuse the plugin.
  */
 export async function pluginChecks(plugin: Plugin, context: Partial<PluginContext> = {}): Promise<Check[]> {
-  const contextOf = (_: string, options: Record<string, unknown>) => testContext({ ...context, options });
-  const start = () => setUp(plugin, context, { contextOf, report: () => {} });
+  const contextOf = ({ options = {} }: { options?: Record<string, unknown> }) => testContext({ ...context, options });
+  const start = () => setUp(plugin, { plugin, options: context.options ?? {} }, { contextOf, report: () => {} });
   const named = (name: string, run: () => Promise<void>): Check => ({ name: `${plugin.name}: ${name}`, run });
   const first = await start();
   return [
@@ -77,21 +77,31 @@ export async function pluginChecks(plugin: Plugin, context: Partial<PluginContex
 
 const namesOf = (tools: Tool[] = []): string[] => tools.map(({ name }) => name);
 
+const refuseToWrite = async (): Promise<never> => {
+  throw new Error("A setup must not write.");
+};
+const refuseNetwork = async (): Promise<never> => {
+  throw new Error("A setup must not use the network.");
+};
+
 const testContext = (context: Partial<PluginContext>): PluginContext => ({
   cwd: process.cwd(),
   packageDirs: [],
   options: {},
   config: {},
   log: silentLog,
-  fetch: async () => {
-    throw new Error("A setup must not use the network.");
-  },
+  fetch: refuseNetwork,
   startProcess: async () => {
     throw new Error("A setup must not start a process.");
   },
-  dataDir: async () => {
-    throw new Error("A setup must not write.");
-  },
+  dataDir: refuseToWrite,
+  openStore: refuseToWrite,
+  lock: refuseToWrite,
+  ask: refuseNetwork,
+  embed: refuseNetwork,
+  redact: (text) => text,
+  reload: async () => false,
+  extensions: () => [],
   report: (message) => {
     throw new Error(`A setup has nothing to report: ${message}`);
   },

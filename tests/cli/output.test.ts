@@ -30,6 +30,7 @@ const ids = { messageId: "msg_1", partId: "prt_1" };
 /** One event of every type: the compiler sees to it that none is missing. */
 const FACTS: { [T in EventType]: Omit<EventOf<T>, "type" | "sessionId" | "at" | "parentId"> } = {
   "session.start": { cwd: "/", resumed: false, title: "" },
+  prompt: { messageId: "msg_1", text: "hi" },
   "model.resolved": { requested: null, selector: "p/m", providerId: "p", modelId: "m", source: "default", matchesRequest: true },
   "step.start": { step: 1, messageId: "msg_1" },
   "text.delta": { ...ids, delta: "hi" },

@@ -7,7 +7,7 @@ const context: HookContext = { cwd: "/", sessionId: "ses_1", model: "p/m", confi
 const request: PermissionRequest = { tool: "bash", permission: "bash", effect: "run", input: {}, patterns: ["*"], callId: "call_1" };
 const event = (delta: string): AgentEvent => ({ type: "text.delta", messageId: "m", partId: "p", delta, sessionId: "ses_1", at: 0 });
 const never = new Promise<never>(() => {});
-const answer = { text: "short", model: "p/m", tokens: NO_TOKENS };
+const answer = { text: "short", reason: "stop" as const, model: "p/m", tokens: NO_TOKENS };
 const ask = () => new Promise<typeof answer>((resolve) => setTimeout(() => resolve(answer), 60));
 const compactContext: CompactContext = {
   ...context,

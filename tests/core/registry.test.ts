@@ -24,7 +24,7 @@ function lazy(name: string, provides: LazyPlugin["provides"], contribution: Cont
 async function registryOf(plugins: (Plugin | LazyPlugin | PluginEntry)[], limitMs = 5000) {
   const faults: string[] = [];
   const entries = plugins.map((given): PluginEntry => ("plugin" in given ? given : { plugin: given }));
-  const contextOf = (name: string, options: Record<string, unknown>) => ({ name, options }) as never;
+  const contextOf = ({ name, options }: { name: string; options?: Record<string, unknown> }) => ({ name, options }) as never;
   const registry = await createRegistry(entries, { contextOf, report: ({ plugin, message }) => faults.push(`${plugin}: ${message}`), limitMs });
   return { registry, faults };
 }

@@ -420,7 +420,12 @@ describe("what a server says of its tools", () => {
     await using agent = await bootWith({ srv: local("--describe", describe) }, { dataDir: join(folder, "data") });
     const written: string[] = [];
     const command = await agent.runtime.command("mcp");
-    await command?.run(["approve", "srv"], { cwd: agent.cwd, signal: new AbortController().signal, write: (text) => void written.push(text) });
+    await command?.run(["approve", "srv"], {
+      cwd: agent.cwd,
+      signal: new AbortController().signal,
+      write: (text) => void written.push(text),
+      readStdin: async () => "",
+    });
     return written;
   }
 

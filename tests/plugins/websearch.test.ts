@@ -386,7 +386,7 @@ describe("a search provider of another", () => {
     "",
   ])("beside a host that is none (%s) stops the start with a clear text", async (host) => {
     const start = (allowPrivateHosts: string[]) =>
-      createRegistry([{ plugin: plugin as Plugin, options: { allowPrivateHosts } }], { contextOf: (_, options) => ({ options }) as never, report: () => {} });
+      createRegistry([{ plugin: plugin as Plugin, options: { allowPrivateHosts } }], { contextOf: ({ options }) => ({ options }) as never, report: () => {} });
     await expect(start([host])).rejects.toMatchObject({
       code: "PLUGIN_BROKEN",
       message: expect.stringContaining("allowPrivateHosts.0: it is a name, an address or a range:"),
@@ -396,7 +396,7 @@ describe("a search provider of another", () => {
 
   test("of a wrong form stops the start with a clear text", async () => {
     const start = async (search: object) =>
-      createRegistry([{ plugin: plugin as Plugin, options: { search } }], { contextOf: (_, options) => ({ options }) as never, report: () => {} });
+      createRegistry([{ plugin: plugin as Plugin, options: { search } }], { contextOf: ({ options }) => ({ options }) as never, report: () => {} });
     await expect(start({ provider: "bing" })).rejects.toMatchObject({
       code: "PLUGIN_BROKEN",
       message: expect.stringContaining(

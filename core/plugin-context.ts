@@ -26,41 +26,15 @@ export interface PluginNeeds extends Pick<PluginContext, "cwd" | "packageDirs" |
 
 /** Everything that a plugin may use, made for each by its name. What only some of them want is loaded when it is asked for. */
 export function createPluginContexts(needs: PluginNeeds): (entry: PluginEntry & { name: string }) => PluginContext {
-  const { cwd, packageDirs, fetch, startProcess, log, config, redactor, ofPlugins, whenReady } = needs;
+  const { cwd, packageDirs, fetch, startProcess, log, config, redactor, ofPlugins } = needs;
   return ({ name, plugin, options = {} }) => {
     const place = placeOf(needs.dataDir, name, "directory" in plugin ? plugin.directory : undefined);
     const report = (message: string) => needs.report({ plugin: name, message });
     return {
-      cwd,
-      packageDirs,
-      options,
-      config,
-      fetch,
-      startProcess,
-      report,
-      log,
+      ...{ cwd, packageDirs, options, config, fetch, startProcess, report, log },
       redact: redactor.redact,
-      extensions: (point) => whenReady()?.extensions(point) ?? [],
-      async dataDir() {
-        makeDirectories(nodeFs, place);
-        return place;
-      },
-      async openStore(store, storeOptions) {
-        const { openPluginStore } = await import("./plugin-stores.ts");
-        return openPluginStore(place, store, { ...storeOptions, notices: needs.notices });
-      },
-      async lock(lockName, lockOptions) {
-        const { lockForPlugin } = await import("./plugin-stores.ts");
-        return lockForPlugin(place, lockName, lockOptions);
-      },
-      async ask(request) {
-        const { askForPlugin } = await import("./plugin-ask.ts");
-        return askForPlugin(request, readyOf(whenReady, name).asking);
-      },
-      async embed(request) {
-        const { embedForPlugin } = await import("./plugin-embed.ts");
-        return embedForPlugin(request, readyOf(whenReady, name).asking);
-      },
+      ...createPluginDisk(place, needs),
+      ...createPluginModels(name, needs),
       reload: () =>
         needs.reload().catch((error: unknown) => {
           report(`the changed configuration cannot be used: ${errorMessage(error)}`);
@@ -74,11 +48,41 @@ export function createPluginContexts(needs: PluginNeeds): (entry: PluginEntry & 
   };
 }
 
+function createPluginDisk(place: string, { notices }: PluginNeeds): Pick<PluginContext, "dataDir" | "openStore" | "lock"> {
+  return {
+    async dataDir() {
+      makeDirectories(nodeFs, place);
+      return place;
+    },
+    async openStore(name, options) {
+      const { openPluginStore } = await import("./plugin-stores.ts");
+      return openPluginStore(place, name, { ...options, notices });
+    },
+    async lock(name, options) {
+      const { lockForPlugin } = await import("./plugin-stores.ts");
+      return lockForPlugin(place, name, options);
+    },
+  };
+}
+
+function createPluginModels(name: string, { whenReady }: PluginNeeds): Pick<PluginContext, "ask" | "embed" | "extensions"> {
+  const ready = () => {
+    const known = whenReady();
+    if (known === undefined) throw new Error(`the plugin "${name}" asks a model while it is set up; ask in a hook, a tool or a command.`);
+    return known.asking;
+  };
+  return {
+    extensions: (point) => whenReady()?.extensions(point) ?? [],
+    async ask(request) {
+      const { askForPlugin } = await import("./plugin-ask.ts");
+      return askForPlugin(request, ready());
+    },
+    async embed(request) {
+      const { embedForPlugin } = await import("./plugin-embed.ts");
+      return embedForPlugin(request, ready());
+    },
+  };
+}
+
 const placeOf = (dataDir: string, name: string, directory: string | undefined): string =>
   directory === undefined ? join(dataDir, "plugins", name.replace(/[^\w.-]/g, "_")) : join(dataDir, directory);
-
-function readyOf(whenReady: PluginNeeds["whenReady"], name: string) {
-  const ready = whenReady();
-  if (ready === undefined) throw new Error(`the plugin "${name}" asks a model while it is set up; ask in a hook, a tool or a command.`);
-  return ready;
-}

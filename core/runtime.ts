@@ -3,7 +3,7 @@ import { realpath, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { joinSignals } from "./abort.ts";
+import { joinSignals, orAborted } from "./abort.ts";
 import { authPath, type ProviderKey, readStoredSecrets } from "./auth.ts";
 import { createChannel } from "./channel.ts";
 import { type Config, configDirectory, dataDirectory, hostEnvironment, type LoadConfigOptions, type LoadedConfig, loadConfig } from "./config.ts";
@@ -278,8 +278,8 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
   const report = (fault: PluginFault) => notices.tell({ type: "plugin.error", ...fault });
   const servers = { ...shared, config: loaded.config, secretFiles: openSecretFiles(ground, { ...bounds, ...loaded }) };
   let ready: ReturnType<PluginNeeds["whenReady"]>;
-  const reload = () => control.reload();
-  const needs = { fetch, startProcess: confineServers(startProcess, servers), ofPlugins, redactor, notices, report, reload, whenReady: () => ready };
+  const later = { reload: () => control.reload(), whenReady: () => ready };
+  const needs = { fetch, startProcess: confineServers(startProcess, servers), ofPlugins, redactor, notices, report, ...later };
   const registry = await setUpPlugins(ground, loaded, needs);
   try {
     const hooks = createHookRunner(registry.hooks, report);
@@ -289,23 +289,17 @@ async function configure(ground: Ground, { shared, bounds, traffic, startProcess
     const environment: PromptEnvironment = {
       ...others,
       ...reach,
-      cwd,
-      config,
+      ...{ cwd, config, hooks, registry, fetch, log },
       untrusted: loaded.untrusted?.keys ?? [],
       permissionCeiling: loaded.permissionCeiling,
       fallbackSource: loaded.fallbackSource,
       options: { ...options, modelSource: options.modelSource ?? loaded.modelSource },
-      hooks,
-      registry,
       opener: openerOf(config),
-      fetch,
-      log,
       systemPrompt: systemPrompts({ cwd, env, log }, config, { fetch, isSecret: reach.secretFiles.isSecret }),
     };
     const asking = { ...environment, openerWith: createOpeners(environment, openerOf), withoutSchema: new Set<string>() };
     ready = { asking, extensions: registry.extensions };
-    const end = () => hooks.drain().then(() => registry.dispose());
-    return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end };
+    return { stamp: loaded.stamp, workspace: loaded.workspace, environment, end: () => hooks.drain().then(() => registry.dispose()) };
   } catch (error) {
     await registry.dispose();
     throw error;
@@ -462,11 +456,11 @@ async function firstTools({ registry, options, config }: PromptEnvironment): Pro
 }
 
 function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtime {
-  const { shared, sessions, traffic, closeExec, closeSessions } = lasting;
+  const { shared, sessions, traffic, control, closeExec, closeSessions } = lasting;
   const closing = new AbortController();
   const running = new Set<Promise<RunResult>>();
   const { current, reload, end } = createReloader(first, { lasting, ground, running });
-  lasting.control.reload = reload;
+  control.reload = reload;
   let closed: Promise<void> | undefined;
   return {
     cwd: ground.cwd,
@@ -481,8 +475,11 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
     redact: shared.redactor.redact,
     reload,
     prompt(request, promptOptions = {}) {
-      const whole = typeof request === "string" ? { message: request } : { ...request };
-      const run = startPrompt(whole, { ...promptOptions, environment: current(), closing: closing.signal });
+      const run = startPrompt(typeof request === "string" ? { message: request } : { ...request }, {
+        ...promptOptions,
+        environment: current(),
+        closing: closing.signal,
+      });
       const forget = () => running.delete(run.result);
       running.add(run.result);
       run.result.then(forget, forget);
@@ -490,17 +487,31 @@ function createFace(first: Configured, lasting: Lasting, ground: Ground): Runtim
     },
     close({ signal = new AbortController().signal } = {}) {
       closing.abort(new AgentError("INTERRUPTED"));
-      closed ??= (async () => {
-        await Promise.allSettled(running);
-        if (!signal.aborted) await current().registry.finish(signal);
-        const warn = async () => warnOfRest(shared.notices, ground.log);
-        const endAll = () => together(end, closeExec);
-        for (const close of [async () => traffic?.close(), endAll, closeSessions, () => sessions.close(), shared.rests.close, warn])
-          await close().catch((error: unknown) => ground.log.warn(String(error)));
-      })();
+      const finish = () => (signal.aborted ? undefined : finishPlugins(current(), signal));
+      closed ??= Promise.allSettled(running)
+        .then(finish)
+        .then(() => closeAll({ end, traffic, closeExec, closeSessions, sessions, shared }, ground.log));
       return closed;
     },
   };
+}
+
+/** One after the other; what fails keeps nothing else open. */
+async function closeAll(
+  parts: Pick<Lasting, "traffic" | "closeExec" | "closeSessions" | "sessions" | "shared"> & { end(): Promise<void> },
+  log: Log,
+): Promise<void> {
+  const { end, traffic, closeExec, closeSessions, sessions, shared } = parts;
+  const endAll = () => together(end, closeExec);
+  const warn = async () => warnOfRest(shared.notices, log);
+  for (const close of [async () => traffic?.close(), endAll, closeSessions, () => sessions.close(), shared.rests.close, warn])
+    await close().catch((error: unknown) => log.warn(String(error)));
+}
+
+/** What they have observed is known to them first. */
+async function finishPlugins({ hooks, registry }: PromptEnvironment, signal: AbortSignal): Promise<void> {
+  await orAborted(hooks.drain(), signal).catch(() => {});
+  await registry.finish(signal);
 }
 
 /** A plugin that ends what it has started is not to take its end for a fault. Rejects as the first does, when both are done. */

@@ -103,6 +103,7 @@ export async function openStore<T>(options: StoreOptions<T>): Promise<Store<T>> 
     refresh: async () => {
       low.data = adapter.reload(low.data);
     },
+    erase: async () => false,
     close: () => adapter.close(low.data),
     get persisted() {
       return !adapter.degraded;
@@ -125,6 +126,7 @@ export function createMemoryStore<T>(defaults: StoreOptions<T>["defaults"]): Sto
     write: done,
     sync: done,
     refresh: done,
+    erase: async () => true,
     close: done,
     persisted: false,
     unreadable: undefined,

@@ -51,7 +51,7 @@ const groups = [
   { name: "errors", test: /[\\/]core[\\/]errors\.ts$/, priority: 2 },
   {
     name: "start",
-    test: /[\\/](core[\\/](?!sandbox|testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel|trust-digest|undo|live-process|plugin-)|plugins[\\/](files|bash|batch|task|todo|question)[\\/]|plugins[\\/]web[\\/](index|web|user-agent)|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
+    test: /[\\/](core[\\/](?!sandbox|testing|window|compress|traffic|recording|response-cache|provider-advice|tunnel|trust-digest|undo|live-process|plugin-(ask|embed|stores))|plugins[\\/](files|bash|batch|task|todo|question)[\\/]|plugins[\\/]web[\\/](index|web|user-agent)|plugins[\\/](permissions[\\/]index|compaction[\\/](index|budget)))[^:]*\.ts$/,
     priority: 1,
   },
 ];

@@ -149,7 +149,7 @@ describe("a plugin that is broken", () => {
     [
       "a part that does not exist",
       { tool: [] },
-      'setup returned "tool", which is nothing known; it may return tools, lateTools, providers, hooks, commands, dispose.',
+      'setup returned "tool", which is nothing known; it may return tools, lateTools, providers, hooks, commands, extensions, finish, dispose.',
     ],
     ["a hook beside its place", { permission: () => "deny" }, 'setup returned "permission", which is nothing known'],
     ["a list", [], "setup returned no contribution"],

@@ -105,7 +105,7 @@ describe("a prompt", () => {
     const agent = await start({ plugins: [plugin({ tools: [noop] })], script: [call("noop"), say("Hi.")] });
     const report = await agent.prompt("go");
     expect(told(report)).toEqual(
-      "session.start model.resolved step.start message tool.start tool.finish step.finish step.start text.delta text message step.finish session.finish".split(
+      "session.start model.resolved prompt step.start message tool.start tool.finish step.finish step.start text.delta text message step.finish session.finish".split(
         " ",
       ),
     );
@@ -124,7 +124,7 @@ describe("a prompt", () => {
     });
     const events = await readAll(agent.runtime.prompt("go"));
     expect(events.map(({ type }) => type)).toEqual(
-      "session.start model.resolved step.start message tool.start tool.finish step.finish step.start reasoning text message step.finish session.finish".split(
+      "session.start model.resolved prompt step.start message tool.start tool.finish step.finish step.start reasoning text message step.finish session.finish".split(
         " ",
       ),
     );
@@ -596,7 +596,7 @@ describe("a task", () => {
     const children = events.filter(({ parentId }) => parentId !== undefined);
     expect(new Set(children.map(({ parentId }) => parentId))).toEqual(new Set([result.sessionId]));
     expect(children.map(({ type }) => type)).toEqual(
-      "session.start model.resolved step.start message tool.start tool.finish step.finish step.start text.delta text message step.finish session.finish".split(
+      "session.start model.resolved prompt step.start message tool.start tool.finish step.finish step.start text.delta text message step.finish session.finish".split(
         " ",
       ),
     );

@@ -63,6 +63,8 @@ interface Place {
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = nodeFs.constants;
 const RECENT = 64;
 const MAX_QUARANTINED = 3;
+/** Compactions after which no file is left of those that were there before. */
+export const KEPT_GENERATIONS = 3;
 
 /** Lists a store. A directory that is not there is an empty store; other errors are thrown. */
 export function listFiles(fs: StoreFs, dir: string): Files {
@@ -207,7 +209,7 @@ export function writeSnapshot({ fs, dir, version }: Place, loaded: Loaded): numb
   syncDirectory(fs, dir);
   const files = listFiles(fs, dir);
   // Journals first, so that a writer whose journal is gone never finds the snapshot after it missing.
-  for (const number of files.journals) if (number < next - 2) fs.unlinkSync(join(dir, `journal.${number}`));
+  for (const number of files.journals) if (number <= next - KEPT_GENERATIONS) fs.unlinkSync(join(dir, `journal.${number}`));
   for (const number of files.snapshots) if (number < next - 1) fs.unlinkSync(join(dir, `snapshot.${number}`));
   return size;
 }
@@ -254,6 +256,23 @@ export function removeStaleTemporaries(fs: StoreFs, dir: string): void {
     const [, pid, start] = /^snapshot\.\d+\.(\d+)\.(\d+)\./.exec(name) ?? [];
     if (pid === undefined || start === undefined || !isRunning(Number(pid), start)) removeIfThere(fs, join(dir, name));
   }
+}
+
+/** Whether a store has no file at all, not even a copy of a damaged one. */
+export function isEmpty(fs: StoreFs, dir: string): boolean {
+  const { snapshots, journals, temporary, quarantined } = listFiles(fs, dir);
+  return snapshots.size + journals.size + temporary.length + quarantined === 0;
+}
+
+/**
+ * Removes copies of damaged files and unfinished snapshots: whoever calls has the lock, so no snapshot is being written.
+ * Whether nothing is left now of what was there up to `generation`. Durable when this returns.
+ */
+export function removeAside(fs: StoreFs, dir: string, generation: number): boolean {
+  for (const name of readNames(fs, dir)) if (/^(snapshot|journal)\.\d+\.(corrupt-|.*\.tmp$)/.test(name)) fs.unlinkSync(join(dir, name));
+  syncDirectory(fs, dir);
+  const { snapshots, journals } = listFiles(fs, dir);
+  return [...snapshots, ...journals].every((number) => number > generation);
 }
 
 /**

@@ -7,18 +7,21 @@ import { AgentError, errorMessage } from "./errors.ts";
 import {
   applyOperation,
   type Data,
+  isEmpty,
+  KEPT_GENERATIONS,
   type Loaded,
   listFiles,
   loadStore,
   makeDirectories,
   quarantine,
+  removeAside,
   removeStaleTemporaries,
   type StoreFs,
   syncDirectory,
   writeSnapshot,
 } from "./generation.ts";
 import { randomLetters } from "./id.ts";
-import { tryLock } from "./lock.ts";
+import { acquireLock, tryLock } from "./lock.ts";
 import { crcOf, encodeValue, formatRecord, type KnownDamage, type Operation } from "./record.ts";
 
 export type { StoreFs } from "./generation.ts";
@@ -103,7 +106,7 @@ export async function openStore<T>(options: StoreOptions<T>): Promise<Store<T>> 
     refresh: async () => {
       low.data = adapter.reload(low.data);
     },
-    erase: async () => false,
+    erase: () => adapter.erase(low.data),
     close: () => adapter.close(low.data),
     get persisted() {
       return !adapter.degraded;
@@ -149,6 +152,8 @@ interface Journal {
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = nodeFs.constants;
 const SMALL_JOURNAL = 64 * 1024;
 const LARGE_JOURNAL = 4 * 1024 * 1024;
+/** ms to wait for another process that compacts. */
+const ERASE_WAIT_MS = 10_000;
 
 /** The lowdb adapter. Its work is synchronous, so no other code of the process runs in the middle of it. */
 class JournalAdapter implements Adapter<Data> {
@@ -216,6 +221,13 @@ class JournalAdapter implements Adapter<Data> {
   sync(data: Data): Promise<void> {
     this.#syncing = this.#syncing.then(() => this.#sync(data));
     return this.#syncing;
+  }
+
+  /** In its turn, as a sync is. */
+  erase(data: Data): Promise<boolean> {
+    const erased = this.#syncing.then(() => this.#erase(data));
+    this.#syncing = erased.then(() => {});
+    return erased;
   }
 
   async close(data: Data): Promise<void> {
@@ -408,18 +420,46 @@ class JournalAdapter implements Adapter<Data> {
       const lock = this.#options.access === "exclusive" ? undefined : tryLock(dir, fs);
       if (lock && "busy" in lock) return;
       try {
-        const loaded = this.#load();
-        this.#report(loaded, false);
-        loaded.known.push(...this.#reported);
-        this.#snapshotBytes = writeSnapshot(this.#place, loaded);
-        this.#measureAt = SMALL_JOURNAL;
-        this.#closeJournal();
+        this.#rewrite();
       } finally {
         lock?.release();
       }
     } catch {
       this.#measureAt = (this.#journal?.bytes ?? 0) * 2;
       this.#closeJournal();
+    }
+  }
+
+  /** The next generation. Whoever calls has the lock. */
+  #rewrite(): void {
+    const loaded = this.#load();
+    this.#report(loaded, false);
+    loaded.known.push(...this.#reported);
+    this.#snapshotBytes = writeSnapshot(this.#place, loaded);
+    this.#measureAt = SMALL_JOURNAL;
+    this.#closeJournal();
+  }
+
+  async #erase(data: Data): Promise<boolean> {
+    const { fs, dir } = this.#place;
+    const { access } = this.#options;
+    await this.#sync(data);
+    if (access === "read" || this.degraded || this.unreadable !== undefined) return false;
+    try {
+      if (isEmpty(fs, dir)) return true;
+      const lock = access === "exclusive" ? undefined : await acquireLock({ dir, waitMs: ERASE_WAIT_MS, fs });
+      if (lock && "busy" in lock) return false;
+      try {
+        const { generation, snapshots, journals } = listFiles(fs, dir);
+        // One generation after the other, each a compaction like any other: until the files of now have all dropped out.
+        for (let round = 0; round < KEPT_GENERATIONS && snapshots.size + journals.size > 0; round++) this.#rewrite();
+        return removeAside(fs, dir, generation);
+      } finally {
+        lock?.release();
+      }
+    } catch {
+      this.#closeJournal();
+      return false;
     }
   }
 }

@@ -475,3 +475,91 @@ test("directories are made one by one: where a file system takes none, the store
   await store.close();
   expect(degraded).toEqual([noEntry.message]);
 });
+
+const holdsSecret = (path: string) => fs.readdirSync(path).some((name) => fs.readFileSync(join(path, name)).includes("tell-nobody"));
+
+test("what was removed or replaced stands in no file any more when a store has been erased: no generation, no copy, no leftover", async () => {
+  await fill(3);
+  fs.appendFileSync(join(dir, "journal.0"), "\ndamaged tell-nobody\n");
+  const { store, reports } = await openReported();
+  expect(reports[0]?.quarantine).toBeDefined();
+  for (let round = 0; round < 3; round++) {
+    store.put("item", "private", `tell-nobody ${round}`);
+    store.put("item", "k1", `tell-nobody ${round}`);
+    await compact(store);
+  }
+  fs.writeFileSync(join(dir, `snapshot.9.${process.pid}.1.abcdefgh.tmp`), "half of tell-nobody");
+  store.remove("item", "private");
+  store.put("item", "k1", "open");
+  expect(holdsSecret(dir)).toBe(true);
+  expect(await store.erase()).toBe(true);
+  expect([holdsSecret(dir), namesIn(dir, /tmp|lock|corrupt/)]).toEqual([false, []]);
+  store.put("item", "after", 1);
+  await store.close();
+  const again = await openReported();
+  expect([Object.keys(again.store.all("item")), again.store.get("item", "k1"), again.reports]).toEqual([["k0", "k1", "k2", "after"], "open", []]);
+});
+
+test("what other processes append while a store is erased is kept", async () => {
+  const other = await open();
+  other.put("item", "private", "tell-nobody");
+  await other.write();
+  let met = 0;
+  const erasing = await open({
+    fs: watchedFs((name) => {
+      // Before each snapshot takes its place, and before each file of old is gone: too late for what was read.
+      if (name !== "renameSync" && name !== "unlinkSync") return;
+      other.put("item", `late${met++}`, met);
+      void other.write();
+    }),
+  });
+  erasing.remove("item", "private");
+  expect(await erasing.erase()).toBe(true);
+  expect(met).toBeGreaterThan(5);
+  const late = Array.from({ length: met }, (_, index) => `late${index}`).sort();
+  for (const store of [other, erasing]) await store.close();
+  const { store, reports } = await openReported();
+  expect([Object.keys(store.all("item")).sort(), reports, holdsSecret(dir)]).toEqual([late, [], false]);
+});
+
+test("a store that is killed at any step of erasing has what it had, and can be erased again", async () => {
+  const killed = new Error("killed");
+  for (let step = 0; ; step++) {
+    fs.rmSync(dir, { recursive: true, force: true });
+    await fill(3);
+    let steps = -1;
+    const store = await open({
+      fs: watchedFs((name) => {
+        if (steps >= 0 && ["openSync", "writeSync", "fsyncSync", "renameSync", "unlinkSync"].includes(name) && steps++ >= step) throw killed;
+      }),
+    });
+    store.put("item", "private", "tell-nobody");
+    await store.sync();
+    store.remove("item", "private");
+    await store.sync();
+    steps = 0;
+    const erased = await store.erase();
+    // What a dead process leaves; that of a living one is somebody's.
+    for (const name of namesIn(dir, /^lock/)) fs.unlinkSync(join(dir, name));
+    const { store: again, reports } = await openReported();
+    expect([Object.keys(again.all("item")), reports.map(({ lost }) => lost)]).toEqual([["k0", "k1", "k2"], []]);
+    expect([await again.erase(), holdsSecret(dir)]).toEqual([true, false]);
+    await again.close();
+    if (!erased) continue;
+    expect(step).toBeGreaterThan(20);
+    break;
+  }
+});
+
+test("a store without files has nothing to erase, one that may not write or whose disk takes nothing says that it has not", async () => {
+  expect([await (await open()).erase(), fs.existsSync(dir)]).toEqual([true, false]);
+  await fill(1);
+  expect(await (await open({ access: "read" })).erase()).toBe(false);
+  const full = await open({
+    fs: watchedFs((name, [path]) => {
+      if (name === "openSync" && String(path).endsWith(".tmp")) throw failure("ENOSPC");
+    }),
+  });
+  expect(await full.erase()).toBe(false);
+  expect(Object.keys((await open()).all("item"))).toEqual(["k0"]);
+});

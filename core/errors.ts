@@ -125,6 +125,11 @@ export const ERRORS = {
     message: "{id} is not known to be free, and only free models may be asked (limits.freeOnly).",
     hint: "Take an id with its provider's ending for that (:free) or a local server (--model ollama/llama3.2), or say in the configuration that it costs nothing (provider.NAME.models.ID.cost).",
   },
+  EMBEDDINGS_MISSING: {
+    ...usage,
+    message: "The provider {provider} has no embeddings.",
+    hint: "Name a model of one that has, for example openai/text-embedding-3-small, or one of a local server.",
+  },
   KEY_MISSING: {
     recovery: "stop",
     exit: 5,

@@ -16,8 +16,8 @@ import { foldTurn, type Turn } from "./turn.ts";
 import { logUsage } from "./usage-log.ts";
 
 export interface ModelOpener {
-  /** Makes one model ready to be asked. Throws KEY_MISSING, MODEL_NOT_FREE; sends nothing. */
-  open(id: ModelId): Promise<Route>;
+  /** Makes one model ready to be asked: for answers, unless `make` says otherwise. Throws KEY_MISSING, MODEL_NOT_FREE; sends nothing. */
+  open(id: ModelId, make?: MakeAnswering): Promise<Route>;
   /** The provider, unless the configuration switches it off. */
   findProvider(id: string): Promise<Provider | undefined>;
   providerIds(): string[];
@@ -32,6 +32,11 @@ export interface ModelOpener {
   advise(error: AgentError, signal: AbortSignal): Promise<AgentError>;
 }
 
+/** How a model answers once it is made. What it throws is not yet a row of the error table. */
+export type Answering = (request: ModelRequest, step: StepContext & { model: string; provider: Provider }) => Promise<Turn>;
+
+export type MakeAnswering = (id: ModelId, ready: ReadyProvider) => Promise<Answering>;
+
 /** Opens models. A provider's options are read once; its package is loaded when it is first asked. */
 export function createModelOpener(dependencies: OpenerDependencies): ModelOpener {
   const { config, registry, traffic, log } = dependencies;
@@ -42,12 +47,12 @@ export function createModelOpener(dependencies: OpenerDependencies): ModelOpener
   return {
     findProvider,
     providerIds,
-    async open(id) {
+    async open(id, make = makeChat) {
       const opened = ready.get(id.provider) ?? readyProvider(id, await findProvider(id.provider), dependencies);
       ready.set(id.provider, opened);
       const known = await opened;
       const own = config.provider?.[id.provider]?.models?.[id.model];
-      const route = toRoute(id, known, { apiId: own?.id ?? id.model, price: own?.cost, traffic, log });
+      const route = toRoute(id, known, { apiId: own?.id ?? id.model, price: own?.cost, traffic, log, make });
       if (config.limits?.freeOnly && !route.isFree && !known.provider.keyless) throw new AgentError("MODEL_NOT_FREE", { id: route.model });
       return route;
     },
@@ -105,6 +110,7 @@ interface Around {
   price: Price | undefined;
   traffic: Traffic | undefined;
   log: Log;
+  make: MakeAnswering;
 }
 
 /** The ending says so, or the prices. */
@@ -113,11 +119,11 @@ const costsNothing = ({ freeSuffix }: Provider, { apiId, price }: Around): boole
 
 /** One model as a route: what it throws comes out as a row of the error table. */
 function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
-  const { price, traffic, log } = around;
-  const { provider, factory, keySource, variable, timeoutMs, contextMessages, paceOf, place } = ready;
+  const { price, traffic, log, make } = around;
+  const { provider, keySource, variable, timeoutMs, contextMessages, paceOf, place } = ready;
   const model = formatModelId(id);
   const asked: AskedModel = { model, provider: provider.id, variable, keySource };
-  let made: LanguageModel | undefined;
+  let made: Answering | undefined;
   let account: string | undefined;
   return {
     model,
@@ -133,11 +139,11 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
     async ask(request, step) {
       const { signal, release } = joinSignals([step.signal], limitOf(model, timeoutMs));
       try {
-        made ??= await orAborted(makeModel(factory, id), signal);
-        const model = made;
+        made ??= await orAborted(make(id, ready), signal);
+        const answer = made;
         const ask = async () => {
           if (traffic?.replayed === undefined) await paceOf(around.apiId)?.(signal);
-          return withCost(await askModel(model, request, { ...step, signal, model: asked.model, provider }), price);
+          return withCost(await answer(request, { ...step, signal, model: asked.model, provider }), price);
         };
         const turn = await (traffic === undefined ? ask() : traffic.ask(id, ask));
         logUsage(log, provider, turn, { model: asked.model, messages: (request.messages ?? request.entries).length });
@@ -151,6 +157,11 @@ function toRoute(id: ModelId, ready: ReadyProvider, around: Around): Route {
     },
   };
 }
+
+const makeChat: MakeAnswering = async (id, { factory }) => {
+  const model = await makeModel(factory, id);
+  return (request, step) => askModel(model, request, step);
+};
 
 /** What fails here is the plugin: nothing was sent, and to try again would not help. */
 async function makeModel(factory: ReadyProvider["factory"], id: ModelId): Promise<LanguageModel> {

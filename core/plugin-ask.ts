@@ -9,7 +9,7 @@ import type { Log } from "./log.ts";
 import type { ModelOpener } from "./open-model.ts";
 import { openChain } from "./open-routes.ts";
 import type { PluginAskRequest } from "./plugin.ts";
-import { type Rests, route, type StepContext } from "./route.ts";
+import { type Rests, readRetry, route, type StepContext } from "./route.ts";
 
 /** What asking outside of a run takes; the same for every plugin of a configuration. */
 export interface PluginAskDependencies {
@@ -24,9 +24,6 @@ export interface PluginAskDependencies {
   withoutSchema: Set<string>;
 }
 
-const DEFAULT_RETRIES = 5;
-const DEFAULT_RETRY_SECONDS = 600;
-
 /** Asks a chain of models for a plugin while no run may be there. Throws what the last model of the chain has failed with. */
 export async function askForPlugin(request: PluginAskRequest, dependencies: PluginAskDependencies): Promise<AskAnswer> {
   const { config, rests, openerWith, withoutSchema } = dependencies;
@@ -34,11 +31,10 @@ export async function askForPlugin(request: PluginAskRequest, dependencies: Plug
   signal.throwIfAborted();
   const opener = openerWith(request.providerOptions);
   const models = await openChain(await chainOf(request, opener, dependencies), { ...dependencies, opener });
-  const { maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth } = config.retry ?? {};
   const outside = { wait, now: Date.now, random: Math.random, rests };
   const chain = route(
     models.map((model) => withOptionalSchema(model, withoutSchema)),
-    { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth },
+    readRetry(config.retry),
     outside,
   );
   const { temperature, maxOutputTokens } = request;

@@ -138,6 +138,8 @@ export interface EmbedAnswer {
   model: string;
   /** Input tokens, where the provider says so. */
   tokens?: number;
+  /** Where the provider says so. */
+  costUsd?: number;
 }
 
 export interface Plugin<Options = any> {

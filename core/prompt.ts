@@ -24,7 +24,7 @@ import { prepareRequest } from "./prepare-request.ts";
 import { findProfile, type Profile, profileConfig } from "./profile.ts";
 import { ancestorsOf, checkSpending, hookContext, type PromptEnvironment, type PromptRun, withinLimits } from "./prompt-run.ts";
 import { withoutRefusedMedia } from "./refused-media.ts";
-import { type Route, route, withCompaction } from "./route.ts";
+import { type Route, readRetry, route, withCompaction } from "./route.ts";
 import { createRunWindow } from "./run-window.ts";
 import type { PromptOptions, PromptRequest } from "./runtime.ts";
 import { selectTools } from "./select-tools.ts";
@@ -253,8 +253,7 @@ async function endBackground(run: PromptRun): Promise<void> {
 /** Everything the loop asks for, bound to this run. */
 async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promise<LoopEnd>> {
   const { environment, config, guard } = run;
-  const { maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth } = config.retry ?? {};
-  const retry = { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth };
+  const retry = readRetry(config.retry);
   const outside = { wait, now: Date.now, random: Math.random, rests: environment.rests };
   const toChain = (models: Route[]) => route(withoutRefusedMedia(models, run), retry, outside);
   const chain = toChain(routes);
@@ -289,9 +288,6 @@ async function prepareLoop(routes: Route[], run: PromptRun): Promise<() => Promi
   };
   return () => runLoop(dependencies, run.last.steps + 1);
 }
-
-const DEFAULT_RETRIES = 5;
-const DEFAULT_RETRY_SECONDS = 600;
 
 /** A step is told of as finished once it is safe on the disk; the next request need not wait for that. */
 async function finishStep(run: PromptRun, { step, messageId, model, turn }: AskedStep): Promise<void> {

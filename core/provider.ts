@@ -1,4 +1,5 @@
 import type {
+  EmbeddingModelV3,
   LanguageModelV3,
   LanguageModelV3CallOptions,
   LanguageModelV3Content,
@@ -50,6 +51,11 @@ export type CachePolicy =
 
 export type ModelFactory = (modelId: string) => LanguageModel | Promise<LanguageModel>;
 
+/** The AI SDK's specification of a model that turns texts into vectors. */
+export type EmbeddingModel = EmbeddingModelV3;
+
+export type EmbeddingFactory = (modelId: string) => EmbeddingModel | Promise<EmbeddingModel>;
+
 export interface Provider {
   /** What stands before the first `/` of a model id. */
   id: string;
@@ -72,6 +78,8 @@ export interface Provider {
   defaults?: ProviderOptions;
   /** Called once a run, when the first model is needed. Throws an AgentError for options it cannot use. */
   create(options: ProviderOptions, services: ProviderServices): ModelFactory | Promise<ModelFactory>;
+  /** Models that embed texts, where the provider has such; called when the first is needed. Sends nothing. */
+  embeddings?(options: ProviderOptions, services: ProviderServices): EmbeddingFactory | Promise<EmbeddingFactory>;
   /** The provider's own list, which errors name models of. Fails loudly; an empty list means that there are none. */
   models?(options: ProviderOptions, services: ProviderServices): Promise<ModelInfo[]>;
   cachePolicy?(modelId: string): CachePolicy;

@@ -7,7 +7,7 @@ import { createKnownModels, type KnownModels } from "./known-models.ts";
 import type { Log } from "./log.ts";
 import { formatModelId, type ModelId } from "./model-id.ts";
 import { createPace, type Pace } from "./pace.ts";
-import type { ModelFactory, Provider, ProviderOptions } from "./provider.ts";
+import type { EmbeddingFactory, ModelFactory, Provider, ProviderOptions } from "./provider.ts";
 import type { Redactor } from "./redact.ts";
 import type { Registry } from "./registry.ts";
 import type { Traffic } from "./traffic.ts";
@@ -48,6 +48,8 @@ export interface ReadyProvider {
   /** What keeps the requests to a model from coming too fast; models with the same limit share one. */
   paceOf(apiId: string): Pace | undefined;
   factory(): Promise<ModelFactory>;
+  /** Undefined where the provider has none. */
+  embeddings(): Promise<EmbeddingFactory | undefined>;
 }
 
 /** A replay sends nothing and needs no key; packages that insist on one get a word. */
@@ -109,16 +111,21 @@ function createPaces(provider: Provider, options: ProviderOptions, log: Log): Re
 
 const pageOf = ({ pages }: Provider): string | undefined => pages?.keys && `Keys: ${pages.keys}`;
 
-/** Both ways to the service have one HTTP client. */
-function reach(provider: Provider, options: ProviderOptions, dependencies: OpenerDependencies): Pick<ReadyProvider, "factory" | "listModels"> {
+/** All ways to the service have one HTTP client. */
+function reach(provider: Provider, options: ProviderOptions, dependencies: OpenerDependencies): Pick<ReadyProvider, "factory" | "embeddings" | "listModels"> {
   const { env, traffic, log, redactor } = dependencies;
   const fetch = withSafeBody(createFetch(timeoutsOf(options), env), redactor);
-  const make = async () => provider.create(options, { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log });
+  const services = { fetch: traffic?.wrap(fetch, provider.id) ?? fetch, log };
   // Past the traffic: a list is no answer of a model, and nothing is sent in a replay.
   const known = { options, services: { fetch, log }, redact: redactor.redact };
   const listModels: KnownModels = traffic?.replayed === undefined ? createKnownModels(provider, known) : async () => undefined;
   let factory: Promise<ModelFactory> | undefined;
-  return { listModels, factory: () => (factory ??= make()) };
+  let embeddings: Promise<EmbeddingFactory | undefined> | undefined;
+  return {
+    listModels,
+    factory: () => (factory ??= (async () => provider.create(options, services))()),
+    embeddings: () => (embeddings ??= (async () => provider.embeddings?.(options, services))()),
+  };
 }
 
 /** A key belongs into a header: whatever brought it into the conversation, no body has one. */

@@ -1,3 +1,4 @@
+import type { Config } from "./config.ts";
 import { AgentError } from "./errors.ts";
 import type { Emit } from "./events.ts";
 import type { ModelRequest } from "./request.ts";
@@ -57,6 +58,14 @@ export interface RetryOptions {
   budgetMs: number;
   /** Whether the next model is asked when a key is refused; false by default: who pays is not decided by an accident. */
   fallbackOnAuth?: boolean | undefined;
+}
+
+const DEFAULT_RETRIES = 5;
+const DEFAULT_RETRY_SECONDS = 600;
+
+/** The option `retry` of the configuration. */
+export function readRetry({ maxRetries = DEFAULT_RETRIES, timeoutSeconds = DEFAULT_RETRY_SECONDS, fallbackOnAuth }: Config["retry"] = {}): RetryOptions {
+  return { maxRetries, budgetMs: timeoutSeconds * 1000, fallbackOnAuth };
 }
 
 /** First wait in ms, doubled with each try, and its cap: exponential back-off with full jitter. */

@@ -81,6 +81,8 @@ What is known of the providers that are built in: ${providers.length} of them, a
 ${providers.map(describeProvider).join("\n")}
 
 Any other OpenAI-compatible address, and any installed AI SDK package, is a provider of the [configuration](configuration.md).
+
+**Embeddings** (texts into vectors, for plugins such as \`memory\`) are asked at \`POST …/embeddings\` of \`openrouter\` and of every OpenAI-compatible address, local servers included: \`openai/text-embedding-3-small\`, \`ollama/nomic-embed-text\`. AI SDK packages bring theirs. Key, headers, retries, limits and what a refusal means are those of answers. Which services have such models, their pages say; there is no fallback to another one, for its vectors would mean something else.
 `;
 }
 

@@ -1,10 +1,15 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { AgentError, type LanguageModel, type Provider, provider } from "agent-runtime";
+import { AgentError, type EmbeddingModel, type Fetch, type LanguageModel, type Provider, provider } from "agent-runtime";
 
 /** What an AI SDK provider package makes. */
-type PackageProvider = ((modelId: string) => LanguageModel) & { languageModel?(modelId: string): LanguageModel };
+type PackageProvider = ((modelId: string) => LanguageModel) & {
+  languageModel?(modelId: string): LanguageModel;
+  embeddingModel?(modelId: string): EmbeddingModel;
+  /** What it was called before. */
+  textEmbeddingModel?(modelId: string): EmbeddingModel;
+};
 
 export interface PackageSource {
   /** Name of the provider in the configuration. */
@@ -23,20 +28,32 @@ export interface PackageSource {
 
 /** A provider of any AI SDK package: its first `create…` export gets the name, the options and the HTTP client. */
 export function fromPackage({ id, npm, keyless, env, toApiId, ...places }: PackageSource): Provider {
+  const make = async (options: object, fetch: Fetch): Promise<PackageProvider> => {
+    const module = await importPackage(npm, id, places);
+    const create = Object.entries(module).find(([name, value]) => name.startsWith("create") && typeof value === "function")?.[1] as
+      | ((options: object) => PackageProvider)
+      | undefined;
+    if (create === undefined) throw new AgentError("PLUGIN_BROKEN", { spec: `${npm} of provider.${id}.npm`, reason: "it exports no create… function." });
+    const made = create({ name: id, ...options, fetch });
+    if (typeof made !== "function" && typeof (made as PackageProvider | undefined)?.languageModel !== "function")
+      throw new AgentError("PLUGIN_BROKEN", { spec: `${npm} of provider.${id}.npm`, reason: "what it makes is no provider." });
+    return made;
+  };
   return provider({
     id,
     keyless,
     ...(env && { env }),
     async create(options, { fetch }) {
-      const module = await importPackage(npm, id, places);
-      const create = Object.entries(module).find(([name, value]) => name.startsWith("create") && typeof value === "function")?.[1] as
-        | ((options: object) => PackageProvider)
-        | undefined;
-      if (create === undefined) throw new AgentError("PLUGIN_BROKEN", { spec: `${npm} of provider.${id}.npm`, reason: "it exports no create… function." });
-      const made = create({ name: id, ...options, fetch });
-      if (typeof made !== "function" && typeof (made as PackageProvider | undefined)?.languageModel !== "function")
-        throw new AgentError("PLUGIN_BROKEN", { spec: `${npm} of provider.${id}.npm`, reason: "what it makes is no provider." });
+      const made = await make(options, fetch);
       return (modelId) => made.languageModel?.(toApiId(modelId)) ?? made(toApiId(modelId));
+    },
+    async embeddings(options, { fetch }) {
+      const made = await make(options, fetch);
+      return (modelId) => {
+        const model = made.embeddingModel?.(toApiId(modelId)) ?? made.textEmbeddingModel?.(toApiId(modelId));
+        if (model === undefined) throw new AgentError("EMBEDDINGS_MISSING", { provider: id });
+        return model;
+      };
     },
     cachePolicy: () => POLICIES[npm] ?? { kind: "none" },
   });

@@ -2,6 +2,7 @@ import {
   AgentError,
   type Config,
   definePlugin,
+  embeddingModel,
   type Fetch,
   fetchModelList,
   type LanguageModel,
@@ -28,13 +29,22 @@ const isLocal = (url: string): boolean => URL.canParse(url) && /^(localhost|.*\.
 const plainHeaders = (headers: Options["headers"]): Record<string, string> =>
   Object.fromEntries(Object.entries((headers ?? {}) as Record<string, unknown>).filter(([, value]) => typeof value === "string")) as Record<string, string>;
 
+/** A header of the configuration counts before the key, as in the package that asks for answers. */
+const headersOf = (options: Options): Record<string, string> => ({
+  ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }),
+  ...lowerCased(plainHeaders(options.headers)),
+});
+
+const lowerCased = (headers: Record<string, string>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+
 function baseOf(id: string, options: Options): string {
   if (!options.baseURL)
     throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: "it is not set, for example http://127.0.0.1:8080/v1." });
   if (!URL.canParse(options.baseURL) || !/^https?:/i.test(options.baseURL))
     throw new AgentError("OPTION_INVALID", { option: `provider.${id}.options.baseURL`, reason: `"${options.baseURL}" is not a URL of http or https.` });
   // A base URL is often copied with the path of its one endpoint.
-  return options.baseURL.replace(/\/*(\/chat\/completions)?\/*$/i, "");
+  return options.baseURL.replace(/\/*(\/chat\/completions|\/embeddings)?\/*$/i, "");
 }
 
 /** Gemini signs its calls and wants the signature back; the package reads it there whatever the provider is called. */
@@ -84,6 +94,8 @@ function endpoint(id: string, preset: Preset, own: Configured): Provider {
       };
     },
 
+    embeddings: (options, { fetch }) => toEmbeddings(id, own, { options, fetch }),
+
     models: (options, { fetch }) => listModels(id, own, { options, fetch }),
 
     cachePolicy: () => (takesKey === true ? { kind: "key", optionsFor: (key) => cacheKeyOption(id, key) } : { kind: "none" }),
@@ -99,10 +111,23 @@ async function withReasoningTag(model: LanguageModel, tagName: string): Promise<
   return wrapLanguageModel({ model, middleware: extractReasoningMiddleware({ tagName }) });
 }
 
+function toEmbeddings(id: string, own: Configured, { options, fetch }: { options: Options; fetch: Fetch }) {
+  const [baseURL, headers] = [baseOf(id, options), headersOf(options)];
+  return (modelId: string) => {
+    const { id: apiId = modelId, headers: ownHeaders, options: body } = own.models?.[modelId] ?? {};
+    return embeddingModel(apiId, {
+      provider: id,
+      baseURL,
+      headers: { ...headers, ...ownHeaders },
+      body: { ...(options.extraBody as object | undefined), ...body },
+      fetch,
+    });
+  };
+}
+
 /** What the endpoint itself lists, with what the configuration knows of it. */
 async function listModels(id: string, own: Configured, { options, fetch }: { options: Options; fetch: Fetch }): Promise<ModelInfo[]> {
-  const headers = { ...plainHeaders(options.headers), ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }) };
-  const listed = await fetchModelList(baseOf(id, options), { provider: id, headers, fetch });
+  const listed = await fetchModelList(baseOf(id, options), { provider: id, headers: headersOf(options), fetch });
   const known = new Map(Object.entries(own.models ?? {}));
   return listed.map((model) => toModelInfo(model.id, known.get(model.id) ?? {}));
 }

@@ -2,6 +2,7 @@ import {
   AgentError,
   type Config,
   definePlugin,
+  embeddingModel,
   fetchModelList,
   type LanguageModel,
   type ModelInfo,
@@ -87,7 +88,7 @@ function attribution(options: Options): Record<string, string> {
 
 function baseOf(options: Options): string {
   // A base URL is often copied with the path of its one endpoint.
-  const base = String(options.baseURL || BASE_URL).replace(/\/*(\/chat\/completions)?\/*$/i, "");
+  const base = String(options.baseURL || BASE_URL).replace(/\/*(\/chat\/completions|\/embeddings)?\/*$/i, "");
   return URL.canParse(base) && /^https?:/i.test(base) ? base : refuseOption("baseURL", `"${base}" is not a URL of http or https.`);
 }
 
@@ -179,7 +180,26 @@ const createModels =
     };
   };
 
-const openrouter: Omit<Provider, "create"> = {
+/** Which provider serves it may be chosen for embeddings as for answers; the other options of a body are for answers alone. */
+const createEmbeddings =
+  (models: Models, freeOnly: boolean): NonNullable<Provider["embeddings"]> =>
+  (options, { fetch }) => {
+    if (freeOnly) refusePaid(options, models);
+    const shared = { provider: "openrouter", baseURL: baseOf(options), fetch };
+    const headers = { ...(options.apiKey && { authorization: `Bearer ${options.apiKey}` }), ...attribution(options) };
+    const { provider: served, user } = options;
+    const body = { ...(served !== undefined && { provider: served }), ...(user !== undefined && { user }) };
+    return (modelId) => {
+      const { id = modelId, options: own, headers: ownHeaders } = models[modelId] ?? {};
+      return embeddingModel(toApiId(id), {
+        ...shared,
+        headers: { ...headers, ...ownHeaders },
+        body: { ...body, ...(options.extraBody as object | undefined), ...own },
+      });
+    };
+  };
+
+const openrouter: Omit<Provider, "create" | "embeddings"> = {
   id: "openrouter",
   name: "OpenRouter",
   env: ["OPENROUTER_API_KEY"],
@@ -218,7 +238,8 @@ const openrouter: Omit<Provider, "create"> = {
 export default definePlugin({
   name: "openrouter",
   options: z.strictObject({}),
-  setup: ({ config: { provider: configured, limits } }) => ({
-    providers: [provider({ ...openrouter, create: createModels(configured?.openrouter?.models ?? {}, limits?.freeOnly === true) })],
-  }),
+  setup({ config: { provider: configured, limits } }) {
+    const [models, freeOnly] = [configured?.openrouter?.models ?? {}, limits?.freeOnly === true];
+    return { providers: [provider({ ...openrouter, create: createModels(models, freeOnly), embeddings: createEmbeddings(models, freeOnly) })] };
+  },
 });

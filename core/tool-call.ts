@@ -141,8 +141,31 @@ export async function answerCall(asked: AskedCall, place: CallPlace, dependencie
   return { ...answered, source };
 }
 
+/** A call that may be made, and what it was judged by. */
+interface JudgedCall {
+  tool: Tool;
+  call: ToolCall;
+  isRedacted: boolean;
+  effect?: PermissionVerdict["effect"];
+  patterns: string[];
+}
+
 async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<ToolResult> {
   dependencies.signal.throwIfAborted();
+  const judged = await judgeCall(asked, place, dependencies);
+  const { tool, call, isRedacted, effect, patterns } = judged;
+  // What is known to change nothing need not be watched.
+  const watch = effect === "read" ? undefined : dependencies.watch(tool);
+  const run = () => {
+    place.onRun?.({ tool, patterns });
+    return tool.run(call.input, dependencies.contextOf(call, { ...place, isRedacted }, watch));
+  };
+  const output = await runWatched(run, watch, dependencies.signal);
+  return showResult(await dependencies.after(toResult(output, tool), call), tool, dependencies);
+}
+
+/** before → validate → permission, without the secrets that a model has put into the call. Throws where it is not made. */
+async function judgeCall(asked: AskedCall, place: CallPlace, dependencies: CallDependencies): Promise<JudgedCall> {
   const tool = findTool(asked.tool, dependencies);
   const input = readInput(asked);
   const safe = dependencies.redactKnown(input);
@@ -153,14 +176,11 @@ async function runCall(asked: AskedCall, place: CallPlace, dependencies: CallDep
   const checked = await dependencies.check(tool, call.input);
   if (checked.reason !== undefined) throw new AgentError("TOOL_INPUT_INVALID", { tool: tool.name, reason: checked.reason });
   const judged = { ...call, input: checked.value };
-  const { effect, patterns } = await authorise(tool, judged, dependencies);
-  // What is known to change nothing need not be watched.
-  const watch = effect === "read" ? undefined : dependencies.watch(tool);
-  const run = () => {
-    place.onRun?.({ tool, patterns });
-    return tool.run(judged.input, dependencies.contextOf(judged, { ...place, isRedacted }, watch));
-  };
-  const result = await dependencies.after(toResult(await runWatched(run, watch, dependencies.signal), tool), judged);
+  return { tool, call: judged, isRedacted, ...(await authorise(tool, judged, dependencies)) };
+}
+
+/** The result as a model may see it. */
+async function showResult(result: ToolResult, tool: Tool, dependencies: CallDependencies): Promise<ToolResult> {
   // Redacted before it is cut: a cut through the middle of a secret would hide it.
   const whole = dependencies.redact(cleanOutput(result.output, tool));
   // What a tool reads stands there word by word: edits depend on it.

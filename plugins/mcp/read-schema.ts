@@ -1,4 +1,4 @@
-import { cleanText } from "./clean.ts";
+import { cleanShort } from "./clean.ts";
 import { isObject } from "./connection.ts";
 
 /** What of a schema is told to the model. Anything else a server writes there is not. */
@@ -47,7 +47,7 @@ function readNode(node: unknown, reading: Reading): Record<string, unknown> {
   const inner = { ...reading, depth: reading.depth + 1 };
   const read = (value: unknown) => readNode(value, inner);
   const made: Record<string, unknown> = { ...typeOf(node), ...requiredOf(node) };
-  for (const key of TEXTS) if (typeof node[key] === "string") made[key] = cleanText(node[key], LONGEST_TEXT);
+  for (const key of TEXTS) if (typeof node[key] === "string") made[key] = cleanShort(node[key], LONGEST_TEXT);
   for (const key of NUMBERS) if (typeof node[key] === "number") made[key] = node[key];
   for (const key of LISTS) if (Array.isArray(node[key]) && node[key].length > 0) made[key] = node[key].slice(0, MOST_VALUES).map(read);
   if (isObject(node.properties)) made.properties = readProperties(node.properties, read);
@@ -61,7 +61,7 @@ function readNode(node: unknown, reading: Reading): Record<string, unknown> {
 
 /** Within this schema; one that leads in circles, nowhere or elsewhere allows anything. */
 function readReference($ref: string, { description }: Record<string, unknown>, reading: Reading): Record<string, unknown> {
-  const own = typeof description === "string" ? { description: cleanText(description, LONGEST_TEXT) } : {};
+  const own = typeof description === "string" ? { description: cleanShort(description, LONGEST_TEXT) } : {};
   if ($ref !== "#" && !$ref.startsWith("#/")) return own;
   if (reading.way.includes($ref)) return own;
   const names = $ref.split("/").slice(1);
@@ -92,4 +92,4 @@ export function requiredOf({ required }: Record<string, unknown>): { required?: 
 }
 
 const isPlain = (value: unknown): boolean => value === null || ["string", "number", "boolean"].includes(typeof value);
-const readValue = (value: unknown): unknown => (typeof value === "string" ? cleanText(value, LONGEST_TEXT) : isPlain(value) ? value : null);
+const readValue = (value: unknown): unknown => (typeof value === "string" ? cleanShort(value, LONGEST_TEXT) : isPlain(value) ? value : null);

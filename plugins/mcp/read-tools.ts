@@ -1,4 +1,4 @@
-import { cleanText } from "./clean.ts";
+import { cleanShort } from "./clean.ts";
 import { digest } from "./configured.ts";
 import { isObject } from "./connection.ts";
 import { readSchema } from "./read-schema.ts";
@@ -30,7 +30,7 @@ export function readTools(listed: unknown[]): { tools: ListedTool[]; left: strin
     const tool = isObject(raw) && index < MOST_READ ? readTool(raw) : undefined;
     size += tool === undefined ? 0 : tool.description.length + JSON.stringify(tool.schema).length;
     if (tool !== undefined && tools.length < MOST_TOOLS && size <= MOST_TEXT && !names.has(tool.name)) tools.push(tool);
-    else left.push(isObject(raw) ? cleanText(String(raw.name), 64) : "?");
+    else left.push(isObject(raw) ? cleanShort(String(raw.name), 64) : "?");
     if (tool !== undefined) names.add(tool.name);
   }
   return { tools, left };
@@ -40,7 +40,7 @@ function readTool({ name, description, inputSchema }: Record<string, unknown>): 
   if (typeof name !== "string" || name === "" || name.length > 256) return undefined;
   return {
     name,
-    description: cleanText(typeof description === "string" ? description : "", LONGEST_DESCRIPTION),
+    description: cleanShort(typeof description === "string" ? description : "", LONGEST_DESCRIPTION),
     schema: readSchema(inputSchema),
     hash: digest(stableJson([name, description ?? null, inputSchema ?? null])),
   };

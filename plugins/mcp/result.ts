@@ -1,5 +1,5 @@
 import type { Attachment, ToolContext, ToolResult } from "agent-runtime";
-import { cleanText } from "./clean.ts";
+import { cleanShort } from "./clean.ts";
 import { isObject } from "./connection.ts";
 
 const MOST_PARTS = 1_000;
@@ -32,12 +32,12 @@ function showPart(part: Record<string, unknown>, accepts: ToolContext["accepts"]
   const { type, text, data, mimeType, resource, uri } = part;
   if (type === "text" && typeof text === "string") return { text };
   if ((type === "image" || type === "audio") && typeof data === "string") return showFile(data, mimeType, accepts);
-  if (type === "resource_link") return { text: `A resource: ${cleanText(String(uri), 2_000)}` };
+  if (type === "resource_link") return { text: `A resource: ${cleanShort(String(uri), 2_000)}` };
   if (type === "resource" && isObject(resource)) {
-    if (typeof resource.text === "string") return { text: `${cleanText(String(resource.uri), 2_000)}:\n${resource.text}` };
+    if (typeof resource.text === "string") return { text: `${cleanShort(String(resource.uri), 2_000)}:\n${resource.text}` };
     if (typeof resource.blob === "string") return showFile(resource.blob, resource.mimeType, accepts);
   }
-  return { text: `(A part of the kind "${cleanText(String(type), 40)}" cannot be shown.)` };
+  return { text: `(A part of the kind "${cleanShort(String(type), 40)}" cannot be shown.)` };
 }
 
 /** Of what is no picture it is said what it is, unless the model is known to take it. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { AgentError, type PluginContext, type Tool, type ToolContext, type ToolResult } from "agent-runtime";
-import { cleanText } from "./clean.ts";
+import { cleanShort } from "./clean.ts";
 import type { ConfiguredServer } from "./configured.ts";
 import { Connection, Gone, isObject, type RequestLimits, type Transport } from "./connection.ts";
 import type { Changes, Pins } from "./pins.ts";
@@ -178,7 +178,7 @@ export class Server {
     const list = (names: string[]) =>
       names
         .slice(0, 5)
-        .map((name) => cleanText(name, 64))
+        .map((name) => cleanShort(name, 64))
         .join(", ") + (names.length > 5 ? ", …" : "");
     const facts = [changed.length > 0 ? `changed: ${list(changed)}` : "", added.length > 0 ? `new: ${list(added)}` : ""].filter((fact) => fact !== "");
     if (this.#status !== "disabled")
@@ -189,7 +189,7 @@ export class Server {
   }
 
   #fail(error: unknown): void {
-    const reason = cleanText(error instanceof Error ? error.message : String(error), 2_000);
+    const reason = cleanShort(error instanceof Error ? error.message : String(error), 2_000);
     [this.#status, this.#reason] = ["failed", reason];
     if (this.#life.signal.aborted) return;
     this.#context.report(
@@ -215,6 +215,6 @@ function tellProgress(context: ToolContext): (message: unknown) => void {
     const now = performance.now();
     if (typeof message !== "string" || now - last < PROGRESS_MS) return;
     last = now;
-    context.progress({ title: cleanText(message, 200) });
+    context.progress({ title: cleanShort(message, 200) });
   };
 }

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import type { PluginContext } from "agent-runtime";
-import { cleanText } from "./clean.ts";
+import { cleanShort } from "./clean.ts";
 import type { Inbox, Transport } from "./connection.ts";
 
 /** Characters of one message. */
@@ -37,7 +37,7 @@ export async function openStdio(
   });
   end = process.end;
   void process.ended.then(({ exitCode }) => {
-    const said = cleanText(lastWords, LAST_WORDS).trim();
+    const said = cleanShort(lastWords, LAST_WORDS).trim();
     inbox.end(`it ended${exitCode === null ? "" : ` with exit code ${exitCode}`}${said === "" ? "." : `: ${said}`}`);
   });
   return { send: (message) => process.write(`${JSON.stringify(message)}\n`), close: process.end };

@@ -959,6 +959,9 @@ describe("a secret file", () => {
       expect([command, decision]).toEqual([command, "deny"]);
       expect(reason).toMatch(/secret file|outside|only commands that provably read/);
     }
+    for (const command of ["cat .env", "cat .e*", 'cat "$PWD"/.env'])
+      expect((await bash(command, { permissionMode, isSecret })).reason, command).toMatch(/^"[^"]*\.env" is a secret file/);
+    expect((await bash("cat .e[n]v", { permissionMode, isSecret })).reason).toContain('"read": { ".env": "allow" }');
     expect((await bash("cat .env", { permissionMode, isSecret })).reason).toMatch(/^"\.env" is a secret file, .*yolo.*"read": \{ "\.env": "allow" \}/);
   });
   test("may be named, and opened in mode yolo", async () => {

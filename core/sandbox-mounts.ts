@@ -205,7 +205,7 @@ function makeBlank(path: string, mode: number): string {
 /** As it is where nothing is there. */
 function realPathOf(path: string): string {
   try {
-    return realpathSync(path);
+    return realpathSync.native(path);
   } catch {
     return path;
   }
@@ -214,7 +214,7 @@ function realPathOf(path: string): string {
 /** False for a link, and for what cannot be looked at. */
 function isRealKind(path: string, kind: keyof Pick<Stats, "isFile" | "isDirectory">): boolean {
   try {
-    return lstatSync(path)[kind]() && realpathSync(path) === path;
+    return lstatSync(path)[kind]() && realpathSync.native(path) === path;
   } catch {
     return false;
   }

@@ -1,0 +1,240 @@
+import { findTimes, findWeekdays, type NamedTime, timeWords } from "./dates.ts";
+import { QUESTION_WORDS } from "./word-lists.ts";
+import { foldText, readSequence, readWords, stemWord, type Word } from "./words.ts";
+
+/** What an observation must satisfy; everything else of a query only says what comes first. */
+export type Condition =
+  | { kind: "all" | "any"; of: Condition[] }
+  | { kind: "not"; of: Condition }
+  /** Terms that are all there; `title`: in the title. */
+  | { kind: "words"; terms: string[]; sequence: string[]; title: boolean }
+  /** Words that follow each other, as `readSequence` gives them. */
+  | { kind: "phrase"; terms: string[]; sequence: string[]; title: boolean }
+  | { kind: "field"; field: "type" | "file" | "concept" | "session" | "id"; value: string };
+
+/** One thing to look up. `time` looks at dates only and does not count as a word that was found. */
+export interface QueryTerm {
+  term: string;
+  weight: number;
+  kind: Word["kind"] | "time";
+}
+
+export interface ParsedQuery {
+  text: string;
+  terms: QueryTerm[];
+  condition?: Condition;
+  /** What "in May 2023" or "last week" mean. */
+  times: NamedTime[];
+  /** `latest`: what holds now is asked for; `when`: a time; `count`: a number. */
+  asks: { latest: boolean; when: boolean; count: boolean };
+}
+
+const PART_WEIGHT = 0.5;
+const LATEST_WEIGHT = 0.25;
+const TIME_WEIGHT = 1;
+const MOST_TERMS = 64;
+const FIELDS = ["title", "type", "file", "concept", "session", "id"] as const;
+const LATEST =
+  /\b(?:latest|newest|current|currently|now|nowadays|most recent|most recently|recent|recently|at the moment|these days|up[- ]to[- ]date|any ?more|at present)\b/gi;
+const WHEN = /\b(?:when|what (?:date|day|month|year|time)|which (?:date|day|month|year)|how long ago|since when)\b/i;
+const COUNT = /\bhow (?:many|much|old|long|often|far|tall|big|large)\b/i;
+
+/**
+ * Reads a query: words; "a phrase"; AND, OR, NOT (in capitals), -word, brackets; title: type: file: concept: session: id:.
+ * What is not well formed is plain words: there are no errors. Words beside each other are looked for without being required,
+ * unless the query has an AND or OR.
+ */
+export function parseQuery(text: string, now: number): ParsedQuery {
+  const tree = parseTree(text);
+  if (tree === undefined) return { text, ...readPlain(text, now) };
+  const strict = hasOperator(tree);
+  const condition = toCondition(tree, strict);
+  const words = wordsOf(tree).join(" ");
+  const plain = strict
+    ? { terms: mergeTerms(readWords(words).map(weigh)), times: [], asks: { latest: false, when: false, count: false } }
+    : readPlain(words, now);
+  return { text, ...plain, ...(condition && { condition }) };
+}
+
+type Node =
+  | { kind: "all" | "any" | "sequence"; of: Node[] }
+  | { kind: "not"; of: Node }
+  | { kind: "word"; text: string; title?: boolean }
+  | { kind: "phrase"; text: string; title?: boolean }
+  | { kind: "field"; field: Exclude<(typeof FIELDS)[number], "title">; value: string };
+
+type Token = { kind: "(" | ")" | "AND" | "OR" | "NOT" } | { kind: "item"; node: Node };
+
+/** A field with its value, a phrase, a sign, or whatever else stands between spaces. */
+const TOKEN = new RegExp(
+  `\\s+|(?<sign>[()])|(?<minus>-(?=[\\p{L}"(]\\S))|(?:(?<field>${FIELDS.join("|")}):)?"(?<phrase>[^"]*)"|(?<name>${FIELDS.join("|")}):(?<value>[^\\s()"]+)|(?<word>[^\\s()"]+(?:\\(\\))?[^\\s()"]*)|(?<odd>.)`,
+  "giuy",
+);
+
+function readTokens(text: string): Token[] | undefined {
+  const tokens: Token[] = [];
+  let spaced = true;
+  for (const { groups = {}, 0: all } of text.matchAll(TOKEN)) {
+    if (groups.odd !== undefined) return undefined;
+    if (groups.minus !== undefined && !spaced) return undefined;
+    const token = readToken(groups);
+    if (token !== undefined) tokens.push(token);
+    spaced = /^\s|^\($/.test(all);
+  }
+  return tokens;
+}
+
+function readToken(groups: Record<string, string | undefined>): Token | undefined {
+  if (groups.sign !== undefined) return { kind: groups.sign as "(" | ")" };
+  if (groups.minus !== undefined) return { kind: "NOT" };
+  if (groups.phrase !== undefined) return { kind: "item", node: fieldNode(groups.field, groups.phrase, "phrase") };
+  if (groups.name !== undefined) return { kind: "item", node: fieldNode(groups.name, groups.value ?? "", "word") };
+  if (groups.word === undefined) return undefined;
+  if (groups.word === "AND" || groups.word === "OR" || groups.word === "NOT") return { kind: groups.word };
+  return { kind: "item", node: { kind: "word", text: groups.word } };
+}
+
+function fieldNode(name: string | undefined, text: string, kind: "word" | "phrase"): Node {
+  const field = FIELDS.find((known) => known === name?.toLowerCase());
+  if (field === undefined) return { kind, text };
+  if (field === "title") return { kind, text, title: true };
+  return { kind: "field", field, value: text };
+}
+
+/** The tree of a query, or nothing where it is none. */
+function parseTree(text: string): Node | undefined {
+  const tokens = readTokens(text);
+  if (tokens === undefined) return undefined;
+  const rest = [...tokens];
+  const tree = parseAny(rest);
+  return rest.length === 0 ? tree : undefined;
+}
+
+function parseAny(rest: Token[]): Node | undefined {
+  return parseChain(rest, { operator: "OR", kind: "any", next: () => parseChain(rest, { operator: "AND", kind: "all", next: () => parseSequence(rest) }) });
+}
+
+function parseChain(rest: Token[], { operator, kind, next }: { operator: "AND" | "OR"; kind: "all" | "any"; next(): Node | undefined }): Node | undefined {
+  const of: Node[] = [];
+  do {
+    const node = next();
+    if (node === undefined) return undefined;
+    of.push(node);
+  } while (rest[0]?.kind === operator && rest.shift() !== undefined);
+  return of.length === 1 ? of[0] : { kind, of };
+}
+
+function parseSequence(rest: Token[]): Node | undefined {
+  const of: Node[] = [];
+  while (rest[0] !== undefined && rest[0].kind !== ")" && rest[0].kind !== "AND" && rest[0].kind !== "OR") {
+    const node = parseOne(rest);
+    if (node === undefined) return undefined;
+    of.push(node);
+  }
+  return of.length === 0 ? undefined : { kind: "sequence", of };
+}
+
+function parseOne(rest: Token[]): Node | undefined {
+  const token = rest.shift();
+  if (token === undefined) return undefined;
+  if (token.kind === "item") return token.node;
+  if (token.kind === "NOT") {
+    // "a AND NOT b" and "a NOT b" are the same.
+    const of = parseOne(rest);
+    return of && { kind: "not", of };
+  }
+  if (token.kind !== "(") return undefined;
+  const inner = parseAny(rest);
+  return rest.shift()?.kind === ")" ? inner : undefined;
+}
+
+function hasOperator(node: Node): boolean {
+  if (node.kind === "any" || node.kind === "all") return true;
+  if (node.kind === "sequence") return node.of.some(hasOperator);
+  return node.kind === "not" && hasOperator(node.of);
+}
+
+/** The words that say what comes first: those that are asked for, not those that are excluded. */
+function wordsOf(node: Node): string[] {
+  if (node.kind === "word" || node.kind === "phrase") return [node.text];
+  if (node.kind === "not" || node.kind === "field") return [];
+  return node.of.flatMap(wordsOf);
+}
+
+function toCondition(node: Node, strict: boolean): Condition | undefined {
+  switch (node.kind) {
+    case "field":
+      return node;
+    case "phrase":
+      return toWords(node.text, { kind: "phrase", title: node.title === true });
+    case "word":
+      return strict || node.title === true ? toWords(node.text, { kind: "words", title: node.title === true }) : undefined;
+    case "not": {
+      const of = toCondition(node.of, true);
+      return of && { kind: "not", of };
+    }
+    default:
+      return joinConditions(
+        node.kind === "any" ? "any" : "all",
+        node.of.map((inner) => toCondition(inner, strict)),
+      );
+  }
+}
+
+/** Nothing where only stop words are asked for. */
+function toWords(text: string, { kind, title }: { kind: "words" | "phrase"; title: boolean }): Condition | undefined {
+  const sequence = readSequence(text);
+  if (sequence.length === 0) return undefined;
+  const words = readWords(text);
+  // Of an identifier the whole says all; in a phrase, and in a title, parts will do.
+  const terms = words.filter((word) => (kind === "phrase" || title ? word.kind !== "whole" : word.kind !== "part")).map(({ term }) => term);
+  if (terms.length === 0 && kind === "words") return undefined;
+  return { kind, terms, sequence, title };
+}
+
+function joinConditions(kind: "all" | "any", of: (Condition | undefined)[]): Condition | undefined {
+  const conditions = of.filter((condition) => condition !== undefined);
+  // What asks for nothing lets everything through.
+  if (conditions.length === 0 || (kind === "any" && conditions.length < of.length)) return undefined;
+  return conditions.length === 1 ? conditions[0] : { kind, of: conditions };
+}
+
+function weigh({ term, kind }: Word): QueryTerm {
+  return { term, kind, weight: kind === "part" ? PART_WEIGHT : 1 };
+}
+
+/** Questions in plain words: what is asked, of which time, and by which words. */
+function readPlain(text: string, now: number): Pick<ParsedQuery, "terms" | "times" | "asks"> {
+  const times = findTimes(text, now);
+  const asks = { latest: new RegExp(LATEST, "i").test(text), when: WHEN.test(text), count: COUNT.test(text) };
+  const latest = new Set(readWords((text.match(LATEST) ?? []).join(" ")).map(({ term }) => term));
+  let rest = text;
+  for (const { start, end } of times) rest = `${rest.slice(0, start)}${" ".repeat(end - start)}${rest.slice(end)}`;
+  const all = readWords(rest).map(weigh);
+  const words = all.filter(({ term }) => !isQuestionWord(term));
+  const terms = (words.length === 0 ? all : words).map((term) => (latest.has(term.term) ? { ...term, weight: LATEST_WEIGHT } : term));
+  const dates = [...times.flatMap(timeTerms), ...findWeekdays(text).map((term) => timeTerm(term))];
+  return { terms: mergeTerms([...terms, ...dates]), times, asks };
+}
+
+const questionStems = new Set([...QUESTION_WORDS].map((word) => stemWord(foldText(word))));
+const isQuestionWord = (term: string) => questionStems.has(term);
+
+const timeTerm = (term: string, weight = TIME_WEIGHT): QueryTerm => ({ term, weight, kind: "time" });
+
+/** A day counts more than its month, a month more than its year. */
+function timeTerms(time: NamedTime): QueryTerm[] {
+  const words = timeWords(time);
+  const finest = Math.max(...words.map(({ length }) => length));
+  return words.map((word) => timeTerm(word, word.length === finest ? TIME_WEIGHT : TIME_WEIGHT / 2));
+}
+
+/** Each term once, by its greatest weight. */
+function mergeTerms(terms: QueryTerm[]): QueryTerm[] {
+  const merged = new Map<string, QueryTerm>();
+  for (const term of terms) {
+    const key = `${term.kind === "time" ? "@" : ""}${term.term}`;
+    if ((merged.get(key)?.weight ?? 0) < term.weight) merged.set(key, term);
+  }
+  return [...merged.values()].slice(0, MOST_TERMS);
+}

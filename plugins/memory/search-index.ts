@@ -1,0 +1,632 @@
+import { createHash } from "node:crypto";
+import type MiniSearch from "minisearch";
+import { dayWords, findTimes, timeWords } from "./dates.ts";
+import type { Filter } from "./memory.ts";
+import type { Observation } from "./observation.ts";
+import type { Condition, ParsedQuery, QueryTerm } from "./query.ts";
+import { foldText, readSequence, readWords } from "./words.ts";
+
+/** Where the index is kept. `read` gives nothing where there is no file; `write` replaces the whole of it or nothing. */
+export interface IndexFile {
+  read(): Promise<Uint8Array | undefined>;
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+/** An observation that fits, with what the ranking needs. */
+export interface Candidate {
+  id: string;
+  /** BM25 over the weighted fields, neighbours included; 0 where it is there for its vector or its filter alone. */
+  words: number;
+  /** 0 to 1: how much of the query it has, rare words counting more. */
+  coverage: number;
+  vector?: number;
+  /** It is of the time that the query names. */
+  timely: boolean;
+  createdAt: number;
+  /** Later in the order of the store. */
+  order: number;
+  importance: number;
+  supersededBy?: string;
+  conflictsWith?: string[];
+}
+
+export interface IndexQuery {
+  filter?: Filter;
+  /** Reads observations for phrases, titles and the nearness of words; those that there are not are left out. */
+  read(ids: string[]): Promise<Observation[]>;
+  /** Cosines by id; those observations are candidates too. */
+  vectors?: ReadonlyMap<string, number>;
+}
+
+/** The words of one project's observations. It never holds anything but what `sync` gave it. */
+export interface SearchIndex {
+  readonly size: number;
+  /** What the caller said of a part when it was last brought up to date. */
+  markOf(part: string): string | undefined;
+  readonly parts: string[];
+  /**
+   * Makes it hold exactly these of one part (a segment of the archive, the inbox): what is new is added, what differs replaced,
+   * what is not among them removed, unless another part has taken it since. Returns whether anything changed.
+   */
+  sync(part: string, mark: string, observations: readonly Observation[]): boolean;
+  /** Forgets parts that there are no more. */
+  dropParts(parts: string[]): void;
+  remove(ids: string[]): void;
+  search(query: ParsedQuery, options: IndexQuery): Promise<Candidate[]>;
+  /** Writes the file where something changed since; what was removed is then in no byte of it. */
+  save(): Promise<void>;
+  /** Why the file was not used: it is then empty and wants everything anew. */
+  readonly rebuilt: "missing" | "damaged" | "outdated" | undefined;
+}
+
+interface Entry {
+  id: string;
+  part: string;
+  /** Of its content. */
+  print: string;
+  type: string;
+  concepts: string[];
+  files: string[];
+  session: string;
+  at: number;
+  trust: Observation["trust"];
+  importance: number;
+  supersededBy?: string;
+  conflictsWith?: string[];
+}
+
+/** What the ranking by words is made of; chosen by measurement, see docs/memory.md "Figures". */
+export interface Weights {
+  /** Of BM25: saturation, length, and the floor of a word that is there (BM25+). */
+  k: number;
+  b: number;
+  d: number;
+  /** How many times a word counts by where it stands. */
+  title: number;
+  subtitle: number;
+  facts: number;
+  tags: number;
+  /** The person who speaks, where the query names them; and the same name when others say it. */
+  speaker: number;
+  mention: number;
+  /** The record's own time, and times that its text names. */
+  date: number;
+  said: number;
+  /** What entries before and after it in its session add: one and two away. */
+  before: [number, number];
+  after: [number, number];
+  /** What they add of a word that the entry has itself. */
+  repeated: number;
+  /** A time or a number in the text of an entry, where one is asked for. */
+  asked: number;
+  /** Two words of the query that stand together. */
+  near: number;
+}
+
+export const WEIGHTS: Weights = {
+  k: 1.2,
+  b: 0.7,
+  d: 0.5,
+  title: 3,
+  subtitle: 1,
+  facts: 2,
+  tags: 2,
+  speaker: 1,
+  mention: 0.5,
+  date: 1,
+  said: 1,
+  before: [0.3, 0.1],
+  after: [0.3, 0.1],
+  repeated: 0.5,
+  asked: 0.5,
+  near: 0.5,
+};
+
+const VERSION = 1;
+const FIELDS = ["text", "who", "date", "said"] as const;
+type Field = (typeof FIELDS)[number];
+type Doc = { id: number } & Record<Field, string[]>;
+const SPEAKER = /^\s*([\p{Lu}][\p{L}\p{M}.'’-]*(?: [\p{Lu}][\p{L}\p{M}.'’-]*){0,2}|user|assistant|human|system):\s/u;
+const NUMBER = /\b(?:\d+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twice|once|couple)\b/i;
+/** Marks of what a text holds; no word looks like them. */
+const HAS_TIME = "#time";
+const HAS_NUMBER = "#number";
+const PREFIX_LENGTH = 4;
+const FUZZY_LENGTH = 5;
+/** So many of the best are read for words that stand together. */
+const NEAR_READ = 50;
+
+export async function openSearchIndex({ project, file, weights = WEIGHTS }: { project: string; file: IndexFile; weights?: Weights }): Promise<SearchIndex> {
+  const { default: Mini } = await import("minisearch");
+  const bytes = await file.read();
+  const loaded = bytes === undefined ? "missing" : readIndex(bytes, project);
+  const index = new WordIndex({ Mini, project, file, weights });
+  if (typeof loaded === "string") index.rebuilt = loaded;
+  else index.restore(loaded);
+  return index;
+}
+
+interface Saved {
+  parts: Record<string, string>;
+  entries: [number, Entry][];
+  next: number;
+  mini: object;
+}
+
+/** One line `{version, project, sha256}`, then the index as JSON. */
+function readIndex(bytes: Uint8Array, project: string): Saved | "damaged" | "outdated" {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const end = buffer.indexOf(10);
+  if (end < 0) return "damaged";
+  try {
+    const head = JSON.parse(buffer.toString("utf8", 0, end));
+    if (head.version !== VERSION || head.project !== project) return "outdated";
+    const body = buffer.subarray(end + 1);
+    return head.sha256 === hashOf(body) ? JSON.parse(body.toString("utf8")) : "damaged";
+  } catch {
+    return "damaged";
+  }
+}
+
+const hashOf = (data: string | Uint8Array) => createHash("sha256").update(data).digest("base64url");
+
+class WordIndex implements SearchIndex {
+  rebuilt: SearchIndex["rebuilt"];
+  #marks = new Map<string, string>();
+  #entries = new Map<number, Entry>();
+  #byId = new Map<string, number>();
+  #next = 0;
+  #changed = false;
+  #mini: MiniSearch<Doc>;
+  #neighbours: Neighbours | undefined;
+  readonly #options: { Mini: typeof MiniSearch; project: string; file: IndexFile; weights: Weights };
+
+  constructor(options: { Mini: typeof MiniSearch; project: string; file: IndexFile; weights: Weights }) {
+    this.#options = options;
+    this.#mini = new options.Mini<Doc>(miniOptions());
+  }
+
+  get size() {
+    return this.#entries.size;
+  }
+
+  get parts() {
+    return [...this.#marks.keys()];
+  }
+
+  markOf(part: string) {
+    return this.#marks.get(part);
+  }
+
+  restore({ parts, entries, next, mini }: Saved): void {
+    this.#mini = this.#options.Mini.loadJS<Doc>(mini as never, miniOptions());
+    this.#marks = new Map(Object.entries(parts));
+    this.#entries = new Map(entries);
+    for (const [order, { id }] of entries) this.#byId.set(id, order);
+    this.#next = next;
+  }
+
+  sync(part: string, mark: string, observations: readonly Observation[]): boolean {
+    const before = this.#next;
+    let touched = this.#marks.get(part) !== mark;
+    const here = new Set(observations.map(({ id }) => id));
+    for (const entry of [...this.#entries.values()])
+      if (entry.part === part && !here.has(entry.id)) {
+        this.remove([entry.id]);
+        touched = true;
+      }
+    for (const observation of observations) touched = this.#put(part, observation) || touched;
+    this.#marks.set(part, mark);
+    this.#changed ||= touched;
+    return touched || this.#next !== before;
+  }
+
+  dropParts(parts: string[]): void {
+    const gone = new Set(parts);
+    this.remove([...this.#entries.values()].filter(({ part }) => gone.has(part)).map(({ id }) => id));
+    for (const part of parts) this.#changed = this.#marks.delete(part) || this.#changed;
+  }
+
+  remove(ids: string[]): void {
+    for (const id of ids) {
+      const order = this.#byId.get(id);
+      if (order === undefined) continue;
+      this.#mini.discard(order);
+      this.#entries.delete(order);
+      this.#byId.delete(id);
+      this.#touch();
+    }
+  }
+
+  #touch(): void {
+    this.#changed = true;
+    this.#neighbours = undefined;
+  }
+
+  /** Whether anything changed. What is replaced keeps its place in the order. */
+  #put(part: string, observation: Observation): boolean {
+    const entry = makeEntry(part, observation);
+    const order = this.#byId.get(observation.id);
+    const known = order === undefined ? undefined : this.#entries.get(order);
+    if (known?.print === entry.print && known.part === part) return false;
+    const place = order ?? this.#next++;
+    this.#entries.set(place, entry);
+    this.#byId.set(observation.id, place);
+    if (known?.print !== entry.print) {
+      const doc = makeDoc(place, observation, this.#options.weights);
+      if (known === undefined) this.#mini.add(doc);
+      else this.#mini.replace(doc);
+    }
+    this.#touch();
+    return true;
+  }
+
+  async save(): Promise<void> {
+    if (!this.#changed) return;
+    // What was discarded stands in the index until then.
+    if (this.#mini.dirtCount > 0) await this.#mini.vacuum({ batchSize: Number.MAX_SAFE_INTEGER, batchWait: 0 });
+    const { parts, entries } = { parts: Object.fromEntries(this.#marks), entries: [...this.#entries] };
+    const body = JSON.stringify({ parts, entries, next: this.#next, mini: this.#mini.toJSON() } satisfies Saved);
+    const head = JSON.stringify({ version: VERSION, project: this.#options.project, sha256: hashOf(body) });
+    this.#changed = false;
+    await this.#options.file.write(Buffer.from(`${head}\n${body}`));
+  }
+
+  async search(query: ParsedQuery, { filter = {}, read, vectors = new Map() }: IndexQuery): Promise<Candidate[]> {
+    const allowed = await this.#allow(query, filter, read);
+    const isPlain = query.terms.length > 0;
+    const found = isPlain ? this.#score(query.terms, query.asks, allowed) : new Map<number, Found>();
+    // Filters alone, or nothing at all: everything that is allowed.
+    if (!isPlain && (query.condition !== undefined || query.text.trim() === "")) for (const order of allowed) found.set(order, { words: 0, coverage: 1 });
+    for (const [id, cosine] of vectors) {
+      const order = this.#byId.get(id);
+      if (order !== undefined && allowed.has(order)) found.set(order, { words: 0, coverage: 0, ...found.get(order), vector: cosine });
+    }
+    for (const order of [...found.keys()]) this.#addSuperseding(order, found, allowed);
+    await this.#addNearness(query, found, read);
+    return [...found].map(([order, result]) => this.#candidate(order, result, query));
+  }
+
+  #candidate(order: number, result: Found, query: ParsedQuery): Candidate {
+    const { id, at, importance, supersededBy, conflictsWith } = this.#entries.get(order)!;
+    const timely = query.times.some(({ from, to, month }) => (month === undefined ? at >= from! && at < to! : new Date(at).getUTCMonth() === month));
+    return { id, ...result, timely, createdAt: at, order, importance, ...(supersededBy && { supersededBy }), ...(conflictsWith && { conflictsWith }) };
+  }
+
+  /** What has taken the place of a hit is a hit, whatever its words. */
+  #addSuperseding(order: number, found: Map<number, Found>, allowed: ReadonlySet<number>): void {
+    const next = this.#byId.get(this.#entries.get(order)?.supersededBy ?? "");
+    if (next === undefined || found.has(next) || !allowed.has(next)) return;
+    found.set(next, { words: 0, coverage: 0 });
+    this.#addSuperseding(next, found, allowed);
+  }
+
+  async #allow({ condition }: ParsedQuery, filter: Filter, read: IndexQuery["read"]): Promise<Set<number>> {
+    const allowed = new Set<number>();
+    for (const [order, entry] of this.#entries) if (passes(entry, filter)) allowed.add(order);
+    if (condition === undefined) return allowed;
+    return this.#meet(condition, allowed, read);
+  }
+
+  /** Those of `among` that satisfy the condition. */
+  async #meet(condition: Condition, among: Set<number>, read: IndexQuery["read"]): Promise<Set<number>> {
+    switch (condition.kind) {
+      case "field":
+        return keep(among, (order) => hasField(this.#entries.get(order)!, condition));
+      case "not": {
+        const met = await this.#meet(condition.of, among, read);
+        return keep(among, (order) => !met.has(order));
+      }
+      case "all": {
+        let met = among;
+        for (const inner of condition.of) met = await this.#meet(inner, met, read);
+        return met;
+      }
+      case "any": {
+        const met = new Set<number>();
+        for (const inner of condition.of) for (const order of await this.#meet(inner, among, read)) met.add(order);
+        return met;
+      }
+      default:
+        return this.#meetWords(condition, among, read);
+    }
+  }
+
+  async #meetWords(
+    { kind, terms, sequence, title }: Extract<Condition, { sequence: string[] }>,
+    among: Set<number>,
+    read: IndexQuery["read"],
+  ): Promise<Set<number>> {
+    let met = among;
+    for (const term of terms) {
+      const list = new Set(this.#look(term, {}).map(({ id }) => id as number));
+      met = keep(met, (order) => list.has(order));
+    }
+    if (kind === "words" && !title) return met;
+    const isMet = (observation: Observation) =>
+      textsOf(observation, title).some((text) => (kind === "phrase" ? hasPhrase(readSequence(text), sequence) : hasAll(text, terms)));
+    const passed = new Set((await this.#read(met, read)).filter(isMet).map(({ id }) => this.#byId.get(id)!));
+    return keep(met, (order) => passed.has(order));
+  }
+
+  async #read(orders: Iterable<number>, read: IndexQuery["read"]): Promise<Observation[]> {
+    const ids = [...orders].map((order) => this.#entries.get(order)!.id);
+    return ids.length === 0 ? [] : read(ids);
+  }
+
+  #look(
+    term: string,
+    {
+      boost = {},
+      fields = [...FIELDS],
+      prefix = false,
+      fuzzy = 0,
+    }: { boost?: Partial<Record<Field, number>>; fields?: Field[]; prefix?: boolean; fuzzy?: number },
+  ) {
+    const { k, b, d } = this.#options.weights;
+    return this.#mini.search(term, { fields, boost, prefix, fuzzy, bm25: { k, b, d }, tokenize: (text) => [text] });
+  }
+
+  /** Scores of one term, by BM25; a word that nobody wrote is looked up as the beginning of one, then as a slip of the keyboard. */
+  #lookUp({ term, kind }: QueryTerm): { list: { id: number; score: number; terms: string[] }[]; sure: number; spreads: boolean } {
+    const { speaker, mention, date, said } = this.#options.weights;
+    if (kind === "time") return { list: this.#look(term, { fields: ["date", "said"], boost: { date, said } }) as never, sure: 1, spreads: false };
+    const spoken = this.#look(term, { fields: ["who"] }).length > 0;
+    if (spoken) return { list: this.#look(term, { fields: ["who", "text"], boost: { who: speaker, text: mention } }) as never, sure: 1, spreads: false };
+    const exact = this.#look(term, { fields: ["text"] });
+    if (exact.length > 0 || kind !== "word") return { list: exact as never, sure: 1, spreads: true };
+    const begun = term.length < PREFIX_LENGTH ? [] : this.#look(term, { fields: ["text", "who"], prefix: true });
+    if (begun.length > 0) return { list: begun as never, sure: 0.5, spreads: true };
+    const slips = term.length < FUZZY_LENGTH ? [] : this.#look(term, { fields: ["text", "who"], fuzzy: term.length < 8 ? 1 : 2 });
+    return { list: slips.filter(({ terms }) => terms[0]?.[0] === term[0]) as never, sure: 0.5, spreads: true };
+  }
+
+  /**
+   * s(d) = Σ of the terms: its own score, and parts of those of the entries before and after it in its session, as an answer often
+   * stands beside the words of the question. Only what is allowed is returned; neighbours count whether they are or not.
+   */
+  #score(terms: QueryTerm[], asks: ParsedQuery["asks"], allowed: ReadonlySet<number>): Map<number, Found> {
+    const { asked, repeated } = this.#options.weights;
+    const words = new Map<number, number>();
+    const masses = new Map<number, number>();
+    const add = (map: Map<number, number>, order: number, value: number) => map.set(order, (map.get(order) ?? 0) + value);
+    let whole = 0;
+    for (const term of terms) {
+      const { list, sure, spreads } = this.#lookUp(term);
+      const mass = term.kind === "time" ? 0 : term.weight * this.#rarity(list.length);
+      whole += mass;
+      const own = new Map(list.map(({ id, score }) => [id, score]));
+      for (const [order, score] of own) {
+        add(words, order, term.weight * score);
+        add(masses, order, mass * sure);
+      }
+      if (!spreads) continue;
+      for (const [order, score] of this.#spread(own)) {
+        const has = own.has(order);
+        add(words, order, term.weight * score * (has ? repeated : 1));
+        if (!has) add(masses, order, (mass * sure) / 2);
+      }
+    }
+    for (const [mark, is] of [
+      [HAS_TIME, asks.when],
+      [HAS_NUMBER, asks.count],
+    ] as const)
+      if (is) for (const { id, score } of this.#look(mark, { fields: ["said"] })) if (words.has(id)) add(words, id, asked * score);
+    const found = new Map<number, Found>();
+    for (const [order, score] of words)
+      if (allowed.has(order)) found.set(order, { words: score, coverage: whole === 0 ? 1 : (masses.get(order) ?? 0) / whole });
+    return found;
+  }
+
+  #rarity(matching: number): number {
+    return Math.log(1 + (this.size - matching + 0.5) / (matching + 0.5));
+  }
+
+  /** What the entries that have a word give to those beside them. */
+  #spread(own: ReadonlyMap<number, number>): Map<number, number> {
+    const { before, after } = this.#options.weights;
+    this.#neighbours ??= findNeighbours(this.#entries);
+    const given = new Map<number, number>();
+    const give = (order: number | undefined, score: number) => order !== undefined && score > 0 && given.set(order, (given.get(order) ?? 0) + score);
+    for (const [order, score] of own) {
+      const { session, at } = this.#neighbours.get(order)!;
+      // What comes before an entry is seen by it as "before": the one after gets `before`.
+      for (const step of [1, 2] as const) {
+        give(session[at + step], before[step - 1]! * score);
+        give(session[at - step], after[step - 1]! * score);
+      }
+    }
+    return given;
+  }
+
+  /** Two words that stand together in the query and in the text are worth more than the two alone (sequential dependence). */
+  async #addNearness({ terms }: ParsedQuery, found: Map<number, Found>, read: IndexQuery["read"]): Promise<void> {
+    const plain = terms.filter(({ kind }) => kind === "word").map(({ term }) => term);
+    const { near } = this.#options.weights;
+    if (plain.length < 2 || near === 0) return;
+    const best = [...found]
+      .filter(([, { words }]) => words > 0)
+      .sort(([, a], [, b]) => b.words - a.words)
+      .slice(0, NEAR_READ);
+    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#look(term, { fields: ["text"] }).length)]));
+    for (const observation of await this.#read(
+      best.map(([order]) => order),
+      read,
+    )) {
+      const result = found.get(this.#byId.get(observation.id)!)!;
+      const sequences = textsOf(observation, false).map((text) => readWords(text).map(({ term }) => term));
+      for (const [i, second] of plain.entries()) {
+        const first = plain[i - 1];
+        if (first === undefined || !sequences.some((sequence) => standTogether(sequence, first, second))) continue;
+        result.words += near * Math.min(rarities.get(first)!, rarities.get(second)!);
+      }
+    }
+  }
+}
+
+interface Found {
+  words: number;
+  coverage: number;
+  vector?: number;
+}
+
+type Neighbours = Map<number, { session: number[]; at: number }>;
+
+/** Entries of a session by time; of one time in the order in which they came. */
+function findNeighbours(entries: ReadonlyMap<number, Entry>): Neighbours {
+  const sessions = new Map<string, number[]>();
+  for (const [order, { session }] of entries) {
+    const list = sessions.get(session);
+    if (list === undefined) sessions.set(session, [order]);
+    else list.push(order);
+  }
+  const neighbours: Neighbours = new Map();
+  for (const session of sessions.values()) {
+    session.sort((a, b) => entries.get(a)!.at - entries.get(b)!.at || a - b);
+    for (const [at, order] of session.entries()) neighbours.set(order, { session, at });
+  }
+  return neighbours;
+}
+
+function keep(among: Set<number>, isKept: (order: number) => boolean): Set<number> {
+  const kept = new Set<number>();
+  for (const order of among) if (isKept(order)) kept.add(order);
+  return kept;
+}
+
+/** Fields come as terms already: nothing is left to MiniSearch but to count. */
+function miniOptions() {
+  return {
+    fields: [...FIELDS],
+    idField: "id",
+    autoVacuum: false,
+    stringifyField: (value: unknown) => value as string,
+    tokenize: (value: string) => value as unknown as string[],
+    processTerm: (term: string) => term,
+    searchOptions: { processTerm: (term: string) => term },
+  };
+}
+
+function makeEntry(part: string, observation: Observation): Entry {
+  const { id, type, concepts, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
+  return {
+    id,
+    part,
+    print: hashOf(JSON.stringify(observation)).slice(0, 12),
+    type,
+    concepts,
+    files: [...new Set([...filesModified, ...filesRead])],
+    session: sessionId,
+    at: createdAt,
+    trust,
+    importance,
+    ...(supersededBy !== undefined && { supersededBy }),
+    ...(conflictsWith !== undefined && { conflictsWith }),
+  };
+}
+
+/** The texts of an observation, each by itself: a phrase does not reach from one into the next. */
+function textsOf({ title, subtitle, facts, narrative, symbols, filesModified, filesRead, concepts, summary }: Observation, onlyTitle: boolean): string[] {
+  if (onlyTitle) return [title];
+  return [title, subtitle, ...facts, narrative, ...symbols, ...filesModified, ...filesRead, ...concepts, ...Object.values(summary ?? {})].filter(
+    (text) => text !== "",
+  );
+}
+
+function makeDoc(order: number, observation: Observation, weights: Weights): Doc {
+  const { title, subtitle, facts, narrative, concepts, symbols, filesModified, filesRead, summary, createdAt } = observation;
+  const speaker = SPEAKER.exec(narrative)?.[1] ?? "";
+  const told = narrative.slice(SPEAKER.exec(narrative)?.[0].length ?? 0);
+  const heading = repeatsNarrative(title, narrative) ? "" : title;
+  const times = (text: string, count: number) =>
+    repeat(
+      readWords(text).map(({ term }) => term),
+      count,
+    );
+  const tags = [...symbols, ...concepts, ...filesModified, ...filesRead];
+  // A title that is all there is counts once, as a narrative that is all there is.
+  const isAlone = subtitle === "" && facts.length === 0 && told === "";
+  const body = [told, subtitle, ...facts, ...Object.values(summary ?? {})].join("\n");
+  return {
+    id: order,
+    text: [
+      ...times(heading, isAlone ? 1 : weights.title),
+      ...times(subtitle, weights.subtitle),
+      ...facts.flatMap((fact) => times(fact, weights.facts)),
+      ...times(told, 1),
+      ...Object.values(summary ?? {}).flatMap((text) => times(text, 1)),
+      ...tags.flatMap((tag) => times(tag, weights.tags)),
+    ],
+    who: readWords(speaker).map(({ term }) => term),
+    date: dayWords(createdAt),
+    said: saidWords(`${heading}\n${body}`, createdAt),
+  };
+}
+
+function saidWords(text: string, at: number): string[] {
+  const named = findTimes(text, at);
+  return [...named.flatMap(timeWords), ...(named.length > 0 ? [HAS_TIME] : []), ...(NUMBER.test(text) ? [HAS_NUMBER] : [])];
+}
+
+/** Imports make a title of the beginning of the narrative: it says nothing twice. */
+function repeatsNarrative(title: string, narrative: string): boolean {
+  const start = foldText(title)
+    .replace(/(?:…|\.\.\.)$/, "")
+    .trim();
+  return (
+    start !== "" &&
+    foldText(narrative.slice(0, start.length + 64))
+      .replace(/\s+/g, " ")
+      .includes(start.replace(/\s+/g, " "))
+  );
+}
+
+const repeat = (terms: string[], times: number): string[] => Array.from({ length: times }, () => terms).flat();
+
+function passes(entry: Entry, { type, concept, file, session, since, until, trust }: Filter): boolean {
+  return (
+    (type === undefined || entry.type === type) &&
+    (concept === undefined || hasField(entry, { field: "concept", value: concept })) &&
+    (file === undefined || hasField(entry, { field: "file", value: file })) &&
+    (session === undefined || entry.session.startsWith(session)) &&
+    (since === undefined || entry.at >= since) &&
+    (until === undefined || entry.at <= until) &&
+    (trust === undefined || entry.trust === trust)
+  );
+}
+
+function hasField(entry: Entry, { field, value }: Pick<Extract<Condition, { kind: "field" }>, "field" | "value">): boolean {
+  const wanted = foldText(value);
+  switch (field) {
+    case "type":
+      return foldText(entry.type) === wanted;
+    case "concept":
+      return entry.concepts.some((concept) => foldText(concept) === wanted);
+    case "session":
+      return foldText(entry.session).startsWith(wanted);
+    case "id":
+      return entry.id.startsWith(wanted);
+    case "file":
+      return entry.files.some((file) => isPathOf(foldText(file), wanted));
+  }
+}
+
+/** The path itself, a folder above it, or its last parts. */
+function isPathOf(path: string, wanted: string): boolean {
+  const part = wanted.replace(/^\.\//, "").replace(/\/+$/, "");
+  return part !== "" && `/${path}/`.includes(`/${part.replace(/^\/+/, "")}/`);
+}
+
+function hasAll(text: string, terms: string[]): boolean {
+  const there = new Set(readWords(text).map(({ term }) => term));
+  return terms.every((term) => there.has(term));
+}
+
+function hasPhrase(text: string[], phrase: string[]): boolean {
+  return text.some((_, start) => phrase.every((word, i) => text[start + i] === word));
+}
+
+/** In this order, with one word between them at most. */
+function standTogether(sequence: string[], first: string, second: string): boolean {
+  return sequence.some((term, i) => term === first && (sequence[i + 1] === second || sequence[i + 2] === second));
+}

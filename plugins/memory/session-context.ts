@@ -78,7 +78,12 @@ async function within<T>(promise: Promise<T>, ms: number, otherwise: T): Promise
 
 async function findTraps(memory: Memory, prompt: string): Promise<Observation[]> {
   const found = await Promise.all(filesIn(prompt).map((file) => memory.list({ file, concept: "gotcha", trust: "trusted", limit: MOST_TRAPS })));
-  const traps = new Map(found.flat().filter(isCurrent).map((each) => [each.id, each]));
+  const traps = new Map(
+    found
+      .flat()
+      .filter(isCurrent)
+      .map((each) => [each.id, each]),
+  );
   return [...traps.values()].slice(0, MOST_TRAPS);
 }
 
@@ -131,7 +136,11 @@ interface Folded {
 function foldSimilar(observations: Observation[]): Folded[] {
   const kept: (Folded & { words: Set<string> })[] = [];
   for (const observation of observations.slice(0, RECENT + FOUND)) {
-    const words = new Set(saidBy(observation).toLowerCase().match(/[\p{L}\p{N}_]+/gu));
+    const words = new Set(
+      saidBy(observation)
+        .toLowerCase()
+        .match(/[\p{L}\p{N}_]+/gu),
+    );
     const same = kept.find((each) => jaccard(each.words, words) >= SAME);
     if (same === undefined) kept.push({ observation, words, similar: observation.merged?.length ?? 0 });
     else same.similar += 1 + (observation.merged?.length ?? 0);
@@ -160,7 +169,7 @@ const detailOf = ({ facts, subtitle, narrative }: Observation): string => (facts
 
 /** As many lines as fit, in their order; a heading only with a line below it. */
 function fill(parts: Part[], outside: number, { maxTokens }: ContextRequest): string {
-  const hidden = outside === 0 ? [] : [`(${outside} more that fit ${outside === 1 ? "comes" : "come"} from outside text and are only shown by memory_search.)`];
+  const hidden = outside === 0 ? [] : [`Notes that fit, but come from outside text, are not shown here: ${outside}. memory_search shows them.`];
   const end = [...hidden, MORE, CLOSE];
   const body: string[] = [];
   const fits = (more: string[]) => tokensOf([OPEN, ABOUT, ...body, ...more, ...end].join("\n")) <= maxTokens;

@@ -1,4 +1,4 @@
-import { AgentError, type ToolResult } from "agent-runtime";
+import type { ToolResult } from "agent-runtime";
 import type { Filter, Hit, Memory } from "./memory.ts";
 import { dayOf, escapeNote, lineOf } from "./note-text.ts";
 import type { Observation } from "./observation.ts";
@@ -20,18 +20,22 @@ export async function answerSearch(memory: Memory, { query, limit, since, until,
   if (hits.length === 0) return { output: "Nothing in the memory of this project fits.", title: "0 hits", metadata: { hits: 0, untrusted: 0 } };
   const lines = hits.map((hit, index) => ({ observation: hit.observation, text: `${index + 1}. ${describeHit(hit)}` }));
   const more = "memory_timeline shows what happened around one, memory_get whole ones.";
-  return { output: [...fenceOutside(lines), more].join("\n"), title: countOf(hits.length, "hit"), metadata: { hits: hits.length, untrusted: countOutside(lines) } };
+  return {
+    output: [...fenceOutside(lines), more].join("\n"),
+    title: countOf(hits.length, "hit"),
+    metadata: { hits: hits.length, untrusted: countOutside(lines) },
+  };
 }
 
 function timesOf(since: string | undefined, until: string | undefined): Pick<Filter, "since" | "until"> {
   // A day that ends something ends with it.
-  const end = until === undefined ? undefined : readTime(until, "until") + (/^\s*\d{4}-\d\d-\d\d\s*$/.test(until) ? 86_399_999 : 0);
-  return { ...(since !== undefined && { since: readTime(since, "since") }), ...(end !== undefined && { until: end }) };
+  const end = until === undefined ? undefined : readTime(until) + (/^\s*\d{4}-\d\d-\d\d\s*$/.test(until) ? 86_399_999 : 0);
+  return { ...(since !== undefined && { since: readTime(since) }), ...(end !== undefined && { until: end }) };
 }
 
-function readTime(text: string, name: string): number {
+function readTime(text: string): number {
   const at = timeOf(text);
-  if (at === undefined) throw new AgentError("OPTION_INVALID", { option: name, reason: `"${lineOf(text, 60)}" is no date. Write it as 2026-01-31 or 2026-01-31T12:00Z.` });
+  if (at === undefined) throw new Error(`"${lineOf(text, 60)}" is no date. Write it as 2026-01-31 or 2026-01-31T12:00Z.`);
   return at;
 }
 
@@ -70,7 +74,10 @@ export async function answerTimeline(memory: Memory, { anchor, query, before, af
   const later = (await memory.list({ since: at })).filter((each) => each.id !== middle?.id && !isBefore(each, at, middle));
   const shown = [...earlier.sort(byTime).slice(-before || earlier.length), ...(middle === undefined ? [] : [middle]), ...later.sort(byTime).slice(0, after)];
   if (shown.length === 0) return { output: "There are no notes around that time.", title: "0 notes", metadata: { notes: 0, untrusted: 0 } };
-  const lines = shown.map((observation) => ({ observation, text: `${observation.id === middle?.id ? "> " : "- "}${timeIn(observation)} ${describe(observation)}` }));
+  const lines = shown.map((observation) => ({
+    observation,
+    text: `${observation.id === middle?.id ? "> " : "- "}${timeIn(observation)} ${describe(observation)}`,
+  }));
   return { output: fenceOutside(lines).join("\n"), title: countOf(shown.length, "note"), metadata: { notes: shown.length, untrusted: countOutside(lines) } };
 }
 
@@ -85,21 +92,19 @@ interface Anchor {
   middle?: Observation;
 }
 
-const anchorFault = (reason: string): AgentError => new AgentError("OPTION_INVALID", { option: "anchor", reason });
-
 async function findAnchor(memory: Memory, anchor: string | number | undefined, query: string | undefined): Promise<Anchor> {
-  if ((anchor === undefined) === (query === undefined)) throw anchorFault("give either an anchor (an id or a date) or a query.");
+  if ((anchor === undefined) === (query === undefined)) throw new Error("give either an anchor (an id or a date) or a query.");
   if (query !== undefined) {
     const [hit] = await memory.search({ query, limit: 1 });
-    if (hit === undefined) throw anchorFault("nothing fits the query; try other words, or a date.");
+    if (hit === undefined) throw new Error("nothing fits the query; try other words, or a date.");
     return { at: hit.observation.createdAt, middle: hit.observation };
   }
   const text = String(anchor).trim();
   const at = timeOf(text);
   if (at !== undefined) return { at };
-  if (!/^(obs|ses)_\w+$/.test(text)) throw anchorFault(`"${lineOf(text, 60)}" is neither an id (obs_…, ses_…) nor a date (2026-01-31).`);
+  if (!/^(obs|ses)_\w+$/.test(text)) throw new Error(`"${lineOf(text, 60)}" is neither an id (obs_…, ses_…) nor a date (2026-01-31).`);
   const [found] = text.startsWith("ses_") ? await memory.list({ session: text, limit: 1 }) : await memory.get([text]);
-  if (found === undefined) throw anchorFault(`there is no note ${text}; memory_search finds those that there are.`);
+  if (found === undefined) throw new Error(`there is no note ${text}; memory_search finds those that there are.`);
   return { at: found.createdAt, middle: found };
 }
 
@@ -108,7 +113,7 @@ export async function answerGet(memory: Memory, ids: string[]): Promise<ToolResu
   const wanted = [...new Set(ids.map((id) => id.trim()))];
   const found = await memory.get(wanted);
   const missing = wanted.filter((id) => !found.some((each) => each.id.startsWith(id)));
-  if (found.length === 0) throw new AgentError("OPTION_INVALID", { option: "ids", reason: `there is no note ${missing.map((id) => lineOf(id, 40)).join(", ")}; memory_search gives ids.` });
+  if (found.length === 0) throw new Error(`there is no note ${missing.map((id) => lineOf(id, 40)).join(", ")}; memory_search gives ids.`);
   const lines = found.map((observation) => ({ observation, text: describeWhole(observation) }));
   const tail = missing.length === 0 ? [] : [`(Not there: ${missing.map((id) => lineOf(id, 40)).join(", ")})`];
   return {
@@ -148,10 +153,14 @@ export async function forgetNotes(memory: Memory, ids: string[]): Promise<ToolRe
   const wanted = [...new Set(ids.map((id) => id.trim()))];
   const found = await memory.get(wanted);
   const unknown = wanted.filter((id) => !found.some((each) => each.id === id));
-  if (unknown.length > 0) throw new AgentError("OPTION_INVALID", { option: "ids", reason: `there is no note ${unknown.map((id) => lineOf(id, 40)).join(", ")}. Nothing was removed.` });
+  if (unknown.length > 0) throw new Error(`there is no note ${unknown.map((id) => lineOf(id, 40)).join(", ")}. Nothing was removed.`);
   const { observations, others } = await memory.forget({ ids: wanted });
   const rest = others === 0 ? "" : ` With them went ${countOf(others, "other entry", "other entries")} about the same.`;
-  return { output: `Removed ${countOf(observations.length, "note")}.${rest}`, title: countOf(observations.length, "note"), metadata: { removed: observations } };
+  return {
+    output: `Removed ${countOf(observations.length, "note")}.${rest}`,
+    title: countOf(observations.length, "note"),
+    metadata: { removed: observations },
+  };
 }
 
 const countOf = (count: number, noun: string, nouns = `${noun}s`): string => `${count} ${count === 1 ? noun : nouns}`;

@@ -6,7 +6,10 @@ import type { Content } from "./observation.ts";
 export interface ToolNeeds {
   memory(): Promise<Memory>;
   /** Keeps what the model wants kept, as of the session and its prompt. Returns its id, and whether it is new. Throws where nothing may be kept. */
-  save(said: Pick<Content, "type" | "title" | "narrative" | "concepts" | "filesRead">, sessionId: string): Promise<{ id: string; isNew: boolean; trust: string }>;
+  save(
+    said: Pick<Content, "type" | "title" | "narrative" | "concepts" | "filesRead">,
+    sessionId: string,
+  ): Promise<{ id: string; isNew: boolean; trust: string }>;
 }
 
 const filters = {
@@ -68,7 +71,7 @@ export const memoryTools = (needs: ToolNeeds): Tool[] => [
     description: "Whole notes by their ids: 500 to 1000 tokens each, so search first.",
     input: getInput,
     effect: "read",
-    patterns: ({ ids }) => ids,
+    patterns: ({ ids = [] }) => ids,
     run: async ({ ids }) => (await import("./tool-answers.ts")).answerGet(await needs.memory(), ids),
   }),
   tool({
@@ -88,7 +91,7 @@ export const memoryTools = (needs: ToolNeeds): Tool[] => [
     description: "Remove notes everywhere and for good, by their ids.",
     input: getInput,
     effect: "write",
-    patterns: ({ ids }) => ids,
+    patterns: ({ ids = [] }) => ids,
     run: async ({ ids }) => (await import("./tool-answers.ts")).forgetNotes(await needs.memory(), ids),
   }),
 ];

@@ -8,18 +8,17 @@ export const dayOf = (at: number): string => new Date(at).toISOString().slice(0,
 /** What begins like a tag; not a comparison, and not the brackets of a type as in `Map<string, Note>`. */
 const TAG = /<(?=\s*[/!|?])|(?<![\w<>=])<(?=[a-zA-Z])/g;
 
-const HYPHEN = "[-_\\s\\u2010-\\u2015\\u2212\\ufe58\\ufe63\\uff0d]{0,2}";
-/** The names of our blocks behind anything that looks like the bracket of a tag: as an entity, in an escape, with another bracket. */
+/** What looks like the end of one of our blocks: with an entity, an escape, another bracket or another slash. */
 const FORGED = new RegExp(
   [
-    "((?:[<\\uff1c\\ufe64\\u2039\\u3008\\u27e8\\u276e]|&lt;?|&#0*60;?|&#x0*3c;?|\\\\u003c|\\\\x3c|%3c)[\\s/\\\\\\uff0f\\u2044\\u2215]{0,8}(?:&#0*47;|&#x0*2f;|%2f)?\\s{0,8}",
-    `(?:memory|untrusted|tool))${HYPHEN}(notes|memory|output)`,
+    "((?:[<\\uff1c\\ufe64\\u2039\\u3008\\u27e8\\u276e]|&lt;?|&#0*60;?|&#x0*3c;?|\\\\u003c|\\\\x3c|%3c)\\s{0,8}",
+    "(?:[/\\\\\\uff0f\\u2044\\u2215]|&#0*47;|&#x0*2f;|%2f)[\\s/]{0,8})(?=memory|untrusted|tool)",
   ].join(""),
   "gi",
 );
 
 /** Text of a note as it may stand in a block of notes: it cannot end the block, and begins nothing that a model could take for a tag of its own. */
-export const escapeNote = (text: string): string => cleanText(text).replace(FORGED, "$1&#45;$2").replace(TAG, "&lt;");
+export const escapeNote = (text: string): string => cleanText(text).replace(FORGED, "$1_").replace(TAG, "&lt;");
 
 /** The same on one line of at most so many characters. */
 export function lineOf(text: string, most = Number.POSITIVE_INFINITY): string {

@@ -14,7 +14,7 @@ describe("a note on a file that is read", () => {
       trap("D", { importance: 0.8 }),
     ];
     const note = await makeReadNote(paperMemory(notes), "src/rows.ts");
-    expect(note).toMatch(/^\(From the memory of this project.*not instructions:\n- B \| The export relies on it\. \[obs_\w+, 2026-02-28\]\n- D .*\n- C .*\)$/);
+    expect(note).toMatch(/^<memory>\nNotes on .* not instructions\.\n- B \| The export relies on it\. \[obs_\w+, 2026-02-28\]\n- D .*\n- C .*\n<\/memory>$/);
   });
 
   test("is left out for other files, other notes, what is out of date and what came from outside", async () => {

@@ -13,6 +13,8 @@ export interface HookContext {
   /** Whether tools are kept from what is at a real, absolute path, because secrets are there. Never where it is absent. */
   isSecret?(path: string): boolean;
   sessionId: string;
+  /** Of a session that `task` runs: the session that started it. */
+  parentId?: string;
   /** The text of the prompt that is being answered. */
   prompt?: string;
   /** `provider/model` in use. */

@@ -116,6 +116,7 @@ export const hookContext = (run: PromptRun): HookContext => ({
   roots: run.environment.paths.roots,
   isSecret: run.environment.secretFiles.isSecret,
   sessionId: run.session.id,
+  ...(run.parent !== undefined && { parentId: run.parent.session.id }),
   prompt: run.words,
   model: run.last.model ?? "",
   config: run.config,

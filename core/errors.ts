@@ -96,6 +96,12 @@ export const ERRORS = {
   },
   STEP_NOT_FOUND: { ...usage, message: "There is no step or message {name} in the session {id}.", hint: "See agent session show {id}." },
   SESSION_NOT_FOUND: { ...usage, message: "There is no session {id}.", hint: "See agent session list." },
+  MEMORY_NOT_FOUND: {
+    ...usage,
+    message: "There is no observation {id} in the memory of {project}.",
+    hint: "See agent memory list; --project '*' looks into all projects.",
+  },
+  IMPORT_REFUSED: { ...usage, message: "Nothing of {file} was imported: {reason}", hint: "{advice}" },
 
   // permission and trust
   UNTRUSTED: {

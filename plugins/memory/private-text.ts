@@ -229,9 +229,9 @@ interface Piece {
   isKey: boolean;
 }
 
-/** All strings of the value, those that are keys too, in the order in which they stand. */
+/** All strings and numbers of the value, those that are keys too, in the order in which they stand. */
 function collect(value: unknown, pieces: Piece[], depth = 0): void {
-  if (typeof value === "string") pieces.push({ text: value, isKey: false });
+  if (typeof value === "string" || typeof value === "number") pieces.push({ text: String(value), isKey: false });
   if (typeof value !== "object" || value === null || depth >= DEPTH) return;
   if (Array.isArray(value)) for (const item of value) collect(item, pieces, depth + 1);
   else
@@ -303,16 +303,17 @@ function takeText(state: Rebuilding): { text: string; isGone: boolean } {
 
 function rebuild(value: unknown, state: Rebuilding, depth = 0): unknown {
   if (typeof value === "string") return takeText(state).text;
+  if (typeof value === "number") return takeText(state).text === String(value) ? value : null;
   if (typeof value !== "object" || value === null) return value;
   if (depth >= DEPTH) return null;
   if (Array.isArray(value)) return value.map((item) => rebuild(item, state, depth + 1));
   const left = new Map<string, unknown>();
   for (const item of Object.values(value)) {
     const { text, isGone } = takeText(state);
-    const [before, at] = [state.left, state.at];
+    const before = state.left;
     state.left = false;
     const cleaned = rebuild(item, state, depth + 1);
-    const isEmpty = !state.left && state.at > at;
+    const isEmpty = !state.left;
     state.left ||= before;
     // What stands behind the end of the tag was not meant; its name was.
     if (!isGone) left.set(text, cleaned);

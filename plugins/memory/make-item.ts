@@ -1,0 +1,140 @@
+import { isAbsolute, relative } from "node:path";
+import { type AgentEvent, cleanText, type RunResult } from "agent-runtime";
+import { capBytes, capField, capText, PROMPT_CHARACTERS } from "./cap.ts";
+import { isFromOutside, type OutsideSession } from "./outside.ts";
+import { type PrivateWords, withoutPrivate, withoutPrivateIn } from "./private-text.ts";
+import type { WorkItem } from "./work-item.ts";
+
+export type ToolFinish = Extract<AgentEvent, { type: "tool.finish" }>;
+
+/** What is known of a session while it runs. `observe.ts` keeps it. */
+export interface SessionFacts extends OutsideSession {
+  sessionId: string;
+  /** Which prompt, from 1. */
+  prompt: number;
+  /** The text of that prompt: see `cleanPrompt`. */
+  request: string;
+  agent?: string | undefined;
+  cwd: string;
+  words: PrivateWords;
+}
+
+export interface Cleaning {
+  /** Known secrets and what looks like a key, replaced. */
+  redact(text: string): string;
+}
+
+export interface CleanPrompt {
+  text: string;
+  /** Nothing of it may be remembered, nor of what follows from it. */
+  isPrivate: boolean;
+  removed: number;
+}
+
+/** The text of a prompt as it is kept. Its private words are kept from the rest of the session. */
+export function cleanPrompt(text: string, words: PrivateWords, { redact }: Cleaning): CleanPrompt {
+  const open = withoutPrivate(capBytes(text));
+  words.remember(open.fragments);
+  const rest = words.remove(open.text);
+  const clean = redact(cleanText(rest.text)).trim();
+  return {
+    text: clean === "" && !open.isWhole ? "[media prompt]" : capText(clean, PROMPT_CHARACTERS),
+    isPrivate: open.isWhole,
+    removed: open.removed + rest.removed,
+  };
+}
+
+/** Any other text of the session, as it may be kept. */
+export function cleanAnswer(text: string, words: PrivateWords, { redact }: Cleaning): { text: string; removed: number } {
+  const open = withoutPrivate(text);
+  words.remember(open.fragments);
+  const rest = words.remove(open.text);
+  return { text: capText(redact(cleanText(rest.text)).trim()), removed: open.removed + rest.removed };
+}
+
+const PATTERNS = 50;
+const PATTERN_CHARACTERS = 2_000;
+const PATHS = 100;
+const PATH_CHARACTERS = 500;
+
+/** Undefined where all of the call was private. */
+export function makeCallItem(event: ToolFinish, session: SessionFacts, cleaning: Cleaning): WorkItem | undefined {
+  const { source = { effect: "run", patterns: [] }, tool, state } = event;
+  const { words } = session;
+  const output = state.status === "completed" ? state.output : state.error;
+  const paths = provenPaths(event, session.cwd);
+  // One value: a tag that is opened in what a tool was given takes what it has answered, too.
+  const open = withoutPrivateIn([event.input, source.patterns, output, paths.read, paths.modified]);
+  words.remember(open.fragments);
+  if (open.isWhole) return undefined;
+  const [input, patterns, shown, read, modified] = redactIn(words.removeIn(open.value).value, cleaning.redact) as [unknown, string[], string, string[], string[]];
+  const exit = state.metadata?.exit;
+  const isOutside = isFromOutside({ tool, effect: source.effect, input: event.input, patterns: source.patterns, output }, session);
+  return {
+    ...placeOf(session, `${session.sessionId}/${event.callId}`, event.at),
+    kind: "call",
+    callId: event.callId,
+    trust: isOutside ? "untrusted" : "trusted",
+    call: {
+      tool: cleanText(tool).slice(0, 100),
+      effect: source.effect,
+      patterns: textsOf(patterns, PATTERNS, PATTERN_CHARACTERS),
+      input: capText(cleaning.redact(JSON.stringify(input) ?? "")),
+      output: capText(cleaning.redact(cleanText(shown ?? ""))),
+      status: state.status,
+      ...(typeof exit === "number" && { exitCode: exit }),
+      filesRead: textsOf(read, PATHS, PATH_CHARACTERS),
+      filesModified: textsOf(modified, PATHS, PATH_CHARACTERS),
+    },
+  };
+}
+
+/** The end of a prompt. `at`: ms since 1970. */
+export function makeEndItem(result: RunResult, at: number, { session, cleaning }: { session: SessionFacts; cleaning: Cleaning }): WorkItem {
+  return {
+    ...placeOf(session, `${session.sessionId}/#${session.prompt}`, at),
+    kind: "end",
+    trust: session.hasOutside ? "untrusted" : "trusted",
+    answer: cleanAnswer(result.text, session.words, cleaning).text,
+    status: result.status,
+  };
+}
+
+function placeOf({ sessionId, prompt, request, agent, cwd }: SessionFacts, id: string, at: number) {
+  const who = agent === undefined ? {} : { agent };
+  return { id, sessionId, prompt, request, ...who, cwd, at, state: "pending" as const, attempts: 0 };
+}
+
+const textsOf = (texts: readonly unknown[], most: number, characters: number): string[] =>
+  [...new Set((texts ?? []).filter((text): text is string => typeof text === "string" && text.trim() !== "").map((text) => capField(cleanText(text), characters)))].slice(0, most);
+
+/** In each string by itself: a key of several lines is found before JSON makes one line of them. */
+function redactIn(value: unknown, redact: (text: string) => string): unknown {
+  if (typeof value === "string") return redact(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => redactIn(item, redact));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [redact(key), redactIn(item, redact)]));
+}
+
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "" && value !== "*";
+
+/**
+ * The files that a call is known to have read and written: what it says of itself in its metadata (`filePath`, `files`), else,
+ * of a tool that writes, what it was judged by. A call that failed has written nothing. A command proves nothing.
+ */
+export function provenPaths({ state, source }: Pick<ToolFinish, "state" | "source">, cwd: string): { read: string[]; modified: string[] } {
+  if (state.status !== "completed" || source === undefined) return { read: [], modified: [] };
+  const { filePath, files } = state.metadata ?? {};
+  const listed = Array.isArray(files) ? files.flatMap((file) => (isText(file) ? [file] : [file?.path, file?.from])) : [];
+  const named = [filePath, ...listed].filter(isText).map((path) => relativePath(path, cwd));
+  if (source.effect === "read") return { read: named, modified: [] };
+  if (source.effect !== "write") return { read: [], modified: [] };
+  return { read: [], modified: named.length > 0 ? named : source.patterns.filter(isText).map((path) => relativePath(path, cwd)) };
+}
+
+/** Relative to the workspace where it lies in it; with `/` everywhere. */
+function relativePath(path: string, cwd: string): string {
+  const inner = isAbsolute(path) ? relative(cwd, path) : path;
+  const isInside = inner !== "" && !inner.startsWith("..") && !isAbsolute(inner);
+  return (isInside ? inner : path).replaceAll("\\", "/").replace(/^\.\//, "");
+}

@@ -27,7 +27,8 @@ export function findMode(wanted: string, brought: readonly unknown[]): Mode {
   const known = new Map<string, Brought>([[codeMode.name, codeMode as Brought]]);
   for (const [index, value] of brought.entries()) {
     const mode = readMode(value, index);
-    if (known.has(mode.name)) throw refuse(`the mode "${mode.name}" is there twice: ${mode.name === codeMode.name ? "that name is built in" : "two plugins bring it"}.`);
+    if (known.has(mode.name))
+      throw refuse(`the mode "${mode.name}" is there twice: ${mode.name === codeMode.name ? "that name is built in" : "two plugins bring it"}.`);
     known.set(mode.name, mode);
   }
   return complete(wanted, known, []);
@@ -47,7 +48,8 @@ function readMode(value: unknown, index: number): Brought {
   throw refuse(`the mode ${label} cannot be used: ${at === "" ? "" : `${at}: `}${issue?.message ?? "it has another shape"}.`);
 }
 
-const findTwice = (list: readonly { name: string }[]): string | undefined => list.map((each) => each.name).find((each, index, names) => names.indexOf(each) !== index);
+const findTwice = (list: readonly { name: string }[]): string | undefined =>
+  list.map((each) => each.name).find((each, index, names) => names.indexOf(each) !== index);
 
 function complete(wanted: string, known: ReadonlyMap<string, Brought>, children: readonly string[]): Mode {
   if (children.includes(wanted)) throw refuse(`the modes extend each other in a circle: ${[...children, wanted].join(" → ")}.`);
@@ -55,7 +57,11 @@ function complete(wanted: string, known: ReadonlyMap<string, Brought>, children:
   const names = [...known.keys()].sort().join(", ");
   if (mode === undefined) {
     const child = children.at(-1);
-    throw refuse(child === undefined ? `there is no mode "${wanted}". Use one of: ${names}.` : `the mode "${child}" extends "${wanted}", which there is not. There are: ${names}.`);
+    throw refuse(
+      child === undefined
+        ? `there is no mode "${wanted}". Use one of: ${names}.`
+        : `the mode "${child}" extends "${wanted}", which there is not. There are: ${names}.`,
+    );
   }
   if (mode === (codeMode as Brought)) return codeMode;
   const parent = complete(mode.extends ?? codeMode.name, known, [...children, wanted]);

@@ -157,4 +157,5 @@ export const SUMMARY_JSON_SCHEMA: JsonSchema = strict({
 });
 
 /** Of the reply that this piece of work asks for. */
-export const replySchema = (item: Pick<WorkItem, "kind">, mode: Mode): JsonSchema => (item.kind === "call" ? observationsJsonSchema(mode) : SUMMARY_JSON_SCHEMA);
+export const replySchema = (item: Pick<WorkItem, "kind">, mode: Mode): JsonSchema =>
+  item.kind === "call" ? observationsJsonSchema(mode) : SUMMARY_JSON_SCHEMA;

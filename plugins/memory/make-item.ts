@@ -67,7 +67,13 @@ export function makeCallItem(event: ToolFinish, session: SessionFacts, cleaning:
   const open = withoutPrivateIn([event.input, source.patterns, output, paths.read, paths.modified]);
   words.remember(open.fragments);
   if (open.isWhole) return undefined;
-  const [input, patterns, shown, read, modified] = redactIn(words.removeIn(open.value).value, cleaning.redact) as [unknown, string[], string, string[], string[]];
+  const [input, patterns, shown, read, modified] = redactIn(words.removeIn(open.value).value, cleaning.redact) as [
+    unknown,
+    string[],
+    string,
+    string[],
+    string[],
+  ];
   const exit = state.metadata?.exit;
   const isOutside = isFromOutside({ tool, effect: source.effect, input: event.input, patterns: source.patterns, output }, session);
   return {
@@ -106,7 +112,11 @@ function placeOf({ sessionId, prompt, request, agent, cwd }: SessionFacts, id: s
 }
 
 const textsOf = (texts: readonly unknown[], most: number, characters: number): string[] =>
-  [...new Set((texts ?? []).filter((text): text is string => typeof text === "string" && text.trim() !== "").map((text) => capField(cleanText(text), characters)))].slice(0, most);
+  [
+    ...new Set(
+      (texts ?? []).filter((text): text is string => typeof text === "string" && text.trim() !== "").map((text) => capField(cleanText(text), characters)),
+    ),
+  ].slice(0, most);
 
 /** In each string by itself: a key of several lines is found before JSON makes one line of them. */
 function redactIn(value: unknown, redact: (text: string) => string): unknown {

@@ -48,11 +48,42 @@ const NETWORK_COMMANDS: Record<string, RegExp> = {
   podman: /^(pull|push|run|build|login|search|compose)\b/,
   openssl: /^s_client\b/,
 };
-const ALSO: Record<string, string> = { pip3: "pip", mamba: "conda", micromamba: "conda", "docker-compose": "docker", gradlew: "gradle", mvnw: "mvn", bundler: "bundle" };
+const ALSO: Record<string, string> = {
+  pip3: "pip",
+  mamba: "conda",
+  micromamba: "conda",
+  "docker-compose": "docker",
+  gradlew: "gradle",
+  mvnw: "mvn",
+  bundler: "bundle",
+};
 
 /** Code of another language within a command that speaks to hosts, and the shell's own sockets. */
-const NETWORK_CODE = /\/dev\/(?:tcp|udp)\/|\b(?:urllib|requests\.(?:get|post)|http\.client|httpx|aiohttp|fetch\(|node:https?|require\(['"]https?['"]\)|Net::HTTP|LWP|IO::Socket|Invoke-WebRequest|iwr)\b/i;
-const WRAPPERS = new Set(["sudo", "doas", "env", "time", "nice", "nohup", "timeout", "xargs", "command", "exec", "builtin", "stdbuf", "setsid", "watch", "then", "do", "else", "if", "while", "until", "!"]);
+const NETWORK_CODE =
+  /\/dev\/(?:tcp|udp)\/|\b(?:urllib|requests\.(?:get|post)|http\.client|httpx|aiohttp|fetch\(|node:https?|require\(['"]https?['"]\)|Net::HTTP|LWP|IO::Socket|Invoke-WebRequest|iwr)\b/i;
+const WRAPPERS = new Set([
+  "sudo",
+  "doas",
+  "env",
+  "time",
+  "nice",
+  "nohup",
+  "timeout",
+  "xargs",
+  "command",
+  "exec",
+  "builtin",
+  "stdbuf",
+  "setsid",
+  "watch",
+  "then",
+  "do",
+  "else",
+  "if",
+  "while",
+  "until",
+  "!",
+]);
 /** Above this a command is not read, and taken for one that reaches the network. */
 const READ_CHARACTERS = 20_000;
 
@@ -67,7 +98,10 @@ export function reachesNetwork(command: string): boolean {
 }
 
 function isNetworkProgram(part: string): boolean {
-  const words = part.trim().split(/\s+/).filter((word) => !/^\w+=/.test(word));
+  const words = part
+    .trim()
+    .split(/\s+/)
+    .filter((word) => !/^\w+=/.test(word));
   let at = 0;
   while (at < words.length && (WRAPPERS.has(words[at] as string) || (at > 0 && /^(?:-.*|\d+(?:\.\d+)?[smhd]?)$/.test(words[at] as string)))) at++;
   const program = (words[at] ?? "").replace(/^.*[\\/]|^\$\{?/, "").replace(/\.exe$/, "");
@@ -81,7 +115,9 @@ function isNetworkProgram(part: string): boolean {
 
 /** `git -C dir fetch` and `npm --prefix dir install` name their command behind options and their values. */
 function withoutOptions(words: readonly string[]): string[] {
-  const from = words.findIndex((word, index) => !word.startsWith("-") && !["-C", "-c", "--prefix", "--git-dir", "--work-tree"].includes(words[index - 1] ?? ""));
+  const from = words.findIndex(
+    (word, index) => !word.startsWith("-") && !["-C", "-c", "--prefix", "--git-dir", "--work-tree"].includes(words[index - 1] ?? ""),
+  );
   return from < 0 ? [] : words.slice(from);
 }
 
@@ -112,7 +148,8 @@ export function isFromOutside(call: OutsideCall, session: OutsideSession): boole
   // Its answer is that of a session which may have read anything.
   if (tool === "task") return session.hasOutside;
   const paths = [textOf(input, "filePath"), textOf(input, "path"), ...patterns];
-  if (effect === "read") return paths.some((path) => isForeign(path) || isBrought(path, session.brought)) || (tool === "grep" && /^\S*node_modules\//m.test(output));
+  if (effect === "read")
+    return paths.some((path) => isForeign(path) || isBrought(path, session.brought)) || (tool === "grep" && /^\S*node_modules\//m.test(output));
   if (effect !== "run") return false;
   const command = textOf(input, "command") || patterns.join("\n");
   return reachesNetwork(command) || isForeign(command.replace(/[\s"'=:]+/g, "/")) || session.brought.some((path) => command.includes(path));
@@ -130,12 +167,25 @@ export function findBrought({ tool, effect, input, patterns }: Pick<OutsideCall,
   if (effect !== "run" || isOfServer(tool)) return [];
   const command = textOf(input, "command") || patterns.join("\n");
   if (!reachesNetwork(command) || command.length > READ_CHARACTERS) return [];
-  const named = [...command.matchAll(/(?:>{1,2}\s*|\s-(?:o|O|P|d)\s*|\s--(?:output|output-document|directory-prefix|out)[= ]\s*|\btee\s+(?:-a\s+)?)["']?([^\s"'|;&<>()]+)/g)];
+  const named = [
+    ...command.matchAll(/(?:>{1,2}\s*|\s-(?:o|O|P|d)\s*|\s--(?:output|output-document|directory-prefix|out)[= ]\s*|\btee\s+(?:-a\s+)?)["']?([^\s"'|;&<>()]+)/g),
+  ];
   const cloned = [...command.matchAll(/\bgit\s+(?:-\S+\s+)*clone\s+(?:-\S+\s+)*["']?(\S+?)["']?(?:\s+["']?([\w./-]+)|\s*$|\s*[;&|\n])/g)];
-  const remote = [...command.matchAll(/\s-(?:O|OJ|JO|LO|sO|LsO|sLO|fsSLO|fLO|LJO)\s+["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)|\bwget\s+(?:-q\s+)?["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)/g)];
+  const remote = [
+    ...command.matchAll(
+      /\s-(?:O|OJ|JO|LO|sO|LsO|sLO|fsSLO|fLO|LJO)\s+["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)|\bwget\s+(?:-q\s+)?["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)/g,
+    ),
+  ];
   const paths = [
     ...named.map(([, path]) => path),
-    ...cloned.map(([, url, path]) => path ?? url?.replace(/\.git$/, "").split(/[/:]/).at(-1)),
+    ...cloned.map(
+      ([, url, path]) =>
+        path ??
+        url
+          ?.replace(/\.git$/, "")
+          .split(/[/:]/)
+          .at(-1),
+    ),
     ...remote.map(([, first, second]) => first ?? second),
   ];
   const usable = paths.filter((path): path is string => path !== undefined && !/^(?:-|\/dev\/|https?:|&?\d$)/.test(path) && path !== "." && path.length > 1);

@@ -48,7 +48,8 @@ const OWN = new Set(["type", "title", "subtitle", "facts", "narrative", "concept
 
 const isObject = (value: unknown): value is Raw => typeof value === "object" && value !== null && !Array.isArray(value);
 const has = (value: Raw, ...keys: string[]): boolean => keys.some((key) => Object.hasOwn(value, key));
-const isObservation = (value: Raw): boolean => has(value, "title", "narrative", "facts") || (has(value, "type") && has(value, "subtitle", "concepts", "description"));
+const isObservation = (value: Raw): boolean =>
+  has(value, "title", "narrative", "facts") || (has(value, "type") && has(value, "subtitle", "concepts", "description"));
 const isSummary = (value: Raw): boolean => !isObservation(value) && has(value, "request", "investigated", "learned", "completed", "next_steps", "nextSteps");
 
 /** What was found in a reply, before it is judged. */
@@ -66,7 +67,8 @@ interface Found {
 export function readReply(text: string, place: ReplyPlace): Reply {
   const isLength = place.reason === "length";
   const { said, isOpen } = withoutThoughts(text.replace(/^\uFEFF/, ""));
-  if (said === "") return isOpen || isLength ? { kind: "unusable", reason: "it was cut before it said anything", isCut: true } : { kind: "nothing", reason: "empty" };
+  if (said === "")
+    return isOpen || isLength ? { kind: "unusable", reason: "it was cut before it said anything", isCut: true } : { kind: "nothing", reason: "empty" };
   const found = findRoots(said);
   const isCut = found.isCut || isLength;
   if (found.first === undefined) return judgeProse(said, found, isCut);
@@ -182,7 +184,15 @@ export function toSummaryContent(summary: Summary): Content {
   const narrative = [summary.learned, summary.completed].filter((text) => text !== "").join("\n");
   const facts = [summary.investigated, summary.nextSteps, summary.notes].filter((text) => text !== "").map((text) => capField(text, MOST.fact));
   const none = { concepts: [], filesRead: [], filesModified: [], symbols: [] };
-  return { type: "summary", title, subtitle: capField(summary.request, MOST.subtitle), facts, narrative: capField(narrative, MOST.narrative), ...none, summary };
+  return {
+    type: "summary",
+    title,
+    subtitle: capField(summary.request, MOST.subtitle),
+    facts,
+    narrative: capField(narrative, MOST.narrative),
+    ...none,
+    summary,
+  };
 }
 
 const rename = (raw: Raw): Raw => {
@@ -242,7 +252,11 @@ const clean = (text: string): string => cleanText(text).replace(LONE, "\uFFFD").
 function textOf(value: unknown): string {
   if (typeof value === "string") return clean(value);
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  if (Array.isArray(value)) return value.map(textOf).filter((text) => text !== "").join("\n");
+  if (Array.isArray(value))
+    return value
+      .map(textOf)
+      .filter((text) => text !== "")
+      .join("\n");
   if (!isObject(value)) return "";
   const texts = Object.values(value).filter((item) => typeof item === "string");
   return texts.length === 1 ? textOf(texts[0]) : clean(JSON.stringify(value));
@@ -270,7 +284,8 @@ function cleanIn(value: unknown): unknown {
 
 const PROSE_CHARACTERS = 200;
 const REFUSAL_CHARACTERS = 1_000;
-const NOTHING = /^(?:\W{0,4})(?:no|none|nothing|n\/a|skip(?:ped)?|empty|-)\b(?:[^.]{0,120}\b(?:observations?|record|store|remember|note|notable|worth|report|new|learned|here)\b[^.]{0,60})?\W*$/i;
+const NOTHING =
+  /^(?:\W{0,4})(?:no|none|nothing|n\/a|skip(?:ped)?|empty|-)\b(?:[^.]{0,120}\b(?:observations?|record|store|remember|note|notable|worth|report|new|learned|here)\b[^.]{0,60})?\W*$/i;
 
 /** Text in which no observation was found. */
 function judgeProse(text: string, { error, isCut: isBroken }: Found, isCut: boolean): Reply {

@@ -73,7 +73,7 @@ const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /[A-Za-z_$][\w$-]*/y;
 const WORDS: Record<string, unknown> = { true: true, false: false, null: null, True: true, False: false, None: null, undefined: null, NaN: null };
 /** What stands behind the end of a string; another quotation mark is one of the text. */
-const BEHIND = /\s*(?:[:}\]]|,\s*(?:["'{[}\]\d-]|(?:true|false|null|None|True|False)\b|[A-Za-z_]\w{0,40}\s*:|$)|$)/y;
+const BEHIND = /\s*(?:[:}\]]|,\s*(?:["'{[}\]\d-]|(?:true|false|null|None|True|False)\b|[A-Za-z_]\w{0,40}\s*:|$)|["']\w{1,40}["']\s*:|$)/y;
 
 class Reader {
   at: number;
@@ -172,7 +172,7 @@ class Reader {
       if (BEHIND.test(this.#text)) break;
     }
     this.at = to;
-    return unescape(this.#text.slice(from, to - 1));
+    return unescaped(this.#text.slice(from, to - 1));
   }
 }
 
@@ -186,7 +186,7 @@ function isEscaped(text: string, at: number, from: number): boolean {
 const ESCAPES: Record<string, string> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f" };
 
 /** An escape that JSON does not have is left as it stands: the path of a Windows file, a regular expression. */
-function unescape(raw: string): string {
+function unescaped(raw: string): string {
   if (!raw.includes("\\")) return raw;
   return raw.replace(/\\(?:u([0-9a-fA-F]{4})|([\s\S]))/g, (all, code: string | undefined, character: string | undefined) => {
     if (code !== undefined) return String.fromCharCode(Number.parseInt(code, 16));

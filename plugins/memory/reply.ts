@@ -295,7 +295,7 @@ function judgeProse(text: string, { error, isCut: isBroken }: Found, isCut: bool
   if (isCut || isBroken) return { kind: "unusable", reason: "it was cut before an observation was whole", isCut: true };
   if (text.length <= PROSE_CHARACTERS && NOTHING.test(text)) return { kind: "nothing", reason: "said in words" };
   // A list, or an object, with nothing in it.
-  if (/^(?:\[\s*\]|\{\s*\})$/.test(text)) return { kind: "nothing", reason: "no observations" };
+  if (/^(?:\[\s*\]|\{\s*\}|<observations>\s*<\/observations>|<(?:observations|skip)\s*\/>)$/i.test(text)) return { kind: "nothing", reason: "no observations" };
   const form = /^\s*[{[]/.test(text) ? "JSON without an observation" : /<[a-z_]+>/i.test(text) ? "elements without an observation" : "prose";
   return { kind: "unusable", reason: `${form}: ${message}`, isCut: false };
 }

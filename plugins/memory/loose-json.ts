@@ -11,11 +11,11 @@ const DEPTH = 60;
 /** Beginnings that run to the end of the text without a use: braces of prose. */
 const TRIES = 5;
 
-class Unreadable extends Error {
+/** No Error: thousands of braces of prose would each trace the stack. It never leaves this file. */
+class Unreadable {
   readonly at: number;
   readonly isCut: boolean;
   constructor(at: number, isCut: boolean) {
-    super("This is no JSON.");
     this.at = at;
     this.isCut = isCut;
   }
@@ -30,7 +30,7 @@ export function readLooseJson(text: string, isWanted: (value: Record<string, unk
   if (typeof whole === "object" && whole !== null) return { values: [whole], start: 0, isCut: false };
   if (typeof whole === "string") return readLooseJson(whole, isWanted);
   const values: unknown[] = [];
-  const begin = /[{[]\s*(?=["'{}[\]\w-]|$)/g;
+  const begin = /\{\s*(?=["'}A-Za-z_]|$)|\[\s*(?=["'{[\]\w-]|$)/g;
   let [start, isCut, tries] = [text.length, false, 0];
   for (let found = begin.exec(text); found !== null; found = begin.exec(text)) {
     const reader = new Reader(text, found.index, isWanted);

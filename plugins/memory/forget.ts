@@ -20,7 +20,11 @@ interface Plan {
  * Forgets everywhere: archive, inbox, queue, extractors' conversations, texts of sessions, merged provenance; then the files
  * themselves are rewritten. `dropIndex` removes what was made of the observations. A run that was killed is gone on with by the next.
  */
-export async function forgetIn(parts: MemoryParts, what: Forgetting, { dryRun, dropIndex }: { dryRun: boolean; dropIndex(): Promise<void> }): Promise<Forgotten> {
+export async function forgetIn(
+  parts: MemoryParts,
+  what: Forgetting,
+  { dryRun, dropIndex }: { dryRun: boolean; dropIndex(): Promise<void> },
+): Promise<Forgotten> {
   if (Object.values(what).every((value) => value === undefined || value.length === 0))
     throw new AgentError("OPTION_INVALID", { option: "forget", reason: "say what: ids, a source, a session, or words that it holds." });
   return parts.change(async () => {
@@ -116,7 +120,8 @@ function mend(observation: Observation, gone: ReadonlySet<string>, what: Forgett
     gone.has(each.id) || isMeant({ ids: [each.id], session: each.sessionId, sources: [], texts: each.title }, what);
   const left = { merged: merged?.filter((each) => !isGone(each)), conflictsWith: conflictsWith?.filter((id) => !gone.has(id)) };
   const isOverthrown = supersededBy !== undefined && !gone.has(supersededBy);
-  const isSame = left.merged?.length === merged?.length && left.conflictsWith?.length === conflictsWith?.length && isOverthrown === (supersededBy !== undefined);
+  const isSame =
+    left.merged?.length === merged?.length && left.conflictsWith?.length === conflictsWith?.length && isOverthrown === (supersededBy !== undefined);
   if (isSame) return undefined;
   return {
     ...rest,
@@ -137,7 +142,11 @@ interface Facts {
 const factsOf = (observation: Observation): Facts => ({
   ids: [observation.id],
   session: observation.sessionId,
-  sources: [observation.source.tool ?? "", ...(observation.source.from?.split("\n") ?? []), ...(observation.source.kind === "call" ? filesOf(observation) : [])],
+  sources: [
+    observation.source.tool ?? "",
+    ...(observation.source.from?.split("\n") ?? []),
+    ...(observation.source.kind === "call" ? filesOf(observation) : []),
+  ],
   // What it has taken in is mended, not a reason to lose the rest.
   texts: { ...observation, merged: undefined },
 });

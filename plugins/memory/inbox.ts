@@ -214,8 +214,7 @@ export class Inbox {
 
   #foldable(): Record<string, number> {
     const sum: Record<string, number> = {};
-    for (const counts of Object.values(this.store.all("skips")))
-      for (const [reason, count] of Object.entries(counts)) sum[reason] = (sum[reason] ?? 0) + count;
+    for (const counts of Object.values(this.store.all("skips"))) for (const [reason, count] of Object.entries(counts)) sum[reason] = (sum[reason] ?? 0) + count;
     return sum;
   }
 

@@ -55,7 +55,11 @@ export async function openParts(context: MemoryParts["context"], project: string
 }
 
 /** Those of one process wait in a line; only the first of them asks for the lock. */
-function createChange(context: MemoryParts["context"], project: string, { refresh, settle }: { refresh(): Promise<void>; settle(): void }): MemoryParts["change"] {
+function createChange(
+  context: MemoryParts["context"],
+  project: string,
+  { refresh, settle }: { refresh(): Promise<void>; settle(): void },
+): MemoryParts["change"] {
   let line: Promise<unknown> = Promise.resolve();
   const locked = async <T>(run: () => Promise<T>): Promise<T> => {
     const lock = await context.lock(`${PROJECTS}/${project}/change`, { waitMs: CHANGE_WAIT_MS });

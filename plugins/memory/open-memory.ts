@@ -28,7 +28,9 @@ export interface ObservationSource {
 }
 
 /** Looks at all observations of a project and says what is to be changed. */
-export type Consolidate = (observations: Observation[]) => Promise<ConsolidationReport & { changed: Observation[] }> | (ConsolidationReport & { changed: Observation[] });
+export type Consolidate = (
+  observations: Observation[],
+) => Promise<ConsolidationReport & { changed: Observation[] }> | (ConsolidationReport & { changed: Observation[] });
 
 export interface MemoryNeeds {
   context: MemoryParts["context"];
@@ -100,7 +102,9 @@ class ProjectMemory implements OpenMemory {
 
   async search({ project, limit = 20, ...request }: SearchRequest): Promise<Hit[]> {
     const memories = await this.#named(project);
-    const lists = await Promise.all(memories.map(async (memory) => (memory === this ? (await this.#search()).search({ ...request, limit }) : memory.search({ ...request, limit }))));
+    const lists = await Promise.all(
+      memories.map(async (memory) => (memory === this ? (await this.#search()).search({ ...request, limit }) : memory.search({ ...request, limit }))),
+    );
     if (memories.length === 1) return lists[0] as Hit[];
     return lists
       .flat()
@@ -208,7 +212,7 @@ class ProjectMemory implements OpenMemory {
     return {
       project,
       observations: all.length,
-      summaries: byType["summary"] ?? 0,
+      summaries: byType.summary ?? 0,
       sessions: new Set(all.map(({ sessionId }) => sessionId)).size,
       untrusted: all.filter(({ trust }) => trust === "untrusted").length,
       byType,
@@ -261,7 +265,10 @@ class ProjectMemory implements OpenMemory {
     const known = listProjects(await this.#needs.context.dataDir());
     const ids = project === "*" ? known : known.includes(project) ? [project] : known.filter((id) => id.startsWith(project));
     if (project !== "*" && ids.length !== 1)
-      throw new AgentError("OPTION_INVALID", { option: "project", reason: `"${project}" is no project that has a memory. There are: ${known.join(", ") || "none"}.` });
+      throw new AgentError("OPTION_INVALID", {
+        option: "project",
+        reason: `"${project}" is no project that has a memory. There are: ${known.join(", ") || "none"}.`,
+      });
     return Promise.all(ids.map((id) => (id === this.project ? this : this.#other(id))));
   }
 

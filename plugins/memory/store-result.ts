@@ -57,7 +57,8 @@ function observationOf(content: Content, item: WorkItem, by: string): Observatio
 /** The summary of a later prompt takes the place of that of an earlier one of its session. */
 async function supersedeSummary({ inbox: { store }, archive }: MemoryParts, summary: Observation): Promise<void> {
   const { sessionId, id } = summary;
-  const isEarlier = (each: Observation) => each.type === "summary" && each.sessionId === sessionId && each.id !== id && each.supersededBy === undefined && each.prompt <= summary.prompt;
+  const isEarlier = (each: Observation) =>
+    each.type === "summary" && each.sessionId === sessionId && each.id !== id && each.supersededBy === undefined && each.prompt <= summary.prompt;
   const known = store.get("summaries", sessionId);
   const fresh = Object.values(store.all("observations"));
   const earlier = known === undefined ? undefined : (store.get("observations", known.id) ?? (await archive.find(new Set([known.id]), [sessionId]))[0]);

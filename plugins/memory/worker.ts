@@ -1,9 +1,9 @@
 import { AgentError, type PluginContext } from "agent-runtime";
 import { addTurn, openConversation, type Said } from "./conversation.ts";
 import { findMode } from "./find-mode.ts";
+import { eraseLeft } from "./forget.ts";
 import type { ItemState } from "./inbox.ts";
 import { EMPTY_REPLY, replySchema, systemText } from "./instructions.ts";
-import { eraseLeft } from "./forget.ts";
 import { FRESH, fileFresh, type MemoryParts, persist } from "./memory-parts.ts";
 import type { Mode } from "./mode.ts";
 import type { Content, Observation } from "./observation.ts";
@@ -242,10 +242,19 @@ class Worker {
   }
 
   /** The write that takes the item out is the one that puts in what came of it. What was forgotten meanwhile stays forgotten. */
-  async #settle(item: WorkItem, answer: Answer, { mode, cuts, ask }: AskHow & { ask: string }): Promise<Outcome | { kind: "cut" } | { kind: "unusable"; reason: string }> {
+  async #settle(
+    item: WorkItem,
+    answer: Answer,
+    { mode, cuts, ask }: AskHow & { ask: string },
+  ): Promise<Outcome | { kind: "cut" } | { kind: "unusable"; reason: string }> {
     const { readAnswer } = await import("./extract.ts");
     const reply = readAnswer(answer.text, item, { mode, isCut: answer.reason === "length", isLast: cuts >= MAX_CUTS });
-    const spent = { requests: 1, input: answer.tokens.input + answer.tokens.cache.read + answer.tokens.cache.write, output: answer.tokens.output, costUsd: answer.costUsd ?? 0 };
+    const spent = {
+      requests: 1,
+      input: answer.tokens.input + answer.tokens.cache.read + answer.tokens.cache.write,
+      output: answer.tokens.output,
+      costUsd: answer.costUsd ?? 0,
+    };
     return this.#parts.change(async () => {
       const { inbox } = this.#parts;
       inbox.spend(spent);
@@ -307,7 +316,10 @@ class Worker {
       const isDead = attempts >= maxAttempts;
       inbox.setState(id, { state: isDead ? "dead" : "pending", attempts, reason });
       await persist(this.#parts);
-      if (isDead) this.#needs.context.report(`memory: the work ${id} was given up after ${attempts} unusable replies (${reason}); see agent memory queue, and agent memory retry.`);
+      if (isDead)
+        this.#needs.context.report(
+          `memory: the work ${id} was given up after ${attempts} unusable replies (${reason}); see agent memory queue, and agent memory retry.`,
+        );
     });
     return { kind: "done" };
   }
@@ -329,7 +341,9 @@ class Worker {
     inbox.store.put("health", "extraction", { failures, since: before?.since ?? now(), at: now(), reason, told });
     await inbox.store.sync();
     if (told && before?.told !== true)
-      context.report(`memory: extraction has failed ${failures} times in a row (${reason}). Nothing is lost: ${leftIn(this.#parts)} pieces of work wait; see agent memory stats.`);
+      context.report(
+        `memory: extraction has failed ${failures} times in a row (${reason}). Nothing is lost: ${leftIn(this.#parts)} pieces of work wait; see agent memory stats.`,
+      );
     return reason;
   }
 
@@ -349,4 +363,3 @@ interface AskHow {
 }
 
 const firstOf = (model: string | string[] | undefined): string | undefined => (typeof model === "string" ? model.split(",") : model)?.[0]?.trim();
-

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { fileFresh, readAll } from "../../../plugins/memory/memory-parts.ts";
-import { makeObservation, type MemoryKit, openKit, PROJECT } from "../../fixtures/memory-kit.ts";
+import { type MemoryKit, makeObservation, openKit, PROJECT } from "../../fixtures/memory-kit.ts";
 
 let kit: MemoryKit;
 beforeEach(async () => {

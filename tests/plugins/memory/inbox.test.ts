@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { makeItem, makeObservation, type MemoryKit, openKit, PROJECT } from "../../fixtures/memory-kit.ts";
+import { type MemoryKit, makeItem, makeObservation, openKit, PROJECT } from "../../fixtures/memory-kit.ts";
 
 let kit: MemoryKit;
 beforeEach(async () => {
@@ -40,7 +40,10 @@ test("an append writes as much as the item is long, whatever the store holds", a
 
 test("skipped calls are counted by reason, of several processes at once, and are folded without losing one", async () => {
   const [one, two] = [await kit.open(), await kit.open()];
-  for (const [parts, number] of [[one, 1], [two, 2]] as const) {
+  for (const [parts, number] of [
+    [one, 1],
+    [two, 2],
+  ] as const) {
     parts.inbox.skip("excluded");
     parts.inbox.skip("private");
     parts.inbox.append(makeItem(number));
@@ -60,7 +63,11 @@ test("of sessions, uses and keys of done work the youngest are kept, so that the
   for (let number = 0; number < 2_100; number++) inbox.store.put("done", `ses_1/call_${number}`, number);
   for (let number = 0; number < 210; number++) inbox.store.put("sessions", `ses_${number}`, { first: "", prompts: 1, tainted: false, at: number });
   inbox.prune();
-  expect([Object.keys(inbox.store.all("done")).length, inbox.store.get("done", "ses_1/call_99"), inbox.store.get("done", "ses_1/call_100")]).toEqual([2_000, undefined, 100]);
+  expect([Object.keys(inbox.store.all("done")).length, inbox.store.get("done", "ses_1/call_99"), inbox.store.get("done", "ses_1/call_100")]).toEqual([
+    2_000,
+    undefined,
+    100,
+  ]);
   expect([Object.keys(inbox.store.all("sessions")).length, inbox.session("ses_9"), inbox.session("ses_209")?.at]).toEqual([200, undefined, 209]);
 });
 

@@ -319,6 +319,12 @@ export const ERRORS = {
   STORE_UNWRITABLE: { ...storage, message: "{path} cannot be written: {reason}", hint: "Make it writable, or name another directory with AGENT_DATA_DIR." },
   STORE_REFUSED: { ...storage, message: "{collection}/{id} cannot be kept: {reason}.", hint: "Keep less of it, or split it." },
   TASK_BUSY: { ...toModel, message: "The task {id} still runs; its answer comes first.", hint: "Go on with it when it has ended, or start another one." },
+  MEMORY_BUSY: { ...storage, message: "The memory of {project} is being changed by process {pid}.", hint: "Try again when it has ended." },
+  MEMORY_NOT_ERASED: {
+    ...storage,
+    message: "It is out of the memory, but its bytes may still stand in files below {path}, which cannot be rewritten now.",
+    hint: "Forget it once more, or run agent memory compact, when there is room on the disk and no other process uses the memory.",
+  },
   SESSION_BUSY: { ...storage, message: "The session {id} is in use by process {pid}.", hint: "Wait for it, or work on a copy with --fork." },
 
   UNDO_CONFLICT: {

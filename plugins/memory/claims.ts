@@ -75,7 +75,7 @@ function readIs(text: string): Claim | undefined {
   const [whole, subject = "", early, verb = "", , value] = IS.exec(text) ?? [];
   if (value === undefined || whole === undefined) return undefined;
   const middle = whole.slice(subject.length, whole.length - value.length).toLowerCase();
-  if (/\b(?:not|no longer|never)\b/.test(middle) || EVENT.test(value)) return undefined;
+  if (/\b(?:not|no longer|never)\b/.test(middle) || (EVENT.test(value) && !isSwitch(value.split(" ")[0]!.toLowerCase()))) return undefined;
   const isNow = early !== undefined || /\bnow\b/.test(middle) || /\b(?:now|from now on|as of now)$/i.test(value);
   const relation = /^(?:is|are|equal|must|should|default)/i.test(verb) || /set to/.test(middle) ? "" : `${termsOf(verb.split(" ")[0]!)[0]} `;
   const about = /^default/i.test(verb) ? `${subject} default` : subject;

@@ -36,7 +36,11 @@ export async function readClaudeMemDatabase(path: string): Promise<ClaudeMem> {
       database.close();
     }
   } catch (error) {
-    throw new AgentError("IMPORT_REFUSED", { file: path, reason: `as a database of claude-mem it cannot be read: ${(error as Error).message}` }, { cause: error });
+    throw new AgentError(
+      "IMPORT_REFUSED",
+      { file: path, reason: `as a database of claude-mem it cannot be read: ${(error as Error).message}` },
+      { cause: error },
+    );
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
@@ -67,7 +71,9 @@ async function stateOf(path: string): Promise<string> {
 
 const plainRow = (row: object): Row =>
   Object.fromEntries(
-    Object.entries(row).flatMap(([name, value]) => (value === null || value instanceof Uint8Array ? [] : [[name, typeof value === "bigint" ? Number(value) : value]])),
+    Object.entries(row).flatMap(([name, value]) =>
+      value === null || value instanceof Uint8Array ? [] : [[name, typeof value === "bigint" ? Number(value) : value]],
+    ),
   );
 
 /** Whether a JSON object is claude-mem's export. */
@@ -180,7 +186,11 @@ const LONGEST_TITLE = 120;
 
 /** The first line, or the beginning of it. */
 export function titleOf(said: string): string {
-  const line = said.split("\n").find((part) => part.trim() !== "")?.trim() ?? "";
+  const line =
+    said
+      .split("\n")
+      .find((part) => part.trim() !== "")
+      ?.trim() ?? "";
   if (line.length <= LONGEST_TITLE) return line;
   const cut = line.slice(0, LONGEST_TITLE - 1).replace(/[\ud800-\udbff]$/, "");
   return `${cut.slice(0, cut.lastIndexOf(" ") > LONGEST_TITLE / 2 ? cut.lastIndexOf(" ") : undefined)}…`;

@@ -25,6 +25,8 @@ interface Read {
   /** Numbers, names and what turns a sentence round, in their order. */
   hard: string[];
   order: string[];
+  /** It says where from and where to: then every word has its place. */
+  isDirected: boolean;
 }
 
 /**
@@ -60,7 +62,13 @@ const lengthOf = (observation: Observation): number => textOf(observation).lengt
 function read(observation: Observation): Read {
   const tokens = readTokens(textOf(observation));
   const ordered = readTokens([observation.title, observation.narrative].join("\n"));
-  return { observation, terms: new Set(termsOf(tokens)), hard: unique(tokens.filter(({ hard }) => hard)), order: termsOf(ordered).slice(0, LONGEST_ORDER) };
+  return {
+    observation,
+    terms: new Set(termsOf(tokens)),
+    hard: unique(tokens.filter(({ hard }) => hard)),
+    order: termsOf(ordered).slice(0, LONGEST_ORDER),
+    isDirected: /\bfrom\b.*\bto\b|\b(?:into|onto)\b/is.test(`${observation.title}\n${observation.narrative}`),
+  };
 }
 
 const termsOf = (tokens: Token[]): string[] => tokens.map(({ term }) => term);
@@ -121,7 +129,7 @@ function isSameOrder(a: Read, b: Read): boolean {
   const hard = (order: string[]) => [...new Set(order.filter((term) => a.hard.includes(term)))].join(" ");
   if (hard(left) !== hard(right)) return false;
   const shorter = Math.min(left.length, right.length);
-  return shorter === 0 || commonLength(left, right) / shorter >= ORDER;
+  return shorter === 0 || commonLength(left, right) / shorter >= (a.isDirected || b.isDirected ? 1 : ORDER);
 }
 
 /** Length of the longest common subsequence. */

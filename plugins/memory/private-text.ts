@@ -259,8 +259,7 @@ function findInPieces(pieces: readonly Piece[]): { spans: Map<Piece, Span[]>; fr
     const own: Span[] = [];
     for (let at = next; at < found.spans.length && (found.spans[at] as Span).from <= end; at++) {
       const { from, to } = found.spans[at] as Span;
-      if (to > start && (from < end || (from <= start && to >= end)))
-        own.push({ from: Math.max(from, start) - start, to: Math.min(to, end) - start });
+      if (to > start && (from < end || (from <= start && to >= end))) own.push({ from: Math.max(from, start) - start, to: Math.min(to, end) - start });
     }
     if (own.length > 0) spans.set(piece, own);
   }
@@ -276,7 +275,13 @@ export function withoutPrivateIn(value: unknown): PublicValue {
   const values = findInPieces(pieces.filter(({ isKey }) => !isKey));
   const all = findInPieces(pieces);
   const { fragments } = values;
-  const state: Rebuilding = { pieces, at: 0, removed: 0, left: false, spansOf: (piece: Piece) => [...(values.spans.get(piece) ?? []), ...(all.spans.get(piece) ?? [])] };
+  const state: Rebuilding = {
+    pieces,
+    at: 0,
+    removed: 0,
+    left: false,
+    spansOf: (piece: Piece) => [...(values.spans.get(piece) ?? []), ...(all.spans.get(piece) ?? [])],
+  };
   const cleaned = rebuild(value, state);
   if (state.removed === 0) return { value, removed: 0, isWhole: false, fragments: [] };
   return { value: cleaned, removed: state.removed, isWhole: !state.left, fragments };

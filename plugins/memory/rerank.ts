@@ -14,7 +14,7 @@ export interface RerankRequest {
 export interface Reranked {
   /** All ids, the best first. */
   order: string[];
-  /** By id, 1 to 0, of those that the model has named. */
+  /** By id, 1 for the first and less for each that follows; empty where nothing has changed. */
   scores: Map<string, number>;
   /** Why the order is the one from before. */
   failure?: string;
@@ -62,8 +62,8 @@ export async function rerank({ query, hits, model, ask, signal }: RerankRequest)
     });
     const named = readOrder(text, shown);
     if (named.length === 0) return { order: before, scores: new Map(), failure: "the model named none of the notes" };
-    const scores = new Map(named.map((id, place) => [id, 1 - place / shown.length]));
-    return { order: [...named, ...before.filter((id) => !scores.has(id))], scores };
+    const order = [...new Set([...named, ...before])];
+    return { order, scores: new Map(order.map((id, place) => [id, 1 - place / order.length])) };
   } catch (error) {
     signal.throwIfAborted();
     return { order: before, scores: new Map(), failure: error instanceof Error ? error.message : String(error) };

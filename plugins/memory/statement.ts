@@ -66,7 +66,7 @@ const toSentences = (text: string): string[] =>
     .map((sentence) =>
       sentence
         .replace(/[`*"“”]/g, "")
-        .replace(/[.!?;,:\s]+$/, "")
+        .replace(/[.!;,:\s]+$/, "")
         .trim(),
     )
     .filter((sentence) => sentence !== "" && sentence.length <= LONGEST);

@@ -35,7 +35,14 @@ const NEGATION = /\b(?:not|never|no longer|cannot|no)\b|\b\p{L}+n['’]t\b/giu;
 const CHANGE = "changed|changes|switched|moved|migrated|raised|increased|lowered|reduced|decreased|bumped|upgraded|downgraded|updated|set|reset|converted";
 const FROM_TO = new RegExp(`^(?:(.+?)\\s+)?(?:(?:was|is|were|has been|have been|got)\\s+)?(?:${CHANGE})\\s+(.+?\\s+)?from\\s+(.+?)\\s+to\\s+(.+)$`, "i");
 const SET_TO = new RegExp(`^(?:(.+?)\\s+)?(?:(?:was|is|were|has been|have been|got|is now|are now)\\s+)?(?:${CHANGE})\\s+(.+?\\s+)?to\\s+(.+)$`, "i");
-const ASSIGNED = /^([\w.$-]{2,60})\s*(=|:)\s*(\S.{0,60})$/;
+const ASSIGNED = /^([\w.$-]{2,60})\s*(?:(=)\s*(\S{1,60}(?:\s?[a-z]{1,7})?)|(:)\s*(\S+(?: \S+){0,2}))$/;
+/** Names that stand for any. */
+const PLACEHOLDER = /^(?:name|names|key|keys|value|values|foo|bar|x|y|id|note|notes|todo|type|title)$/i;
+/** What begins like this speaks of something that its own words do not name. */
+const UNNAMED =
+  /^(?:what|who|whom|whose|whether|which|where|when|why|how|if|it|its|this|that|they|there|these|those|he|she|we|you|i|nobody|nothing|no|none|any|some|every|each|all|most|many|one|ones|as|so|but|and|or|because|then|here|only|both|either|such|another|other|others)\b/i;
+/** A duration that was measured is another one each time. */
+const MEASURED = /\b(?:took|takes|lasted|running for|elapsed|measured|(?:finished|completed|passed|ran|done) in|so far)\b/i;
 const IS =
   /^(.+?)\s+(now\s+)?(is|are|defaults? to|equals?|must be|should be|listens? on|runs? on|lives? in|lies in|expires? after|uses?|requires?|needs|times out after|time out after)\s+(now\s+|no longer\s+|not\s+|never\s+|set to\s+|only\s+)*(.+)$/i;
 
@@ -46,7 +53,7 @@ export function readClaims(sentence: string): Claim[] {
   if (change !== undefined) return [change];
   const assigned = readAssigned(text);
   if (assigned !== undefined) return [assigned];
-  if (EVENT.test(text) || /[?]$/.test(text)) return [];
+  if (EVENT.test(text) || UNNAMED.test(text) || /[?]$/.test(text)) return [];
   return [readIs(text), readNumber(text), readPolarity(text)].filter((claim) => claim !== undefined);
 }
 
@@ -66,9 +73,10 @@ function readChange(text: string): Claim | undefined {
 
 /** `KEY=value`, `retry.max: 5`: the same key with another value has another value now. A word and a colon is a heading. */
 function readAssigned(text: string): Claim | undefined {
-  const [, key = "", sign, value] = ASSIGNED.exec(text) ?? [];
-  if (value === undefined || (sign === ":" && !/[_.\d$-]|\p{Ll}\p{Lu}/u.test(key))) return undefined;
-  return { key: `= ${key.toLowerCase()}`, value: normalValue(value), isExclusive: true, replaces: {} };
+  const [, key = "", equals, set, colon, listed] = ASSIGNED.exec(text) ?? [];
+  const [sign, value] = equals === undefined ? [colon, listed] : [equals, set];
+  if (value === undefined || PLACEHOLDER.test(key) || (sign === ":" && !/[_.\d$-]|\p{Ll}\p{Lu}/u.test(key))) return undefined;
+  return { key: `: ${key.toLowerCase()}`, value: normalValue(value), isExclusive: true, replaces: {} };
 }
 
 function readIs(text: string): Claim | undefined {
@@ -87,11 +95,12 @@ function readNumber(text: string): Claim | undefined {
   const numbers = [...text.matchAll(/(?<![\w.\-/])v?\d+(?:[.,]\d+)*\s?(?:%|[a-z]{1,7}\b)?(?![\w/-])/gi)];
   if (numbers.length !== 1) return undefined;
   const [{ 0: number, index }] = numbers as [RegExpMatchArray & { index: number }];
-  if (COUNTED.test(text.slice(index))) return undefined;
+  if (COUNTED.test(text.slice(index)) || MEASURED.test(text)) return undefined;
   const { value, rest } = readValue(number);
+  const unit = value.replace(/^\S+\s?/, "");
   const subject = subjectOf(`${text.slice(0, index)} ${rest} ${text.slice(index + number.length)}`);
   if (subject.split(" ").length < 2) return undefined;
-  return { key: `# ${subject}`, value, isExclusive: true, ...(/\bnow\b/i.test(text) && { replaces: {} }) };
+  return { key: `# ${unit} ${subject}`, value, isExclusive: true, ...(/\bnow\b/i.test(text) && { replaces: {} }) };
 }
 
 const MOST_WORDS = 25;
@@ -120,8 +129,15 @@ function claimOf(about: string, said: string, { relation = "", replaces }: { rel
   const { value, rest, isNumber } = readValue(bare.slice(0, bare.length - qualifier.length));
   const subject = subjectOf(`${about} ${qualifier} ${rest}`);
   if (subject === "" || value === "" || value.split(" ").length > 4 || COUNTED.test(bare)) return undefined;
-  const isExclusive = isNumber || isSwitch(value) || (SLOT.test(about) && value.split(" ").length <= 3);
+  const isExclusive = isNumber || isSwitch(value) || (SLOT.test(about) && isName(bare, value, subject));
   return { key: `${relation === "" ? "=" : relation.trim()} ${subject}`, value, isExclusive, ...(replaces && { replaces }) };
+}
+
+/** Of one thing there is one name; "a journal" or "told" only describes it. */
+function isName(said: string, value: string, subject: string): boolean {
+  const words = value.split(" ").length;
+  if (/^(?:an?|also|always|often|too|very|at|in|on|like|part|kept|made|told|\p{L}+(?:ed|ing|ly))\b/iu.test(said)) return false;
+  return subject.includes(" ") ? words <= 2 : words === 1 && /[\d_./\p{Lu}]/u.test(said);
 }
 
 /** Pairs that exclude each other, whatever they are said of. */

@@ -17,6 +17,8 @@ const COSINE = 0.92;
 const THRESHOLD_WITH_COSINE = 0.7;
 /** Share of the words that has to stand in the same order. */
 const ORDER = 0.6;
+/** Where there are fewer, each has its place. */
+const FEW = 5;
 const LONGEST_ORDER = 300;
 
 interface Read {
@@ -129,7 +131,7 @@ function isSameOrder(a: Read, b: Read): boolean {
   const hard = (order: string[]) => [...new Set(order.filter((term) => a.hard.includes(term)))].join(" ");
   if (hard(left) !== hard(right)) return false;
   const shorter = Math.min(left.length, right.length);
-  return shorter === 0 || commonLength(left, right) / shorter >= (a.isDirected || b.isDirected ? 1 : ORDER);
+  return shorter === 0 || commonLength(left, right) / shorter >= (a.isDirected || b.isDirected || shorter < FEW ? 1 : ORDER);
 }
 
 /** Length of the longest common subsequence. */

@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Config, Provider } from "agent-runtime";
+import { type Config, definePlugin, type Provider, tool, z } from "agent-runtime";
+import { boot, call, say } from "agent-runtime/testing";
 import { afterEach, describe, expect, test } from "vitest";
 import { silentLog } from "../../core/log.ts";
 import { createModelOpener } from "../../core/open-model.ts";
@@ -292,5 +293,37 @@ describe("embeddings of built-in providers", () => {
     const packaged = { npm, options: { baseURL: server.url, apiKey: "k" } };
     expect((await embed(server, { model: "packaged/m" }, { config: { provider: { packaged } } })).vectors).toEqual([vectorOf("one"), vectorOf("two2")]);
     expect(server.requests[0]!.path).toBe("/v1/embeddings");
+  });
+});
+
+describe("a plugin that embeds", () => {
+  test("asks by its context, and is told what went wrong while others go on", async () => {
+    const server = await serve((request, n) => (n === 0 ? answering(request) : { status: 401 }));
+    const embedding = definePlugin({
+      name: "embedding",
+      setup: (context) => ({
+        tools: [
+          tool({
+            name: "embed",
+            description: "Embeds a text.",
+            effect: "read",
+            input: z.object({ text: z.string() }),
+            run: async ({ text }, { signal }) => {
+              const { vectors, model } = await context.embed({ model: "ollama/m", texts: [text], signal });
+              return `${model} ${vectors}`;
+            },
+          }),
+        ],
+      }),
+    });
+    await using agent = await boot({
+      plugins: [embedding, compatible],
+      config: { provider: { ollama: { options: { baseURL: server.url } } } },
+      script: [call("embed", { text: "abc" }), call("embed", { text: "abc" }), say("Done.")],
+    });
+    const { toolOutputs, text } = await agent.prompt("go");
+    expect(text).toBe("Done.");
+    expect(toolOutputs[0]).toContain("ollama/m 3,97");
+    expect(toolOutputs[1]).toContain("refused");
   });
 });

@@ -90,7 +90,10 @@ interface Scored {
   score: number;
 }
 
-/** The newest of two that fit takes the better place, and what it has superseded stands right behind it. */
+/**
+ * The newest of two that fit takes the better place, and what it has superseded stands right behind it; unless the query names a
+ * time, and only the old one is of it.
+ */
 function putBehind(ranked: Scored[]): void {
   const byId = new Map(ranked.map((one) => [one.candidate.id, one]));
   const nextOf = ({ candidate }: Scored) => byId.get(candidate.supersededBy ?? "");
@@ -99,7 +102,7 @@ function putBehind(ranked: Scored[]): void {
     moved = false;
     for (const one of ranked) {
       const next = nextOf(one);
-      if (next === undefined || one.score <= next.score * BEHIND) continue;
+      if (next === undefined || one.score <= next.score * BEHIND || (one.candidate.timely && !next.candidate.timely)) continue;
       if (next.score < one.score) next.score = one.score;
       one.score = next.score * BEHIND;
       moved = true;

@@ -105,21 +105,21 @@ export interface Weights {
 
 export const WEIGHTS: Weights = {
   k: 1.2,
-  b: 0.7,
+  b: 0.4,
   d: 0.5,
   title: 3,
   subtitle: 1,
   facts: 2,
   tags: 2,
-  speaker: 1,
-  mention: 0.5,
+  speaker: 2,
+  mention: 0.3,
   date: 1,
   said: 1,
-  before: [0.3, 0.1],
-  after: [0.3, 0.1],
+  before: [0.3, 0.25],
+  after: [0.2, 0.15],
   repeated: 0.5,
-  asked: 0.5,
-  near: 0.5,
+  asked: 1,
+  near: 0.25,
 };
 
 const VERSION = 1;

@@ -58,4 +58,9 @@ export function searchByDefaults(observations: readonly Observation[]): Search {
       .map(({ id }) => id);
 }
 
-export const BASELINES = { "recency only": searchByRecency, "whole phrase": searchByPhrase, Jaccard: searchByJaccard, "MiniSearch, defaults": searchByDefaults };
+export const BASELINES = {
+  "recency only": searchByRecency,
+  "whole phrase": searchByPhrase,
+  Jaccard: searchByJaccard,
+  "MiniSearch, defaults": searchByDefaults,
+};

@@ -35,7 +35,15 @@ interface Topic {
 }
 
 const topic = (text: string): Topic => {
-  const [told, asked, reply, answers, detail, picture, later] = text.split("|").map((part) => part.trim()) as [string, string, string, string, string, string, string];
+  const [told, asked, reply, answers, detail, picture, later] = text.split("|").map((part) => part.trim()) as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
   return { told, asked, reply, answers: answers.split(";").map((part) => part.trim()), detail, picture, later };
 };
 
@@ -80,12 +88,33 @@ const HELD_OUT = [
   "I began physical therapy for my back|start physiotherapy|Is it helping?|I can tie my own shoes again;Slowly, the mornings are bad;More than the pills ever did|Has the therapy helped {A}'s back?|a blue exercise ball|Pain makes you dull, I had forgotten",
 ];
 
-const NAMES: [string, string][] = [["Nora", "Felix"], ["Ivy", "Marcus"], ["Lena", "Theo"], ["Priya", "Owen"], ["Rosa", "Kenji"], ["Dana", "Elias"]];
+const NAMES: [string, string][] = [
+  ["Nora", "Felix"],
+  ["Ivy", "Marcus"],
+  ["Lena", "Theo"],
+  ["Priya", "Owen"],
+  ["Rosa", "Kenji"],
+  ["Dana", "Elias"],
+];
 const DAY_MS = 86_400_000;
-const WHENS: [string, number][] = [["yesterday", 1], ["last Saturday", 3], ["last week", 7], ["two weekends ago", 12], ["last month", 30], ["on Tuesday", 4], ["a few days ago", 3], ["this morning", 0]];
+const WHENS: [string, number][] = [
+  ["yesterday", 1],
+  ["last Saturday", 3],
+  ["last week", 7],
+  ["two weekends ago", 12],
+  ["last month", 30],
+  ["on Tuesday", 4],
+  ["a few days ago", 3],
+  ["this morning", 0],
+];
 const GREETINGS = ["Hey {B}! Long time no talk! How have you been?", "Hi {B}, good to hear from you. Anything new?", "Hey {B}! Hope all is well with you."];
 const BACK = ["Hey {A}! I have been busy but good. You?", "Hi {A}! So happy to catch up, a lot has happened.", "Doing great, {A}. Missed our chats!"];
-const ECHO = ["That sounds amazing, {A}! I am so glad for you.", "Wow {A}, good for you! You deserve it.", "I can imagine, {A}. Keep it up!", "Thanks for telling me, {A}. You always inspire me."];
+const ECHO = [
+  "That sounds amazing, {A}! I am so glad for you.",
+  "Wow {A}, good for you! You deserve it.",
+  "I can imagine, {A}. Keep it up!",
+  "Thanks for telling me, {A}. You always inspire me.",
+];
 const CLOSING = ["Take care, {B}! Talk soon.", "Thanks {B}, bye for now!", "See you, {B}! Say hi to the family."];
 
 /** A dialogue of two people over months, in sessions of some twenty turns, with questions about it. The same for the same seed. */
@@ -128,10 +157,20 @@ interface Stage {
 /** Told, asked, answered, echoed; sometimes with a picture and a word later. */
 function playScene(subject: Topic, { random, say, names: [a, b], questions, told }: Stage): void {
   const [when] = random.pick(WHENS);
-  const event = say(a, `${random.pick(["Guess what,", "So,", "You know,", "By the way,"])} ${subject.told} ${when}! ${random.pick(["I was so excited.", "It meant a lot to me.", "Long story.", ""])}`);
+  const event = say(
+    a,
+    `${random.pick(["Guess what,", "So,", "You know,", "By the way,"])} ${subject.told} ${when}! ${random.pick(["I was so excited.", "It meant a lot to me.", "Long story.", ""])}`,
+  );
   say(b, subject.reply);
   const word = subject.asked.split(" ").at(-1)!;
-  const rest = random.pick(["It was something else.", "You had to be there.", "", `That is the ${word} for you.`, `I never thought a ${word} could do that to me!`, `Best ${word} in years.`]);
+  const rest = random.pick([
+    "It was something else.",
+    "You had to be there.",
+    "",
+    `That is the ${word} for you.`,
+    `I never thought a ${word} could do that to me!`,
+    `Best ${word} in years.`,
+  ]);
   const answer = say(a, `${random.pick(subject.answers)}. ${rest}`);
   say(b, random.pick(ECHO));
   const ask = (text: string, kind: string, evidence: string) => {
@@ -147,6 +186,12 @@ function playScene(subject: Topic, { random, say, names: [a, b], questions, told
   };
   ask(`When did {A} ${subject.asked}?`, "time", event);
   ask(subject.detail, "detail", answer);
-  if (random.next() < 0.4) ask(`What did the photo that {A} shared show, ${subject.picture.split(" ").slice(1, 3).join(" ")}?`, "picture", say(a, `Here, take a look! [shares a photo of ${subject.picture}]`));
-  if (random.next() < 0.5) ask(`How does {A} feel about what came of it: ${subject.later.split(" ").slice(-4).join(" ")}?`, "later", say(a, `${subject.later}.`));
+  if (random.next() < 0.4)
+    ask(
+      `What did the photo that {A} shared show, ${subject.picture.split(" ").slice(1, 3).join(" ")}?`,
+      "picture",
+      say(a, `Here, take a look! [shares a photo of ${subject.picture}]`),
+    );
+  if (random.next() < 0.5)
+    ask(`How does {A} feel about what came of it: ${subject.later.split(" ").slice(-4).join(" ")}?`, "later", say(a, `${subject.later}.`));
 }

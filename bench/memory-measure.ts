@@ -38,7 +38,10 @@ export function makeObservation(fields: Partial<Observation> & { id: string }): 
 }
 
 /** The search of this project over an index in memory, as the command does it. */
-export async function createSearch(observations: Observation[], { now, weights, limit = 20 }: { now: number; weights?: Weights; limit?: number }): Promise<Search & { index: SearchIndex }> {
+export async function createSearch(
+  observations: Observation[],
+  { now, weights, limit = 20 }: { now: number; weights?: Weights; limit?: number },
+): Promise<Search & { index: SearchIndex }> {
   const file = { read: async () => undefined, write: async () => {} };
   const index = await openSearchIndex({ project: "bench", file, ...(weights && { weights }) });
   index.sync("all", "1", observations);
@@ -68,5 +71,12 @@ export async function measure(search: Search, cases: readonly Case[]): Promise<F
     sums.ndcg10 += gain / ideal;
   }
   const percent = (sum: number) => (100 * sum) / Math.max(1, cases.length);
-  return { questions: cases.length, at1: percent(sums.at1), at5: percent(sums.at5), at10: percent(sums.at10), mrr: percent(sums.mrr), ndcg10: percent(sums.ndcg10) };
+  return {
+    questions: cases.length,
+    at1: percent(sums.at1),
+    at5: percent(sums.at5),
+    at10: percent(sums.at10),
+    mrr: percent(sums.mrr),
+    ndcg10: percent(sums.ndcg10),
+  };
 }

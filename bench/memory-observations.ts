@@ -50,11 +50,31 @@ const TUNED: Vocabulary = {
     "shows the wrong currency|The locale of the server was used|price in the wrong currency, dollars for euros",
   ],
   unknown: [
-    "how do we deploy to kubernetes", "which graphql schema does the mobile client use", "what is the policy on vacation days", "terraform state bucket location",
-    "how was the bluetooth pairing solved", "tuning of the gpu kernels", "where is the android keystore", "who approved the rebranding", "elasticsearch shard rebalancing",
-    "what colour is the mascot", "quarterly revenue forecast", "swift concurrency migration", "recipe for pancakes", "webassembly sandbox escape", "firmware of the thermostat",
-    "bgp route flapping", "why was the office moved", "license of the icon font", "haskell typeclass puzzle", "drone flight controller calibration",
-    "xylophone", "qwertzuiop", "blockchain consensus", "how many astronauts", "ldap directory synchronisation",
+    "how do we deploy to kubernetes",
+    "which graphql schema does the mobile client use",
+    "what is the policy on vacation days",
+    "terraform state bucket location",
+    "how was the bluetooth pairing solved",
+    "tuning of the gpu kernels",
+    "where is the android keystore",
+    "who approved the rebranding",
+    "elasticsearch shard rebalancing",
+    "what colour is the mascot",
+    "quarterly revenue forecast",
+    "swift concurrency migration",
+    "recipe for pancakes",
+    "webassembly sandbox escape",
+    "firmware of the thermostat",
+    "bgp route flapping",
+    "why was the office moved",
+    "license of the icon font",
+    "haskell typeclass puzzle",
+    "drone flight controller calibration",
+    "xylophone",
+    "qwertzuiop",
+    "blockchain consensus",
+    "how many astronauts",
+    "ldap directory synchronisation",
   ],
 };
 
@@ -86,9 +106,26 @@ const HELD_OUT: Vocabulary = {
     "fails behind a proxy|The environment was not passed on|failing in company networks that have a proxy",
   ],
   unknown: [
-    "salary of the chief executive", "kafka partition strategy", "how to water the plants", "objective-c bridging header", "solidity reentrancy", "neural network pruning schedule",
-    "warehouse robot firmware", "what did the lawyers say", "oauth device flow for televisions", "mainframe cobol copybook", "birthday of the founder", "saml metadata exchange",
-    "zookeeper quorum", "kernel panic on boot", "rust borrow checker lifetimes", "poem about autumn", "cafeteria opening hours", "helicopter", "asdfghjkl", "ansible inventory groups",
+    "salary of the chief executive",
+    "kafka partition strategy",
+    "how to water the plants",
+    "objective-c bridging header",
+    "solidity reentrancy",
+    "neural network pruning schedule",
+    "warehouse robot firmware",
+    "what did the lawyers say",
+    "oauth device flow for televisions",
+    "mainframe cobol copybook",
+    "birthday of the founder",
+    "saml metadata exchange",
+    "zookeeper quorum",
+    "kernel panic on boot",
+    "rust borrow checker lifetimes",
+    "poem about autumn",
+    "cafeteria opening hours",
+    "helicopter",
+    "asdfghjkl",
+    "ansible inventory groups",
   ],
 };
 
@@ -175,7 +212,15 @@ function addFault(made: Made, area: Area, fault: string, n: number): void {
   });
   const evidence = [first.id];
   // Told again by another session, in other words.
-  if (n === 0) evidence.push(add(made, { type: "discovery", title: `Again: the ${area.name} ${what}`, narrative: `Looked into the ${area.name} once more. ${why}. See ${file}.`, filesRead: [file] }).id);
+  if (n === 0)
+    evidence.push(
+      add(made, {
+        type: "discovery",
+        title: `Again: the ${area.name} ${what}`,
+        narrative: `Looked into the ${area.name} once more. ${why}. See ${file}.`,
+        filesRead: [file],
+      }).id,
+    );
   if (n < 2) made.cases.push({ text: n === 0 ? symbol : `what does ${symbol} do`, evidence: [first.id], group: "identifier" });
   if (n === 2 || n === 0) made.cases.push({ text: `${area.name}: ${asked}`, evidence, group: "paraphrase" });
   if (n === 3) made.cases.push({ text: file, evidence, group: "path" }, { text: `${kebab(symbol)}.ts`, evidence, group: "path" });
@@ -184,8 +229,20 @@ function addFault(made: Made, area: Area, fault: string, n: number): void {
 
 function addDecision(made: Made, { name, before, now, purpose }: Area): void {
   const at = Date.UTC(2026, 1, 1 + Math.floor(made.random.next() * 20));
-  const old = add(made, { type: "decision", title: `${before} for ${purpose}`, narrative: `Decided for the ${name}: ${before} is used for ${purpose}, as it is simple.`, concepts: ["trade-off"], createdAt: at });
-  const next = add(made, { type: "decision", title: `${now} for ${purpose}`, narrative: `Decided for the ${name}: ${now} replaces ${before} for ${purpose}.`, concepts: ["trade-off"], createdAt: at + 60 * DAY_MS });
+  const old = add(made, {
+    type: "decision",
+    title: `${before} for ${purpose}`,
+    narrative: `Decided for the ${name}: ${before} is used for ${purpose}, as it is simple.`,
+    concepts: ["trade-off"],
+    createdAt: at,
+  });
+  const next = add(made, {
+    type: "decision",
+    title: `${now} for ${purpose}`,
+    narrative: `Decided for the ${name}: ${now} replaces ${before} for ${purpose}.`,
+    concepts: ["trade-off"],
+    createdAt: at + 60 * DAY_MS,
+  });
   old.supersededBy = next.id;
   made.cases.push({ text: `what do we use for ${purpose} in the ${name}`, evidence: [next.id], group: "latest" });
   made.cases.push({ text: `${name} decision in ${MONTHS[1]} 2026`, evidence: [old.id], group: "time" });

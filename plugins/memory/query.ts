@@ -212,8 +212,8 @@ function readPlain(text: string, now: number): Pick<ParsedQuery, "terms" | "time
   for (const { start, end } of times) rest = `${rest.slice(0, start)}${" ".repeat(end - start)}${rest.slice(end)}`;
   const all = readWords(rest).map(weigh);
   const words = all.filter(({ term }) => !isQuestionWord(term));
-  const terms = (words.length === 0 ? all : words).map((term) => (latest.has(term.term) ? { ...term, weight: LATEST_WEIGHT } : term));
   const dates = [...times.flatMap(timeTerms), ...findWeekdays(text).map((term) => timeTerm(term))];
+  const terms = (words.length + dates.length === 0 ? all : words).map((term) => (latest.has(term.term) ? { ...term, weight: LATEST_WEIGHT } : term));
   return { terms: mergeTerms([...terms, ...dates]), times, asks };
 }
 

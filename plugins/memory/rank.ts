@@ -10,8 +10,6 @@ const RECENCY_LATEST = 0.5;
 /** Part of the best score from which on one competes for being the newest. */
 const FITS_TOO = 0.5;
 const IMPORTANCE = 0.2;
-/** What an observation of the time that was asked for has over others. */
-const TIMELY = 0.5;
 /** The least that the best hit must have of a query. */
 const FLOOR = 0.2;
 const DAY_MS = 86_400_000;
@@ -39,10 +37,11 @@ export function rankCandidates(candidates: readonly Candidate[], options: RankOp
   const fitting = dropUnrelated(candidates);
   const bases = baseScores(fitting);
   const newness = rankByTime(fitting, bases);
+  const isHybrid = fitting.some(({ vector }) => vector !== undefined);
   const ranked = fitting.map((candidate) => {
     const parts = scoreParts(candidate, options);
     const base = bases.get(candidate)!;
-    if (candidate.vector !== undefined || fitting.some(({ vector }) => vector !== undefined)) parts.fused = base;
+    if (isHybrid) parts.fused = base;
     const age = 1 + RECENCY * parts.recency + (options.query.asks.latest ? RECENCY_LATEST * newness.get(candidate)! : 0);
     const score = (parts.rerank ?? base) * age * (1 + IMPORTANCE * (parts.importance - 0.5));
     return { candidate, id: candidate.id, score, parts };
@@ -58,14 +57,12 @@ function dropUnrelated(candidates: readonly Candidate[]): readonly Candidate[] {
   return best >= FLOOR ? candidates : candidates.filter(({ vector }) => vector !== undefined);
 }
 
-const wordsOf = ({ words, timely }: Candidate) => words * (timely ? 1 + TIMELY : 1);
-
 /** 0 to 1: the words alone against the best of them, or both lists fused by their ranks. */
 function baseScores(candidates: readonly Candidate[]): Map<Candidate, number> {
-  const most = candidates.reduce((most, candidate) => Math.max(most, wordsOf(candidate)), 0);
-  if (candidates.every(({ vector }) => vector === undefined)) return new Map(candidates.map((one) => [one, most === 0 ? 1 : wordsOf(one) / most]));
+  const most = candidates.reduce((most, candidate) => Math.max(most, candidate.words), 0);
+  if (candidates.every(({ vector }) => vector === undefined)) return new Map(candidates.map((one) => [one, most === 0 ? 1 : one.words / most]));
   const bases = new Map(candidates.map((candidate) => [candidate, 0]));
-  const lists = [candidates.filter(({ words }) => words > 0).sort((a, b) => wordsOf(b) - wordsOf(a)), byVector(candidates)];
+  const lists = [candidates.filter(({ words }) => words > 0).sort((a, b) => b.words - a.words), byVector(candidates)];
   for (const list of lists) for (const [i, one] of list.entries()) bases.set(one, bases.get(one)! + (FUSION_K + 1) / (FUSION_K + 1 + i) / lists.length);
   return bases;
 }
@@ -90,7 +87,10 @@ interface Scored {
   score: number;
 }
 
-/** The newest of two that fit takes the better place, and what it has superseded stands right behind it. */
+/**
+ * The newest of two that fit takes the better place, and what it has superseded stands right behind it; unless the query names a
+ * time, and only the old one is of it.
+ */
 function putBehind(ranked: Scored[]): void {
   const byId = new Map(ranked.map((one) => [one.candidate.id, one]));
   const nextOf = ({ candidate }: Scored) => byId.get(candidate.supersededBy ?? "");
@@ -99,7 +99,7 @@ function putBehind(ranked: Scored[]): void {
     moved = false;
     for (const one of ranked) {
       const next = nextOf(one);
-      if (next === undefined || one.score <= next.score * BEHIND) continue;
+      if (next === undefined || one.score <= next.score * BEHIND || (one.candidate.timely && !next.candidate.timely)) continue;
       if (next.score < one.score) next.score = one.score;
       one.score = next.score * BEHIND;
       moved = true;

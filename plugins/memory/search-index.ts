@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type MiniSearch from "minisearch";
-import { dayWords, findTimes, timeWords } from "./dates.ts";
+import { dayWords, findTimes, type NamedTime, timeWords } from "./dates.ts";
 import type { Filter } from "./memory.ts";
 import type { Observation } from "./observation.ts";
+import type { Doc, Field, Postings } from "./postings.ts";
 import type { Condition, ParsedQuery, QueryTerm } from "./query.ts";
 import { foldText, readSequence, readWords } from "./words.ts";
 
@@ -36,6 +36,8 @@ export interface IndexQuery {
   read(ids: string[]): Promise<Observation[]>;
   /** Cosines by id; those observations are candidates too. */
   vectors?: ReadonlyMap<string, number>;
+  /** Hits that are wanted: some more are returned, as age and importance have their say yet. 100 by default. */
+  limit?: number;
 }
 
 /** The words of one project's observations. It never holds anything but what `sync` gave it. */
@@ -101,31 +103,31 @@ export interface Weights {
   asked: number;
   /** Two words of the query that stand together. */
   near: number;
+  /** What an observation of the time that the query names has over others: 0.5 is half as much again. */
+  timely: number;
 }
 
 export const WEIGHTS: Weights = {
   k: 1.2,
-  b: 0.7,
+  b: 0.4,
   d: 0.5,
   title: 3,
   subtitle: 1,
   facts: 2,
   tags: 2,
-  speaker: 1,
-  mention: 0.5,
+  speaker: 2,
+  mention: 0.3,
   date: 1,
   said: 1,
-  before: [0.3, 0.1],
-  after: [0.3, 0.1],
+  before: [0.3, 0.25],
+  after: [0.2, 0.15],
   repeated: 0.5,
-  asked: 0.5,
-  near: 0.5,
+  asked: 1,
+  near: 0.25,
+  timely: 0.5,
 };
 
 const VERSION = 1;
-const FIELDS = ["text", "who", "date", "said"] as const;
-type Field = (typeof FIELDS)[number];
-type Doc = { id: number } & Record<Field, string[]>;
 const SPEAKER = /^\s*([\p{Lu}][\p{L}\p{M}.'’-]*(?: [\p{Lu}][\p{L}\p{M}.'’-]*){0,2}|user|assistant|human|system):\s/u;
 const NUMBER = /\b(?:\d+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twice|once|couple)\b/i;
 /** Marks of what a text holds; no word looks like them. */
@@ -133,14 +135,17 @@ const HAS_TIME = "#time";
 const HAS_NUMBER = "#number";
 const PREFIX_LENGTH = 4;
 const FUZZY_LENGTH = 5;
+/** What a word that was guessed counts as found. */
+const GUESSED = 0.5;
+const MORE = 200;
 /** So many of the best are read for words that stand together. */
 const NEAR_READ = 50;
 
 export async function openSearchIndex({ project, file, weights = WEIGHTS }: { project: string; file: IndexFile; weights?: Weights }): Promise<SearchIndex> {
-  const { default: Mini } = await import("minisearch");
+  const { Postings } = await import("./postings.ts");
   const bytes = await file.read();
   const loaded = bytes === undefined ? "missing" : readIndex(bytes, project);
-  const index = new WordIndex({ Mini, project, file, weights });
+  const index = new WordIndex({ Postings, project, file, weights });
   if (typeof loaded === "string") index.rebuilt = loaded;
   else index.restore(loaded);
   return index;
@@ -150,7 +155,7 @@ interface Saved {
   parts: Record<string, string>;
   entries: [number, Entry][];
   next: number;
-  mini: object;
+  postings: object;
 }
 
 /** One line `{version, project, sha256}`, then the index as JSON. */
@@ -177,13 +182,13 @@ class WordIndex implements SearchIndex {
   #byId = new Map<string, number>();
   #next = 0;
   #changed = false;
-  #mini: MiniSearch<Doc>;
+  #postings: Postings;
   #neighbours: Neighbours | undefined;
-  readonly #options: { Mini: typeof MiniSearch; project: string; file: IndexFile; weights: Weights };
+  readonly #options: { Postings: typeof Postings; project: string; file: IndexFile; weights: Weights };
 
-  constructor(options: { Mini: typeof MiniSearch; project: string; file: IndexFile; weights: Weights }) {
+  constructor(options: { Postings: typeof Postings; project: string; file: IndexFile; weights: Weights }) {
     this.#options = options;
-    this.#mini = new options.Mini<Doc>(miniOptions());
+    this.#postings = new options.Postings();
   }
 
   get size() {
@@ -198,8 +203,8 @@ class WordIndex implements SearchIndex {
     return this.#marks.get(part);
   }
 
-  restore({ parts, entries, next, mini }: Saved): void {
-    this.#mini = this.#options.Mini.loadJS<Doc>(mini as never, miniOptions());
+  restore({ parts, entries, next, postings }: Saved): void {
+    this.#postings = this.#options.Postings.restore(postings);
     this.#marks = new Map(Object.entries(parts));
     this.#entries = new Map(entries);
     for (const [order, { id }] of entries) this.#byId.set(id, order);
@@ -231,7 +236,7 @@ class WordIndex implements SearchIndex {
     for (const id of ids) {
       const order = this.#byId.get(id);
       if (order === undefined) continue;
-      this.#mini.discard(order);
+      this.#postings.discard(order);
       this.#entries.delete(order);
       this.#byId.delete(id);
       this.#touch();
@@ -254,8 +259,8 @@ class WordIndex implements SearchIndex {
     this.#byId.set(observation.id, place);
     if (known?.print !== entry.print) {
       const doc = makeDoc(place, observation, this.#options.weights);
-      if (known === undefined) this.#mini.add(doc);
-      else this.#mini.replace(doc);
+      if (known === undefined) this.#postings.add(doc);
+      else this.#postings.replace(doc);
     }
     this.#touch();
     return true;
@@ -264,20 +269,21 @@ class WordIndex implements SearchIndex {
   async save(): Promise<void> {
     if (!this.#changed) return;
     // What was discarded stands in the index until then.
-    if (this.#mini.dirtCount > 0) await this.#mini.vacuum({ batchSize: Number.MAX_SAFE_INTEGER, batchWait: 0 });
+    if (this.#postings.dirtCount > 0) await this.#postings.vacuum({ batchSize: Number.MAX_SAFE_INTEGER, batchWait: 0 });
     const { parts, entries } = { parts: Object.fromEntries(this.#marks), entries: [...this.#entries] };
-    const body = JSON.stringify({ parts, entries, next: this.#next, mini: this.#mini.toJSON() } satisfies Saved);
+    const body = JSON.stringify({ parts, entries, next: this.#next, postings: this.#postings.toJSON() } satisfies Saved);
     const head = JSON.stringify({ version: VERSION, project: this.#options.project, sha256: hashOf(body) });
     this.#changed = false;
     await this.#options.file.write(Buffer.from(`${head}\n${body}`));
   }
 
-  async search(query: ParsedQuery, { filter = {}, read, vectors = new Map() }: IndexQuery): Promise<Candidate[]> {
+  async search(query: ParsedQuery, { filter = {}, read, vectors = new Map(), limit = 100 }: IndexQuery): Promise<Candidate[]> {
     const allowed = await this.#allow(query, filter, read);
     const isPlain = query.terms.length > 0;
-    const found = isPlain ? this.#score(query.terms, query.asks, allowed) : new Map<number, Found>();
+    let found = isPlain ? this.#score(query, allowed) : new Map<number, Found>();
     // Filters alone, or nothing at all: everything that is allowed.
     if (!isPlain && (query.condition !== undefined || query.text.trim() === "")) for (const order of allowed) found.set(order, { words: 0, coverage: 1 });
+    found = this.#cut(found, 3 * limit + MORE);
     for (const [id, cosine] of vectors) {
       const order = this.#byId.get(id);
       if (order !== undefined && allowed.has(order)) found.set(order, { words: 0, coverage: 0, ...found.get(order), vector: cosine });
@@ -287,9 +293,16 @@ class WordIndex implements SearchIndex {
     return [...found].map(([order, result]) => this.#candidate(order, result, query));
   }
 
+  /** The best by their words, of the same words the newest. */
+  #cut(found: Map<number, Found>, most: number): Map<number, Found> {
+    if (found.size <= most) return found;
+    const at = (order: number) => this.#entries.get(order)!.at;
+    return new Map([...found].sort(([a, one], [b, other]) => other.words - one.words || at(b) - at(a) || b - a).slice(0, most));
+  }
+
   #candidate(order: number, result: Found, query: ParsedQuery): Candidate {
     const { id, at, importance, supersededBy, conflictsWith } = this.#entries.get(order)!;
-    const timely = query.times.some(({ from, to, month }) => (month === undefined ? at >= from! && at < to! : new Date(at).getUTCMonth() === month));
+    const timely = isOfTime(at, query.times);
     return { id, ...result, timely, createdAt: at, order, importance, ...(supersededBy && { supersededBy }), ...(conflictsWith && { conflictsWith }) };
   }
 
@@ -339,7 +352,7 @@ class WordIndex implements SearchIndex {
   ): Promise<Set<number>> {
     let met = among;
     for (const term of terms) {
-      const list = new Set(this.#look(term, {}).map(({ id }) => id as number));
+      const list = this.#having(term);
       met = keep(met, (order) => list.has(order));
     }
     if (kind === "words" && !title) return met;
@@ -354,67 +367,52 @@ class WordIndex implements SearchIndex {
     return ids.length === 0 ? [] : read(ids);
   }
 
-  #look(
-    term: string,
-    {
-      boost = {},
-      fields = [...FIELDS],
-      prefix = false,
-      fuzzy = 0,
-    }: { boost?: Partial<Record<Field, number>>; fields?: Field[]; prefix?: boolean; fuzzy?: number },
-  ) {
-    const { k, b, d } = this.#options.weights;
-    return this.#mini.search(term, { fields, boost, prefix, fuzzy, bm25: { k, b, d }, tokenize: (text) => [text] });
+  /** Of a word as it stands, wherever. */
+  #having(term: string): Map<number, number> {
+    return this.#postings.scores(term, { text: 1, who: 1, date: 1, said: 1 }, this.#options.weights);
   }
 
-  /** Scores of one term, by BM25; a word that nobody wrote is looked up as the beginning of one, then as a slip of the keyboard. */
-  #lookUp({ term, kind }: QueryTerm): { list: { id: number; score: number; terms: string[] }[]; sure: number; spreads: boolean } {
-    const { speaker, mention, date, said } = this.#options.weights;
-    if (kind === "time") return { list: this.#look(term, { fields: ["date", "said"], boost: { date, said } }) as never, sure: 1, spreads: false };
-    const spoken = this.#look(term, { fields: ["who"] }).length > 0;
-    if (spoken) return { list: this.#look(term, { fields: ["who", "text"], boost: { who: speaker, text: mention } }) as never, sure: 1, spreads: false };
-    const exact = this.#look(term, { fields: ["text"] });
-    if (exact.length > 0 || kind !== "word") return { list: exact as never, sure: 1, spreads: true };
-    const begun = term.length < PREFIX_LENGTH ? [] : this.#look(term, { fields: ["text", "who"], prefix: true });
-    if (begun.length > 0) return { list: begun as never, sure: 0.5, spreads: true };
-    const slips = term.length < FUZZY_LENGTH ? [] : this.#look(term, { fields: ["text", "who"], fuzzy: term.length < 8 ? 1 : 2 });
-    return { list: slips.filter(({ terms }) => terms[0]?.[0] === term[0]) as never, sure: 0.5, spreads: true };
+  /** Scores of one term. A word that nobody wrote is looked up as the beginning of one, then as a slip of the keyboard. */
+  #lookUp({ term, kind }: QueryTerm): { scores: Map<number, number>; sort: "time" | "name" | "word" | "guess" } {
+    const { weights } = this.#options;
+    const scores = (boosts: Partial<Record<Field, number>>) => this.#postings.scores(term, boosts, weights);
+    if (kind === "time") return { scores: scores({ date: weights.date, said: weights.said }), sort: "time" };
+    if (scores({ who: 1 }).size > 0) return { scores: scores({ who: weights.speaker, text: weights.mention }), sort: "name" };
+    const exact = scores({ text: 1 });
+    if (exact.size > 0 || kind !== "word") return { scores: exact, sort: "word" };
+    const begun = term.length < PREFIX_LENGTH ? exact : this.#postings.guesses(term, weights, 0);
+    if (begun.size > 0) return { scores: begun, sort: "guess" };
+    return { scores: term.length < FUZZY_LENGTH ? exact : this.#postings.guesses(term, weights, term.length < 8 ? 1 : 2), sort: "guess" };
   }
 
   /**
    * s(d) = Σ of the terms: its own score, and parts of those of the entries before and after it in its session, as an answer often
    * stands beside the words of the question. Only what is allowed is returned; neighbours count whether they are or not.
    */
-  #score(terms: QueryTerm[], asks: ParsedQuery["asks"], allowed: ReadonlySet<number>): Map<number, Found> {
-    const { asked, repeated } = this.#options.weights;
-    const words = new Map<number, number>();
-    const masses = new Map<number, number>();
-    const add = (map: Map<number, number>, order: number, value: number) => map.set(order, (map.get(order) ?? 0) + value);
+  #score({ terms, asks, times }: ParsedQuery, allowed: ReadonlySet<number>): Map<number, Found> {
+    const [words, masses] = [new Float64Array(this.#next), new Float64Array(this.#next)];
     let whole = 0;
     for (const term of terms) {
-      const { list, sure, spreads } = this.#lookUp(term);
-      const mass = term.kind === "time" ? 0 : term.weight * this.#rarity(list.length);
+      const { scores, sort } = this.#lookUp(term);
+      // Whoever is asked about by name is known; a time says nothing of what is asked.
+      const mass = sort === "time" ? 0 : term.weight * this.#rarity(sort === "name" ? 0 : scores.size);
       whole += mass;
-      const own = new Map(list.map(({ id, score }) => [id, score]));
-      for (const [order, score] of own) {
-        add(words, order, term.weight * score);
-        add(masses, order, mass * sure);
+      const sure = sort === "guess" ? mass * GUESSED : mass;
+      for (const [order, score] of scores) {
+        words[order]! += term.weight * score;
+        masses[order]! += sure;
       }
-      if (!spreads) continue;
-      for (const [order, score] of this.#spread(own)) {
-        const has = own.has(order);
-        add(words, order, term.weight * score * (has ? repeated : 1));
-        if (!has) add(masses, order, (mass * sure) / 2);
-      }
+      if (sort === "word" || sort === "guess") this.#spread(scores, { weight: term.weight, mass: sure / 2, words, masses });
     }
-    for (const [mark, is] of [
-      [HAS_TIME, asks.when],
-      [HAS_NUMBER, asks.count],
-    ] as const)
-      if (is) for (const { id, score } of this.#look(mark, { fields: ["said"] })) if (words.has(id)) add(words, id, asked * score);
+    const { asked, timely } = this.#options.weights;
+    for (const mark of [asks.when && HAS_TIME, asks.count && HAS_NUMBER])
+      if (mark) for (const [order, score] of this.#having(mark)) if (words[order]! > 0) words[order]! += asked * score;
     const found = new Map<number, Found>();
-    for (const [order, score] of words)
-      if (allowed.has(order)) found.set(order, { words: score, coverage: whole === 0 ? 1 : (masses.get(order) ?? 0) / whole });
+    for (const order of allowed) {
+      if (words[order]! === 0) continue;
+      const favour = isOfTime(this.#entries.get(order)!.at, times) ? 1 + timely : 1;
+      found.set(order, { words: words[order]! * favour, coverage: whole === 0 ? 1 : masses[order]! / whole });
+    }
     return found;
   }
 
@@ -423,12 +421,22 @@ class WordIndex implements SearchIndex {
   }
 
   /** What the entries that have a word give to those beside them. */
-  #spread(own: ReadonlyMap<number, number>): Map<number, number> {
-    const { before, after } = this.#options.weights;
+  #spread(
+    scores: ReadonlyMap<number, number>,
+    { weight, mass, words, masses }: { weight: number; mass: number; words: Float64Array; masses: Float64Array },
+  ): void {
+    const { before, after, repeated } = this.#options.weights;
     this.#neighbours ??= findNeighbours(this.#entries);
-    const given = new Map<number, number>();
-    const give = (order: number | undefined, score: number) => order !== undefined && score > 0 && given.set(order, (given.get(order) ?? 0) + score);
-    for (const [order, score] of own) {
+    const seen = new Set<number>();
+    const give = (order: number | undefined, score: number) => {
+      if (order === undefined || score === 0) return;
+      const has = scores.has(order);
+      words[order]! += weight * score * (has ? repeated : 1);
+      if (has || seen.has(order)) return;
+      seen.add(order);
+      masses[order]! += mass;
+    };
+    for (const [order, score] of scores) {
       const { session, at } = this.#neighbours.get(order)!;
       // What comes before an entry is seen by it as "before": the one after gets `before`.
       for (const step of [1, 2] as const) {
@@ -436,7 +444,6 @@ class WordIndex implements SearchIndex {
         give(session[at - step], after[step - 1]! * score);
       }
     }
-    return given;
   }
 
   /** Two words that stand together in the query and in the text are worth more than the two alone (sequential dependence). */
@@ -448,7 +455,7 @@ class WordIndex implements SearchIndex {
       .filter(([, { words }]) => words > 0)
       .sort(([, a], [, b]) => b.words - a.words)
       .slice(0, NEAR_READ);
-    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#look(term, { fields: ["text"] }).length)]));
+    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#postings.scores(term, { text: 1 }, this.#options.weights).size)]));
     for (const observation of await this.#read(
       best.map(([order]) => order),
       read,
@@ -488,23 +495,14 @@ function findNeighbours(entries: ReadonlyMap<number, Entry>): Neighbours {
   return neighbours;
 }
 
+function isOfTime(at: number, times: NamedTime[]): boolean {
+  return times.some(({ from, to, month }) => (month === undefined ? at >= from! && at < to! : new Date(at).getUTCMonth() === month));
+}
+
 function keep(among: Set<number>, isKept: (order: number) => boolean): Set<number> {
   const kept = new Set<number>();
   for (const order of among) if (isKept(order)) kept.add(order);
   return kept;
-}
-
-/** Fields come as terms already: nothing is left to MiniSearch but to count. */
-function miniOptions() {
-  return {
-    fields: [...FIELDS],
-    idField: "id",
-    autoVacuum: false,
-    stringifyField: (value: unknown) => value as string,
-    tokenize: (value: string) => value as unknown as string[],
-    processTerm: (term: string) => term,
-    searchOptions: { processTerm: (term: string) => term },
-  };
 }
 
 function makeEntry(part: string, observation: Observation): Entry {

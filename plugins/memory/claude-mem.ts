@@ -2,7 +2,7 @@ import { copyFile, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AgentError } from "agent-runtime";
-import { parseJson } from "./entry.ts";
+import { parseJson, titleOf } from "./entry.ts";
 
 type Row = Record<string, unknown>;
 
@@ -36,7 +36,11 @@ export async function readClaudeMemDatabase(path: string): Promise<ClaudeMem> {
       database.close();
     }
   } catch (error) {
-    throw new AgentError("IMPORT_REFUSED", { file: path, reason: `as a database of claude-mem it cannot be read: ${(error as Error).message}` }, { cause: error });
+    throw new AgentError(
+      "IMPORT_REFUSED",
+      { file: path, reason: `as a database of claude-mem it cannot be read: ${(error as Error).message}` },
+      { cause: error },
+    );
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
@@ -67,7 +71,9 @@ async function stateOf(path: string): Promise<string> {
 
 const plainRow = (row: object): Row =>
   Object.fromEntries(
-    Object.entries(row).flatMap(([name, value]) => (value === null || value instanceof Uint8Array ? [] : [[name, typeof value === "bigint" ? Number(value) : value]])),
+    Object.entries(row).flatMap(([name, value]) =>
+      value === null || value instanceof Uint8Array ? [] : [[name, typeof value === "bigint" ? Number(value) : value]],
+    ),
   );
 
 /** Whether a JSON object is claude-mem's export. */
@@ -174,14 +180,4 @@ function promptEntry(row: Row): Row | undefined {
   const asked = text(row.prompt_text);
   if (asked === "") return undefined;
   return { ...without(row, [...SESSION_KEYS, "prompt_text"]), type: "prompt", title: titleOf(asked), narrative: asked, importance: 0.2 };
-}
-
-const LONGEST_TITLE = 120;
-
-/** The first line, or the beginning of it. */
-export function titleOf(said: string): string {
-  const line = said.split("\n").find((part) => part.trim() !== "")?.trim() ?? "";
-  if (line.length <= LONGEST_TITLE) return line;
-  const cut = line.slice(0, LONGEST_TITLE - 1).replace(/[\ud800-\udbff]$/, "");
-  return `${cut.slice(0, cut.lastIndexOf(" ") > LONGEST_TITLE / 2 ? cut.lastIndexOf(" ") : undefined)}…`;
 }

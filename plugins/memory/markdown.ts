@@ -11,7 +11,20 @@ export const MARKDOWN_MARK = "<!-- agent-memory 1 -->";
 const BLOCK = "```json agent-memory";
 const FACTS = "Facts";
 const SUMMARY = { request: "Request", investigated: "Investigated", learned: "Learned", completed: "Completed", nextSteps: "Next steps", notes: "Notes" };
-const SHOWN = ["title", "type", "createdAt", "trust", "concepts", "filesRead", "filesModified", "symbols", "subtitle", "facts", "narrative", "summary"] as const;
+const SHOWN = [
+  "title",
+  "type",
+  "createdAt",
+  "trust",
+  "concepts",
+  "filesRead",
+  "filesModified",
+  "symbols",
+  "subtitle",
+  "facts",
+  "narrative",
+  "summary",
+] as const;
 const LISTS = { read: "filesRead", modified: "filesModified", symbols: "symbols" } as const;
 
 type Shown = Partial<Pick<Observation, (typeof SHOWN)[number]>>;
@@ -38,8 +51,10 @@ const withoutReturns = (text: string): string => (/[^\r]\n/.test(text) ? text : 
 
 function formatSection(observation: Observation): string {
   const visible = formatShown(observation);
-  const read = readSection(visible.split("\n"));
-  const isKept = (key: string) => (SHOWN as readonly string[]).includes(key) && JSON.stringify(read[key]) === JSON.stringify(observation[key as keyof Observation]);
+  // As a file gives it back: half a character does not survive there.
+  const read = readSection(Buffer.from(visible).toString().split("\n"));
+  const isKept = (key: string) =>
+    (SHOWN as readonly string[]).includes(key) && JSON.stringify(read[key]) === JSON.stringify(observation[key as keyof Observation]);
   const rest = Object.fromEntries(Object.entries(inOrder(observation)).filter(([key]) => !isKept(key)));
   return `${visible}\n${BLOCK}\n${JSON.stringify(rest, null, 2)}\n\`\`\`\n`;
 }
@@ -75,7 +90,12 @@ const unescapeLine = (line: string): string => (line.startsWith("\\") ? line.sli
 
 function readSection([title = "", ...lines]: string[]): Record<string, unknown> {
   const blockAt = lines.findIndex((line) => line.trimEnd() === BLOCK);
-  const own = (blockAt < 0 ? lines : lines.slice(0, blockAt)).slice(Math.max(0, lines.findIndex((line) => line !== "")));
+  const own = (blockAt < 0 ? lines : lines.slice(0, blockAt)).slice(
+    Math.max(
+      0,
+      lines.findIndex((line) => line !== ""),
+    ),
+  );
   const end = own.findIndex((line) => !line.startsWith("- "));
   const [properties, body] = end < 0 ? [own, []] : [own.slice(0, end), own.slice(end)];
   const shown = { title: title.slice(2).trim(), ...readProperties(properties), ...readBody(body) };
@@ -106,7 +126,11 @@ function readBody(lines: string[]): Shown {
     else if (line.startsWith("### ")) texts.set((heading = line.slice(4).trim()), []);
     else texts.get(heading)?.push(line);
   }
-  const textOf = (name: string): string => (texts.get(name) ?? []).map(unescapeLine).join("\n").replace(/^\n+|\n+$/g, "");
+  const textOf = (name: string): string =>
+    (texts.get(name) ?? [])
+      .map(unescapeLine)
+      .join("\n")
+      .replace(/^\n+|\n+$/g, "");
   const parts = Object.entries(SUMMARY).map(([key, name]) => [key, textOf(name)] as const);
   const summary = parts.some(([, text]) => text !== "") ? { summary: Object.fromEntries(parts) as unknown as Observation["summary"] } : {};
   return { subtitle, narrative: textOf(""), facts: readFacts(texts.get(FACTS) ?? []), ...summary } as Shown;

@@ -1,8 +1,12 @@
-import { titleOf } from "./claude-mem.ts";
+import { titleOf } from "./entry.ts";
 
 /** What a heading says of the notes below it. The nearest heading that is known counts. */
 const KINDS: { words: RegExp; type: string; concepts: string[] }[] = [
-  { words: /\b(gotchas?|pitfalls?|caveats?|traps?|known issues?|troubleshooting|watch out|beware|warnings?|quirks?)\b/i, type: "discovery", concepts: ["gotcha"] },
+  {
+    words: /\b(gotchas?|pitfalls?|caveats?|traps?|known issues?|troubleshooting|watch out|beware|warnings?|quirks?)\b/i,
+    type: "discovery",
+    concepts: ["gotcha"],
+  },
   { words: /\b(decisions?|decided|adrs?|choices?)\b/i, type: "decision", concepts: ["why-it-exists"] },
   { words: /\b(trade-?offs?)\b/i, type: "decision", concepts: ["trade-off"] },
   { words: /\b(conventions?|style|rules?|guidelines?|practices?|patterns?|standards?|naming|preferences?)\b/i, type: "discovery", concepts: ["pattern"] },
@@ -56,7 +60,11 @@ const isNested = (line: string, note: Note | undefined): boolean => note?.isItem
 
 /** Without front matter and comments; what stands in a fence is no heading and no item. */
 function linesOf(text: string): { line: string; isCode: boolean }[] {
-  const own = text.replace(/^\ufeff/, "").replaceAll("\r\n", "\n").replace(/^---\n[\s\S]*?\n---\n/, "").replace(/<!--[\s\S]*?(?:-->|$)/g, "");
+  const own = text
+    .replace(/^\ufeff/, "")
+    .replaceAll("\r\n", "\n")
+    .replace(/^---\n[\s\S]*?\n---\n/, "")
+    .replace(/<!--[\s\S]*?(?:-->|$)/g, "");
   let fence = "";
   return own.split("\n").map((line) => {
     const [, marks = ""] = /^\s*(`{3,}|~{3,})/.exec(line) ?? [];
@@ -91,7 +99,8 @@ function withoutIndent([first = "", ...rest]: string[]): string[] {
   return [first, ...rest.map((line) => line.slice(indents.length > 0 ? indent : 0))];
 }
 
-const EXTENSION = /\.(?:[cm]?[jt]sx?|json[c5]?|ya?ml|toml|mdx?|py|rb|rs|go|java|kt|swift|cs?|cpp|h(?:pp)?|php|sh|sql|html?|s?css|vue|svelte|lock|env|txt|ini|cfg|xml|proto|tf)$/i;
+const EXTENSION =
+  /\.(?:[cm]?[jt]sx?|json[c5]?|ya?ml|toml|mdx?|py|rb|rs|go|java|kt|swift|cs?|cpp|h(?:pp)?|php|sh|sql|html?|s?css|vue|svelte|lock|env|txt|ini|cfg|xml|proto|tf)$/i;
 
 /** Paths that a note speaks of: what has a folder or a known ending; not addresses. */
 export function findFiles(text: string): string[] {

@@ -140,7 +140,7 @@ export async function consolidate({ project, json, dryRun = false }: CareOptions
 
 function formatConsolidation({ merged, superseded, conflicts }: ConsolidationReport, dryRun: boolean): string {
   const lines = [
-    ...merged.map(([kept, taken]) => `${kept} ${dryRun ? "would take" : "took"} in ${taken}`),
+    ...merged.map(([kept, taken]) => `${kept} ${dryRun ? "would take" : "took"} in ${taken.join(", ")}`),
     ...superseded.map(([old, now]) => `${now} ${dryRun ? "would supersede" : "supersedes"} ${old}`),
     ...conflicts.map(([one, other]) => `${one} and ${other} say the contrary of each other`),
   ];

@@ -5,6 +5,8 @@ import { readMoment } from "./moment.ts";
 
 /** Runs one action; the words are those after `agent memory`. Resolves to the exit code; throws AgentErrors. */
 export async function runCommand(words: string[], needs: CommandNeeds): Promise<number> {
+  // Options come behind their action: whoever judges a command by its first word must not be led astray.
+  if (words[0]?.startsWith("-") && words[0] !== "--help" && words[0] !== "-h") throw invalid(words[0], "name an action first, as in agent memory list --json.");
   const { Command, CommanderError } = await import("commander");
   let exitCode = 0;
   const program = new Command("agent memory").description("What the agent remembers of its sessions in this project.").helpCommand(false).exitOverride();

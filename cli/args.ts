@@ -69,7 +69,7 @@ Commands:
   config                         show and change the configuration
   trust                          trust the configuration of this workspace
   mcp                            add, list and approve MCP servers
-  memory                         look into what is remembered, and take care of it
+  memory                         look into what is remembered, take care of it
   cache                          show and clear the answers that --cache keeps
   stats                          add up steps, tokens and cost of the sessions
 

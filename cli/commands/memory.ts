@@ -9,7 +9,7 @@ and most take --project: another project by its id or the name of its folder, '*
 all of its options: agent memory search --help`,
   usage: [
     "memory search QUERY... [--type T] [--concept C] [--file PATH] [--session ID] [--since WHEN] [--until WHEN] [--limit N]",
-    "memory list | show ID",
+    "memory list | show ID [--project ID] [--json]",
     "memory save TEXT... | edit ID [--title TEXT]...",
     "memory forget [ID...] [--source SOURCE] [--session ID] [--match TEXT] [--dry-run]",
     "memory export [FILE] [--format json|markdown] [--force]",

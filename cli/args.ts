@@ -49,8 +49,8 @@ export interface CommandInvocation {
 
 export type Invocation = RunInvocation | CommandInvocation | { kind: "help"; text: string } | { kind: "version" };
 
-export const COMMANDS = ["auth", "session", "config", "trust", "mcp", "cache", "stats"] as const;
-const MISSING_COMMANDS = ["models", "init", "plugin", "memory", "doctor", "viewer"];
+export const COMMANDS = ["auth", "session", "config", "trust", "mcp", "memory", "cache", "stats"] as const;
+const MISSING_COMMANDS = ["models", "init", "plugin", "doctor", "viewer"];
 const RUN_NAMES = ["run", "query"];
 
 const HEADER = `Usage: agent [options] [prompt...]
@@ -69,6 +69,7 @@ Commands:
   config                         show and change the configuration
   trust                          trust the configuration of this workspace
   mcp                            add, list and approve MCP servers
+  memory                         look into what is remembered, take care of it
   cache                          show and clear the answers that --cache keeps
   stats                          add up steps, tokens and cost of the sessions
 

@@ -68,14 +68,26 @@ interface Command {
   description: string;
   /** One line for each way to call it. */
   usage: string[];
+  /** Its actions have a help of their own. */
+  hasActions?: boolean;
   run(words: string[], context: CommandContext): Promise<number>;
 }
+
+const CARE_OF_MEMORY = Object.fromEntries(["work", "retry", "consolidate", "compact", "reindex"].map((action) => [action, "to work on the memory"]));
 
 /** What a person decides for the runs to come, by command and first word; "" is any other. A model that runs it decides nothing. */
 const DECISIONS: Record<string, Record<string, string>> = {
   trust: { list: "", remove: "", "": "to trust a workspace" },
   config: { set: "to change the configuration", unset: "to change the configuration" },
   auth: { login: "to store a key", logout: "to remove a key" },
+  memory: {
+    save: "to write into the memory",
+    edit: "to change the memory",
+    forget: "to remove from the memory",
+    import: "to import into the memory",
+    export: "to export the memory",
+    ...CARE_OF_MEMORY,
+  },
 };
 
 function refuseAgent({ name, words }: CommandInvocation): void {
@@ -91,6 +103,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   trust: async () => (await import("./commands/trust.ts")).trustCommand,
   mcp: async () => (await import("./commands/mcp.ts")).mcpCommand,
   stats: async () => (await import("./commands/stats.ts")).statsCommand,
+  memory: async () => (await import("./commands/memory.ts")).memoryCommand,
   cache: async () => (await import("./commands/cache.ts")).cacheCommand,
 };
 
@@ -99,8 +112,10 @@ export async function runCommand(invocation: CommandInvocation, host: RunHost): 
   const command = await COMMANDS[invocation.name]?.();
   if (command === undefined) throw new Error(`no command ${invocation.name}`);
   const { words } = invocation;
+  const isHelp = (word: string | undefined) => word === "--help" || word === "-h";
   // Behind -- stand the words of another program.
-  if (words.slice(0, words.includes("--") ? words.indexOf("--") : words.length).some((word) => word === "--help" || word === "-h")) {
+  const asksHelp = words.slice(0, words.includes("--") ? words.indexOf("--") : words.length).some(isHelp);
+  if (command.hasActions ? isHelp(words[0]) : asksHelp) {
     host.streams.write(`${command.usage.map((line, index) => `${index === 0 ? "Usage:" : "      "} agent ${line}`).join("\n")}\n\n${command.description}\n`);
     return 0;
   }

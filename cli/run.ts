@@ -11,7 +11,7 @@ import {
 } from "agent-runtime";
 import { NO_TOKENS, toAgentError, withoutControls } from "agent-runtime/host";
 import { builtins } from "../plugins/index.ts";
-import type { RunInvocation } from "./args.ts";
+import { COMMANDS, type RunInvocation } from "./args.ts";
 import { watchClosedOutput } from "./closed-output.ts";
 import type { Conversation, Turn } from "./conversation.ts";
 import { type InputItem, readInput } from "./input.ts";
@@ -185,10 +185,11 @@ async function reloadConfig(runtime: Runtime, item: InputItem, session: Session)
   }
 }
 
-/** A prompt of bare words may be a command that a plugin brings. */
+/** A prompt of bare words may be a command that a plugin brings. What the command line calls a command is none here: `agent -- memory is full`. */
 async function findCommand(runtime: Runtime, { invocation }: Session): Promise<PluginCommand | undefined> {
   const [name] = invocation.words;
-  return name !== undefined && /^[a-z][\w-]*$/i.test(name) ? runtime.command(name) : undefined;
+  const isOwn = (COMMANDS as readonly (string | undefined)[]).includes(name);
+  return name !== undefined && !isOwn && /^[a-z][\w-]*$/i.test(name) ? runtime.command(name) : undefined;
 }
 
 interface Answering {

@@ -2,7 +2,7 @@ import { copyFile, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AgentError } from "agent-runtime";
-import { parseJson } from "./entry.ts";
+import { parseJson, titleOf } from "./entry.ts";
 
 type Row = Record<string, unknown>;
 
@@ -180,18 +180,4 @@ function promptEntry(row: Row): Row | undefined {
   const asked = text(row.prompt_text);
   if (asked === "") return undefined;
   return { ...without(row, [...SESSION_KEYS, "prompt_text"]), type: "prompt", title: titleOf(asked), narrative: asked, importance: 0.2 };
-}
-
-const LONGEST_TITLE = 120;
-
-/** The first line, or the beginning of it. */
-export function titleOf(said: string): string {
-  const line =
-    said
-      .split("\n")
-      .find((part) => part.trim() !== "")
-      ?.trim() ?? "";
-  if (line.length <= LONGEST_TITLE) return line;
-  const cut = line.slice(0, LONGEST_TITLE - 1).replace(/[\ud800-\udbff]$/, "");
-  return `${cut.slice(0, cut.lastIndexOf(" ") > LONGEST_TITLE / 2 ? cut.lastIndexOf(" ") : undefined)}…`;
 }

@@ -1,13 +1,15 @@
 import { EMPTY_CONTENT, mergedSchema, type Observation, observationId, observationSchema, sourceSchema, summarySchema, TRUST } from "./observation.ts";
 
+/** Takes private text and secrets out of a value as JSON has them: a tag that opens in one text may close in a later one. */
+export type Clean = (value: unknown) => unknown;
+
 /** What stands around the entries of a file that is imported. */
 export interface EntryContext {
   /** The file, as `source.from` keeps it. */
   from: string;
   /** ms since 1970: of entries that give no time. */
   at: number;
-  /** Takes private text and secrets out. */
-  clean(text: string): string;
+  clean: Clean;
   /** Over what the entries say. */
   trust?: Observation["trust"] | undefined;
 }
@@ -60,7 +62,9 @@ export function readEntry(value: unknown, context: EntryContext): Entry {
   const own = observationSchema.safeParse(value);
   try {
     const { observation, time } = own.success ? { observation: own.data, time: "ours" as const } : readForeign(value, context);
-    const cleaned = cleanObservation({ ...observation, ...(context.trust && { trust: context.trust }) }, context.clean);
+    const kept = cleanObservation({ ...observation, ...(context.trust && { trust: context.trust }) }, context.clean);
+    // An entry that has none is called after its narrative.
+    const cleaned = own.success || kept.title.trim() !== "" ? kept : { ...kept, title: titleOf(kept.narrative) };
     if (saysNothing(cleaned) && !saysNothing(observation)) return { private: true };
     return { observation: { ...cleaned, id: observation.id || observationId(cleaned) }, time };
   } catch (error) {
@@ -201,31 +205,43 @@ function checkKeys<T>(value: T, depth = 0): T {
   return value;
 }
 
-/** Of what a text says, not of what it is named by: its own id and those of sessions, calls and other observations stay. */
-export function cleanObservation(observation: Observation, clean: (text: string) => string): Observation {
-  const list = (texts: string[]) => texts.map(clean).filter((text) => text !== "");
-  const { summary, extra, merged } = observation;
+/** Of what it says, not of what it is named by: its own id and those of sessions, calls and other observations stay. */
+export function cleanObservation(observation: Observation, clean: Clean): Observation {
+  const { type, title, subtitle, facts, narrative, concepts, filesRead, filesModified, symbols, summary, source, merged, extra } = observation;
+  const names = { concepts, filesRead, filesModified, symbols, ...(source.from !== undefined && { from: source.from }) };
+  const texts = { type, title, subtitle, facts, narrative, ...names, summary, merged: merged?.map((part) => part.title), extra: checkKeys(extra) };
+  const before = withoutUndefined(texts);
+  const said = clean(before) as Partial<typeof texts>;
+  if (JSON.stringify(said) === JSON.stringify(before)) return observation;
+  const list = (items: string[] = []) => items.filter((text) => text !== "");
   return {
     ...observation,
-    type: clean(observation.type) || EMPTY_CONTENT.type,
-    title: clean(observation.title),
-    subtitle: clean(observation.subtitle),
-    narrative: clean(observation.narrative),
-    facts: list(observation.facts),
-    concepts: list(observation.concepts),
-    filesRead: list(observation.filesRead),
-    filesModified: list(observation.filesModified),
-    symbols: list(observation.symbols),
-    source: { ...observation.source, ...(observation.source.from !== undefined && { from: clean(observation.source.from) }) },
-    ...(summary && { summary: cleanTexts(summary, clean) }),
-    ...(merged && { merged: merged.map((part) => ({ ...part, title: clean(part.title) })) }),
-    ...(extra && { extra: cleanTexts(checkKeys(extra), clean) }),
+    ...{ type: said.type || EMPTY_CONTENT.type, title: said.title ?? "", subtitle: said.subtitle ?? "", narrative: said.narrative ?? "" },
+    ...{ facts: list(said.facts), concepts: list(said.concepts), symbols: list(said.symbols) },
+    ...{ filesRead: list(said.filesRead), filesModified: list(said.filesModified) },
+    source: source.from === undefined ? source : { ...source, from: said.from ?? "" },
+    ...(summary && { summary: { ...EMPTY_SUMMARY, ...said.summary } }),
+    ...(merged && { merged: merged.map((part, index) => ({ ...part, title: said.merged?.[index] ?? "" })) }),
+    ...(extra && { extra: said.extra ?? {} }),
   };
 }
 
-function cleanTexts<T>(value: T, clean: (text: string) => string): T {
-  if (typeof value === "string") return clean(value) as T;
-  if (Array.isArray(value)) return value.map((item) => cleanTexts(item, clean)) as T;
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [clean(key), cleanTexts(item, clean)])) as T;
+const EMPTY_SUMMARY = { request: "", investigated: "", learned: "", completed: "", nextSteps: "", notes: "" };
+
+const withoutUndefined = <T extends object>(value: T): Partial<T> =>
+  Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as Partial<T>;
+
+const LONGEST_TITLE = 120;
+
+/** The first line, or the beginning of it. */
+export function titleOf(said: string): string {
+  const line =
+    said
+      .split("\n")
+      .find((part) => part.trim() !== "")
+      ?.trim() ?? "";
+  if (line.length <= LONGEST_TITLE) return line;
+  const cut = line.slice(0, LONGEST_TITLE - 1).replace(/[\ud800-\udbff]$/, "");
+  const space = cut.lastIndexOf(" ");
+  return `${space > LONGEST_TITLE / 2 ? cut.slice(0, space) : cut}…`;
 }

@@ -51,7 +51,8 @@ const withoutReturns = (text: string): string => (/[^\r]\n/.test(text) ? text : 
 
 function formatSection(observation: Observation): string {
   const visible = formatShown(observation);
-  const read = readSection(visible.split("\n"));
+  // As a file gives it back: half a character does not survive there.
+  const read = readSection(Buffer.from(visible).toString().split("\n"));
   const isKept = (key: string) =>
     (SHOWN as readonly string[]).includes(key) && JSON.stringify(read[key]) === JSON.stringify(observation[key as keyof Observation]);
   const rest = Object.fromEntries(Object.entries(inOrder(observation)).filter(([key]) => !isKept(key)));

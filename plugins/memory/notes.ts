@@ -1,4 +1,4 @@
-import { titleOf } from "./claude-mem.ts";
+import { titleOf } from "./entry.ts";
 
 /** What a heading says of the notes below it. The nearest heading that is known counts. */
 const KINDS: { words: RegExp; type: string; concepts: string[] }[] = [

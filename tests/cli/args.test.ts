@@ -79,7 +79,7 @@ describe("commands", () => {
   test("that are not built yet are refused and absent from the help", () => {
     const help = parseArgs(["--help"], {});
     expect(help.kind).toBe("help");
-    for (const name of ["models", "init", "plugin", "memory", "doctor", "viewer"]) {
+    for (const name of ["models", "init", "plugin", "doctor", "viewer"]) {
       expect(refuse([name]).code).toBe("NOT_AVAILABLE");
       expect(help).not.toHaveProperty("text", expect.stringMatching(new RegExp(`^ +${name}\\b`, "m")));
     }

@@ -77,6 +77,8 @@ describe("options", () => {
     "--all",
     "--token",
     "--api-key",
+    ...["--type", "--concept", "--since", "--until", "--limit", "--source", "--match", "--subtitle", "--narrative", "--fact", "--importance"],
+    ...["--skip-bad", "--untrusted", "--from-project", "--prompts", "--format"],
   ];
   /** Claude Code's names are accepted and not shown: only their values may be refused here. */
   const isAccepted = (option: string): boolean =>

@@ -6,6 +6,7 @@ import { parseArgs } from "../../cli/args.ts";
 import { authCommand } from "../../cli/commands/auth.ts";
 import { cacheCommand } from "../../cli/commands/cache.ts";
 import { configCommand } from "../../cli/commands/config.ts";
+import { memoryCommand } from "../../cli/commands/memory.ts";
 import { sessionCommand } from "../../cli/commands/session.ts";
 import { trustCommand } from "../../cli/commands/trust.ts";
 import { AgentError, ERRORS, type ErrorCode, errorMessage, toAgentError } from "../../core/errors.ts";
@@ -65,7 +66,7 @@ describe("every error", () => {
 describe("what a way out names", () => {
   const help = parseArgs(["--help"], {});
   const helpText = help.kind === "help" ? help.text : "";
-  const usage = [authCommand, cacheCommand, configCommand, sessionCommand, trustCommand].flatMap((command) => command.usage);
+  const usage = [authCommand, cacheCommand, configCommand, memoryCommand, sessionCommand, trustCommand].flatMap((command) => command.usage);
   // The table, and the texts that the runtime adds to it.
   const texts = [...codes.map((code) => ERRORS[code].hint), readFileSync(join(root, "core/provider-advice.ts"), "utf8")];
 

@@ -1,0 +1,23 @@
+import { currentDirectory } from "agent-runtime/host";
+import { type PluginCommandContext, runPluginCommand } from "../plugin-command.ts";
+
+/** `agent memory …`: the plugin knows it all; it need not be switched on for runs. */
+export const memoryCommand = {
+  name: "memory",
+  description: `Look into what the agent remembers of its sessions in this project, and take care of it. Each action takes --json,
+and most take --project: another project by its id or the name of its folder, '*' for all of them. With --help each tells
+all of its options: agent memory search --help`,
+  usage: [
+    "memory search QUERY... [--type T] [--concept C] [--file PATH] [--session ID] [--since WHEN] [--until WHEN] [--limit N]",
+    "memory list | show ID [--project ID] [--json]",
+    "memory save TEXT... | edit ID [--title TEXT]...",
+    "memory forget [ID...] [--source SOURCE] [--session ID] [--match TEXT] [--dry-run]",
+    "memory export [FILE] [--format json|markdown] [--force]",
+    "memory import FILE [--skip-bad] [--untrusted] [--dry-run]",
+    "memory queue | work [--limit N] [--timeout SECONDS] | retry [ID...]",
+    "memory stats | consolidate | compact | reindex",
+  ],
+  /** Its actions have a help of their own. */
+  hasActions: true,
+  run: (words: string[], context: PluginCommandContext): Promise<number> => runPluginCommand("memory", words, { ...context, cwd: currentDirectory() }),
+};

@@ -1,3 +1,4 @@
+import { weightOf } from "./importance.ts";
 import type { Hit, Memory } from "./memory.ts";
 import { dayOf, lineOf, tokensOf } from "./note-text.ts";
 import type { Observation } from "./observation.ts";
@@ -28,6 +29,8 @@ const MOST_TRAPS = 5;
 const MOST_FILES = 5;
 /** Cosine or Jaccard from which two notes say the same (reference: 0.85). */
 const SAME = 0.85;
+/** Of what the search has not found: it may matter all the same. */
+const LEAST_RELEVANCE = 0.1;
 const TITLE = 120;
 const DETAIL = 280;
 const SUMMARY_PART = 300;
@@ -99,10 +102,7 @@ function rank(recent: Observation[], hits: Hit[], { now, halfLifeDays }: Context
   const best = Math.max(...hits.map(relevanceOf), Number.MIN_VALUE);
   const relevance = new Map(hits.map((hit) => [hit.observation.id, relevanceOf(hit) / best]));
   const all = new Map([...hits.map(({ observation }) => observation), ...recent].map((each) => [each.id, each]));
-  const score = ({ id, createdAt, importance }: Observation): number => {
-    const recency = 2 ** (-Math.max(0, now - createdAt) / (halfLifeDays * 86_400_000));
-    return (0.1 + (relevance.get(id) ?? 0)) * (0.25 + 0.75 * recency) * (0.25 + 0.75 * importance);
-  };
+  const score = (each: Observation): number => (LEAST_RELEVANCE + (relevance.get(each.id) ?? 0)) * weightOf(each, { now, halfLifeDays });
   const scored = [...all.values()].map((observation) => ({ observation, score: score(observation) }));
   return scored.sort((a, b) => b.score - a.score || b.observation.createdAt - a.observation.createdAt).map(({ observation }) => observation);
 }

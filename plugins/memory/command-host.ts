@@ -1,0 +1,38 @@
+import type { PluginCommand, PluginContext } from "agent-runtime";
+import type { CommandNeeds } from "./command-needs.ts";
+import type { MemoryOptions } from "./options.ts";
+import { withoutPrivateIn } from "./private-text.ts";
+
+type Given = Parameters<PluginCommand["run"]>[1];
+
+/** `agent memory …`: what its actions need, bound to this workspace. */
+export async function runMemoryCommand(words: string[], given: Given, context: () => PluginContext<MemoryOptions>): Promise<number> {
+  const { runCommand } = await import("./command.ts");
+  const { openWholeMemory } = await import("./whole-memory.ts");
+  const opened = new Map<unknown, Awaited<ReturnType<typeof openWholeMemory>>>();
+  const needs: CommandNeeds = {
+    ...given,
+    async open(project) {
+      const memory = await openWholeMemory(context, project);
+      opened.set(memory, memory);
+      return memory;
+    },
+    projects: async () => (await import("./project.ts")).listProjects(await context().dataDir()),
+    async work(memory, { limit, signal }) {
+      const { work } = await import("./worker.ts");
+      const parts = opened.get(memory)?.parts;
+      if (parts === undefined) throw new Error("a memory is worked on that was not opened here");
+      return work({ parts, context: context(), options: () => context().options, now: Date.now, signal, limit });
+    },
+    clean: (value) => redactIn(withoutPrivateIn(value).value, context().redact),
+    now: Date.now,
+  };
+  return runCommand(words, needs);
+}
+
+function redactIn(value: unknown, redact: (text: string) => string): unknown {
+  if (typeof value === "string") return redact(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => redactIn(item, redact));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [redact(key), redactIn(item, redact)]));
+}

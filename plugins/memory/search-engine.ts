@@ -1,0 +1,145 @@
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { PluginContext } from "agent-runtime";
+import type { Filter, Hit, SearchRequest } from "./memory.ts";
+import type { Observation } from "./observation.ts";
+import type { ObservationSource, SearchEngine } from "./open-memory.ts";
+import type { MemoryOptions } from "./options.ts";
+import { type ParsedQuery, parseQuery } from "./query.ts";
+import { type Ranked, rankCandidates } from "./rank.ts";
+import { type IndexFile, openSearchIndex, type SearchIndex } from "./search-index.ts";
+import type { Vectors } from "./vectors.ts";
+
+export interface SearchNeeds {
+  context: Pick<PluginContext, "ask">;
+  /** As they are now. */
+  options(): MemoryOptions;
+  /** Asked only where the options name a model of embeddings. */
+  vectors(): Promise<Vectors>;
+  /** ms since 1970 */
+  now(): number;
+  signal: AbortSignal;
+}
+
+/** Hits that come from the vectors, and those that a reranker may put in order. */
+const NEAREST = 50;
+const RERANKED = 20;
+
+/** Searches one project by words, and by what the options add. The index is a file beside the store; what has changed since is read when somebody searches. */
+export async function createSearchEngine(source: ObservationSource, needs: SearchNeeds): Promise<SearchEngine> {
+  const index = await openSearchIndex({ project: source.project, file: indexFile(source.indexDir) });
+  return new Engine(index, source, needs);
+}
+
+class Engine implements SearchEngine {
+  readonly #index: SearchIndex;
+  readonly #source: ObservationSource;
+  readonly #needs: SearchNeeds;
+  /** Searches of one index come one after the other: they bring it up to date. */
+  #line: Promise<unknown> = Promise.resolve();
+
+  constructor(index: SearchIndex, source: ObservationSource, needs: SearchNeeds) {
+    this.#index = index;
+    this.#source = source;
+    this.#needs = needs;
+  }
+
+  search(request: SearchRequest): Promise<Hit[]> {
+    return this.#next(async () => {
+      await this.#update();
+      return this.#search(request);
+    });
+  }
+
+  reindex(): Promise<number> {
+    return this.#next(async () => {
+      this.#index.dropParts(this.#index.parts);
+      await this.#update();
+      return this.#index.size;
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#line.catch(() => {});
+  }
+
+  #next<T>(run: () => Promise<T>): Promise<T> {
+    const done = this.#line.catch(() => {}).then(run);
+    this.#line = done;
+    return done;
+  }
+
+  /** Where only the inbox has changed the file stays: the inbox is small, and read again by whoever needs it. */
+  async #update(): Promise<void> {
+    const parts = await this.#source.parts();
+    const gone = this.#index.parts.filter((part) => !parts.some(({ name }) => name === part));
+    let isWorthSaving = gone.length > 0;
+    this.#index.dropParts(gone);
+    for (const { name, mark } of parts) {
+      if (this.#index.markOf(name) === mark) continue;
+      this.#index.sync(name, mark, Object.values(await this.#source.read(name)));
+      isWorthSaving ||= name !== "inbox";
+    }
+    // An index that cannot be written is made again by the next process.
+    if (isWorthSaving) await this.#index.save().catch(() => {});
+  }
+
+  async #search({ query, limit = 20, project: _, ...filter }: SearchRequest): Promise<Hit[]> {
+    const { search } = this.#needs.options();
+    const parsed = parseQuery(query, this.#needs.now());
+    const vectors = search.embeddings === undefined ? undefined : await this.#nearest(parsed, filter);
+    const candidates = await this.#index.search(parsed, { filter, read: (ids) => this.#read(ids), ...(vectors && { vectors }) });
+    const how = { query: parsed, now: this.#needs.now(), halfLifeDays: search.halfLifeDays };
+    const ranked = rankCandidates(candidates, { ...how, limit: Math.max(limit, search.rerank === undefined ? 0 : RERANKED) });
+    const observations = new Map((await this.#read(ranked.map(({ id }) => id))).map((each) => [each.id, each]));
+    const hits = (list: Ranked[]) => list.flatMap((each) => toHit(each, observations, this.#source.project)).slice(0, limit);
+    if (search.rerank === undefined || parsed.text.trim() === "") return hits(ranked);
+    const scores = await this.#rerank(query, [...observations.values()], search.rerank);
+    return hits(scores.size === 0 ? ranked : rankCandidates(candidates, { ...how, rerank: scores }));
+  }
+
+  async #nearest({ text }: ParsedQuery, filter: Filter): Promise<ReadonlyMap<string, number> | undefined> {
+    const [vectors, { matchesFilter }] = [await this.#needs.vectors(), await import("./filter.ts")];
+    const among = [...(await this.#readAll()).values()].filter((each) => matchesFilter(each, filter));
+    const found = await vectors.nearest(text, { among, limit: NEAREST, signal: this.#needs.signal });
+    return found && new Map(found.map(({ id, cosine }) => [id, cosine]));
+  }
+
+  async #rerank(query: string, hits: Observation[], model: string | string[]): Promise<ReadonlyMap<string, number>> {
+    const { rerank } = await import("./rerank.ts");
+    const { scores } = await rerank({ query, hits, model, ask: this.#needs.context.ask, signal: this.#needs.signal });
+    return scores;
+  }
+
+  async #readAll(): Promise<Map<string, Observation>> {
+    const all = new Map<string, Observation>();
+    for (const { name } of await this.#source.parts()) for (const each of Object.values(await this.#source.read(name))) all.set(each.id, each);
+    return all;
+  }
+
+  /** From the newest part on, and no further than is needed. */
+  async #read(ids: string[]): Promise<Observation[]> {
+    const found = new Map<string, Observation>();
+    for (const { name } of (await this.#source.parts()).reverse()) {
+      if (found.size === ids.length) break;
+      const part = await this.#source.read(name);
+      for (const id of ids) if (!found.has(id) && part[id] !== undefined) found.set(id, part[id]);
+    }
+    return ids.flatMap((id) => found.get(id) ?? []);
+  }
+}
+
+function toHit({ id, score, parts }: Ranked, observations: ReadonlyMap<string, Observation>, project: string): Hit[] {
+  const observation = observations.get(id);
+  return observation === undefined ? [] : [{ observation, project, score, parts }];
+}
+
+const indexFile = (dir: string): IndexFile => ({
+  read: () => readFile(join(dir, "words")).catch(() => undefined),
+  async write(bytes) {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    const made = join(dir, `words.${process.pid}.tmp`);
+    await writeFile(made, bytes, { mode: 0o600 });
+    await rename(made, join(dir, "words"));
+  },
+});

@@ -1,0 +1,56 @@
+import type { PluginContext } from "agent-runtime";
+import type { Memory } from "./memory.ts";
+import { type OpenMemory, openMemory } from "./open-memory.ts";
+import type { MemoryOptions } from "./options.ts";
+import type { Vectors } from "./vectors.ts";
+
+/** The context as it is now: a configuration that changes brings another one. */
+export type ContextNow = () => PluginContext<MemoryOptions>;
+
+/** Opens the memory of this workspace, or of the project with this id, with everything that searches and cares. Reads its inbox and nothing else. */
+export async function openWholeMemory(context: ContextNow, project?: string): Promise<OpenMemory> {
+  const closing = new AbortController();
+  let vectors: Promise<Vectors> | undefined;
+  const openVectors = (id: string) => (vectors ??= makeVectors(context, id));
+  const memory = await openMemory({
+    context: context(),
+    cwd: context().cwd,
+    project,
+    makeSearch: async (source) => {
+      const { createSearchEngine } = await import("./search-engine.ts");
+      const own = () => (source.project === memory.project ? openVectors(source.project) : makeVectors(context, source.project));
+      return createSearchEngine(source, { context: context(), options: () => context().options, vectors: own, now: Date.now, signal: closing.signal });
+    },
+    consolidate: async (observations) => {
+      const { consolidate } = await import("./consolidate.ts");
+      const cosine = context().options.search.embeddings === undefined ? undefined : await (await openVectors(memory.project)).cosines();
+      const { report, changed } = consolidate(observations, { cosine });
+      return { ...report, changed };
+    },
+  });
+  const [forget, close] = [memory.forget.bind(memory), memory.close.bind(memory)];
+  const whole: Pick<Memory, "forget" | "close"> = {
+    async forget(what, options) {
+      const forgotten = await forget(what, options);
+      if (!options?.dryRun) await (await openVectors(memory.project)).forget(forgotten.observations);
+      return forgotten;
+    },
+    async close() {
+      closing.abort();
+      await close();
+    },
+  };
+  return Object.assign(memory, whole);
+}
+
+async function makeVectors(context: ContextNow, project: string): Promise<Vectors> {
+  const { createVectors } = await import("./vectors.ts");
+  return createVectors({
+    openStore: (name, options) => context().openStore(name, options),
+    embed: (request) => context().embed(request),
+    report: (message) => context().report(message),
+    project,
+    model: () => context().options.search.embeddings,
+    now: Date.now,
+  });
+}

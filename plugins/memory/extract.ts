@@ -1,5 +1,6 @@
 import type { Mode } from "./mode.ts";
-import { type Content, EMPTY_CONTENT } from "./observation.ts";
+import type { Content } from "./observation.ts";
+import { readReply, toSummaryContent } from "./reply.ts";
 import type { WorkItem } from "./work-item.ts";
 
 /** What a model has answered about an item, as the worker needs it. `cut`: it shall be asked again for less; `failed`: the provider speaks, not the model. */
@@ -13,21 +14,23 @@ export interface Reading {
   isLast: boolean;
 }
 
-/** Reads a reply, whatever form it has. */
-export function readAnswer(text: string, item: WorkItem, { isCut, isLast }: Reading): Extracted {
-  if (isCut && !isLast) return { kind: "cut" };
-  try {
-    const { observations = [], summary } = JSON.parse(text) as { observations?: Partial<Content>[]; summary?: Record<string, string> };
-    if (item.kind === "end" && summary !== undefined)
-      return { kind: "contents", contents: [{ ...EMPTY_CONTENT, type: "summary", title: summary.request ?? "", narrative: summary.completed ?? "" }] };
-    return { kind: "contents", contents: observations.map((each) => ({ ...EMPTY_CONTENT, ...each })) };
-  } catch {
-    return { kind: "unusable", reason: "it is not of the form that was asked for" };
+/** Reads a reply, whatever form it has. Observations in the place of a summary are kept as what they are. */
+export function readAnswer(text: string, item: WorkItem, { mode, isCut, isLast }: Reading): Extracted {
+  const reply = readReply(text, { mode, item, reason: isCut ? "length" : undefined });
+  switch (reply.kind) {
+    case "refused":
+      return { kind: "failed", reason: reply.message };
+    case "nothing":
+      return { kind: "contents", contents: [] };
+    case "unusable":
+      return reply.isCut && !isLast ? { kind: "cut" } : { kind: "unusable", reason: reply.reason };
+    case "summary":
+      return reply.isCut && !isLast ? { kind: "cut" } : { kind: "contents", contents: [toSummaryContent(reply.summary)] };
+    case "observations":
+      return reply.isCut && !isLast ? { kind: "cut" } : { kind: "contents", contents: reply.observations };
+    default:
+      return reply satisfies never;
   }
 }
 
-/** What can be said without a model. */
-export function contentsByRules(item: WorkItem, _mode: Mode): Content[] {
-  if (item.kind === "end") return [{ ...EMPTY_CONTENT, type: "summary", title: item.request, narrative: item.answer ?? "" }];
-  return [{ ...EMPTY_CONTENT, title: `${item.call?.tool} ${item.call?.patterns.join(" ")}`, narrative: item.call?.output ?? "" }];
-}
+export { observeWithoutModel as contentsByRules } from "./heuristic.ts";

@@ -44,7 +44,7 @@ export interface LeftOutPlace {
 
 /** Lists, questions, and wrappers whose calls have their own events. Of other agents too: their sessions are replayed. */
 const NEVER = ["todoread", "todowrite", "question", "batch", "skill", "list", "glob", "bash_kill", "askuserquestion", "slashcommand", "listmcpresourcestool"];
-const OWN = "memory_*";
+const OWN = /^memory_(?:search|timeline|get|save|forget)$/;
 
 /** Commands that show where one is. Alone, without a pipe or a redirect. */
 const LOW_COMMAND = new RegExp(
@@ -73,7 +73,7 @@ const textOf = (input: unknown, key: string): string => {
 export function findLeftOut(facts: CallFacts, place: LeftOutPlace): LeftOut | undefined {
   const { tool, source } = facts;
   if (typeof tool !== "string" || tool.trim() === "") return "no tool";
-  if (matchesWildcard(tool, OWN) || isOfMemory(facts, place)) return "memory";
+  if (OWN.test(tool) || isOfMemory(facts, place)) return "memory";
   if (NEVER.includes(tool.toLowerCase())) return "tool";
   if (place.skipTools.some((pattern) => matchesWildcard(tool, pattern))) return "option";
   if (place.isPrivatePrompt) return "private";

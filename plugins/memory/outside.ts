@@ -60,7 +60,7 @@ const ALSO: Record<string, string> = {
 
 /** Code of another language within a command that speaks to hosts, and the shell's own sockets. */
 const NETWORK_CODE =
-  /\/dev\/(?:tcp|udp)\/|\b(?:urllib|requests\.(?:get|post)|http\.client|httpx|aiohttp|fetch\(|node:https?|require\(['"]https?['"]\)|Net::HTTP|LWP|IO::Socket|Invoke-WebRequest|iwr)\b/i;
+  /\/dev\/(?:tcp|udp)\/|\b(?:urllib|requests\.(?:get|post)|http\.client|httpx|aiohttp|fetch\(|node:https?|require\(['"]https?['"]\)|Net::HTTP|LWP|IO::Socket|Invoke-WebRequest|iwr\b)/i;
 const WRAPPERS = new Set([
   "sudo",
   "doas",
@@ -170,7 +170,6 @@ export function findBrought({ tool, effect, input, patterns }: Pick<OutsideCall,
   const named = [
     ...command.matchAll(/(?:>{1,2}\s*|\s-(?:o|O|P|d)\s*|\s--(?:output|output-document|directory-prefix|out)[= ]\s*|\btee\s+(?:-a\s+)?)["']?([^\s"'|;&<>()]+)/g),
   ];
-  const cloned = [...command.matchAll(/\bgit\s+(?:-\S+\s+)*clone\s+(?:-\S+\s+)*["']?(\S+?)["']?(?:\s+["']?([\w./-]+)|\s*$|\s*[;&|\n])/g)];
   const remote = [
     ...command.matchAll(
       /\s-(?:O|OJ|JO|LO|sO|LsO|sLO|fsSLO|fLO|LJO)\s+["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)|\bwget\s+(?:-q\s+)?["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)/g,
@@ -178,16 +177,35 @@ export function findBrought({ tool, effect, input, patterns }: Pick<OutsideCall,
   ];
   const paths = [
     ...named.map(([, path]) => path),
-    ...cloned.map(
+    ...findClone(command),
       ([, url, path]) =>
         path ??
         url
           ?.replace(/\.git$/, "")
           .split(/[/:]/)
           .at(-1),
-    ),
+  ),
     ...remote.map(([, first, second]) => first ?? second),
-  ];
+  ]
   const usable = paths.filter((path): path is string => path !== undefined && !/^(?:-|\/dev\/|https?:|&?\d$)/.test(path) && path !== "." && path.length > 1);
   return [...new Set(usable.map((path) => normalize(path).replace(/\/$/, "")))].slice(0, MOST_BROUGHT);
+}
+
+const REMOTE = /^(?:[a-z+]+:\/\/|[\w.-]+@[\w.-]+:|[\w.-]+\/[\w.-]+$)/i;
+
+/** The directory that a clone makes. */
+function findClone(command: string): string[] {
+  const words = (/\bclone\s([^\n;|&]*)/.exec(command)?.[1] ?? "").split(/\s+/).map((word) => word.replace(/^["']|["']$/g, ""));
+  const at = words.findIndex((word) => REMOTE.test(word));
+  const [url, directory] = [words[at], words.slice(at + 1).find((word) => word !== "" && !word.startsWith("-"))];
+  if (url === undefined) return [];
+  return [
+    directory ??
+      url
+        .replace(/\/$/, "")
+        .replace(/\.git$/, "")
+        .split(/[/:]/)
+        .at(-1) ??
+      "",
+  ];
 }

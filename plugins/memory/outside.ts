@@ -175,18 +175,7 @@ export function findBrought({ tool, effect, input, patterns }: Pick<OutsideCall,
       /\s-(?:O|OJ|JO|LO|sO|LsO|sLO|fsSLO|fLO|LJO)\s+["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)|\bwget\s+(?:-q\s+)?["']?https?:\/\/\S*?\/([\w.-]+)["']?(?=\s|$)/g,
     ),
   ];
-  const paths = [
-    ...named.map(([, path]) => path),
-    ...findClone(command),
-      ([, url, path]) =>
-        path ??
-        url
-          ?.replace(/\.git$/, "")
-          .split(/[/:]/)
-          .at(-1),
-  ),
-    ...remote.map(([, first, second]) => first ?? second),
-  ]
+  const paths = [...named.map(([, path]) => path), ...findClone(command), ...remote.map(([, first, second]) => first ?? second)];
   const usable = paths.filter((path): path is string => path !== undefined && !/^(?:-|\/dev\/|https?:|&?\d$)/.test(path) && path !== "." && path.length > 1);
   return [...new Set(usable.map((path) => normalize(path).replace(/\/$/, "")))].slice(0, MOST_BROUGHT);
 }

@@ -288,8 +288,8 @@ describe("a cap", () => {
   test("never cuts through a character", () => {
     for (let shift = 0; shift < 4; shift++) {
       const text = "a".repeat(shift) + "😀".repeat(200);
-      expect(capText(text, 50 + shift).isWellFormed(), String(shift)).toBe(true);
-      expect(capField(text, 20 + shift).isWellFormed()).toBe(true);
+      expect(capText(text, 50 + shift), String(shift)).not.toMatch(/\p{Surrogate}/u);
+      expect(capField(text, 20 + shift)).not.toMatch(/\p{Surrogate}/u);
       const bytes = capBytes(text, 21 + shift);
       expect(Buffer.byteLength(bytes)).toBeLessThanOrEqual(21 + shift);
       expect(text.startsWith(bytes)).toBe(true);

@@ -9,6 +9,8 @@ export interface Circumstances {
 
 const PERSON = 0.9;
 const AGENT = 0.75;
+/** What nobody has said in person stays behind it. */
+const MOST = 0.85;
 const MIDDLE = 0.5;
 
 /** By type: what was decided and what went wrong is asked for again more often than what was looked at. Types that are not listed count 0.5. */
@@ -37,7 +39,7 @@ export function importanceOf({ type, concepts, filesModified }: Pick<Content, "t
   const ofConcepts = concepts.reduce((sum, concept) => sum + (OF_CONCEPT[concept] ?? 0), 0);
   const more = Math.min(MOST_OF_CONCEPTS, ofConcepts) + (filesModified.length > 0 ? CHANGED_FILES : 0) + (failed ? FAILED : 0);
   const of = (OF_TYPE[type] ?? MIDDLE) + more + (by === "heuristic" ? HEURISTIC : 0);
-  return round(Math.min(1, Math.max(0, by === "agent" ? Math.max(AGENT, of) : of)));
+  return round(Math.min(MOST, Math.max(0, by === "agent" ? Math.max(AGENT, of) : of)));
 }
 
 const round = (value: number): number => Math.round(value * 100) / 100;

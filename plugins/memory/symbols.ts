@@ -5,6 +5,7 @@ type Said = Pick<Content, "title" | "subtitle" | "facts" | "narrative">;
 const MOST_SYMBOLS = 32;
 const LONGEST = 80;
 
+const ENDLESS = /[^\s`]{300,}|`{4,}/g;
 const URL = /\b[a-z][\w+.-]*:\/\/\S+/gi;
 const SPAN = /`([^`\n]{1,200})`/g;
 const SPAN_NAME = /(?:--?[a-z][\w-]*|\$?[\p{L}_][\p{L}\p{N}_]*(?:(?:\.|::|->|#)[\p{L}_][\p{L}\p{N}_]*)*)/gu;
@@ -20,7 +21,8 @@ const NAMES = [
   "(?<![\\w.$/-])[A-Z]{2,5}\\d{3,5}(?![\\w/])",
 ];
 const PROSE = new RegExp(NAMES.join("|"), "gu");
-const PATH = /(?<![\w.@:/-])(?:\.{0,2}\/)?(?:[\w@.+-]+\/)*[\w@+-][\w@.+-]*\.[a-z][a-z\d]{0,5}(?![\w/])|(?<![\w.@:/-])(?:\.{1,2}\/)?(?:[\w@.+-]+\/)+[\w@.+-]*/gi;
+const PATH =
+  /(?<![\w.@:/-])(?:\.{0,2}\/)?(?:[\w@.+-]+\/)*[\w@+-][\w@.+-]*\.[a-z][a-z\d]{0,5}(?![\w/(])|(?<![\w.@:/-])(?:\.{1,2}\/)?(?:[\w@.+-]+\/)+[\w@.+-]*/gi;
 /** Brands that are written like names of code. */
 const NO_NAMES = new Set(
   "github gitlab javascript typescript openrouter openai nodejs postgresql mysql mongodb graphql youtube linkedin macos ios ipv4 ipv6 oauth devops iphone stackoverflow bitbucket webassembly".split(
@@ -38,7 +40,7 @@ const NO_SPAN_NAMES = new Set(
 export function findSymbols({ title, subtitle, facts, narrative }: Said): string[] {
   const found = new Set<string>();
   for (const text of [title, subtitle, ...facts, narrative]) {
-    const bare = text.replace(URL, " ");
+    const bare = toPlain(text);
     const paths = new Set(bare.match(PATH) ?? []);
     const inSpans = [...bare.matchAll(SPAN)].flatMap(([, span = ""]) => namesOfSpan(span, paths));
     const inProse = bare.replace(SPAN, " ").replace(PATH, " ").match(PROSE) ?? [];
@@ -46,6 +48,9 @@ export function findSymbols({ title, subtitle, facts, narrative }: Said): string
   }
   return [...found].slice(0, MOST_SYMBOLS);
 }
+
+/** Without addresses, and without what no name is as long as: a pattern would look at each of its letters again and again. */
+const toPlain = (text: string): string => text.replace(ENDLESS, " ").replace(URL, " ");
 
 const plain = (name: string): string => name.replace(/^\$\{?/, "").replace(/\(\)$/, "");
 const isName = (name: string): boolean => plain(name).length > 1 && name.length <= LONGEST && !NO_NAMES.has(name.toLowerCase());
@@ -61,7 +66,7 @@ function namesOfSpan(span: string, paths: ReadonlySet<string>): string[] {
 
 /** The paths that a text names; not those of URLs. */
 export function findPaths({ title, subtitle, facts, narrative }: Said): string[] {
-  const text = [title, subtitle, ...facts, narrative].join("\n").replace(URL, " ");
+  const text = toPlain([title, subtitle, ...facts, narrative].join("\n"));
   const isPath = (path: string) =>
     /[a-z]/i.test(path) &&
     !/^\.+$/.test(path) &&

@@ -73,10 +73,12 @@ interface Loaded {
 export function createVectors(needs: VectorNeeds): Vectors {
   const trouble = createTrouble(needs);
   let loading: Promise<Map<string, Loaded>> | undefined;
+  /** Until then a search embeds its query alone. */
+  let onlyQueryUntil = 0;
   const load = () => (loading ??= loadAll(needs));
-  const missing = async (observations: readonly Observation[], model: string) => {
+  const missing = async (observations: readonly Observation[], model: string, dimensions?: number) => {
     const loaded = await load();
-    return observations.filter((one) => !isCurrent(loaded.get(one.id), model, one));
+    return observations.filter((one) => !isCurrent(loaded.get(one.id), one, { model, dimensions }));
   };
   const fill = async (observations: readonly Observation[], model: string, signal: AbortSignal) => {
     for (let from = 0; from < observations.length; from += BATCH) {
@@ -99,9 +101,14 @@ export function createVectors(needs: VectorNeeds): Vectors {
       const limited = AbortSignal.any([signal, AbortSignal.timeout(QUERY_MS)]);
       return trouble.guard(async () => {
         const { vectors } = await needs.embed({ model, texts: [query.slice(0, LONGEST)], signal: limited });
+        const asked = toUnit(vectors[0]!);
         // What of them cannot be embedded now is not found by its meaning now.
-        await fill((await missing(among, model)).slice(0, BATCH), model, limited).catch(() => signal.throwIfAborted());
-        return findNearest(toUnit(vectors[0]!), { among, limit, model, loaded: await load() });
+        const wanted = needs.now() < onlyQueryUntil ? [] : await missing(among, model, asked.length);
+        await fill(wanted.slice(0, BATCH), model, limited).catch(() => {
+          signal.throwIfAborted();
+          onlyQueryUntil = needs.now() + PAUSE_MS;
+        });
+        return findNearest(asked, { among, limit, model, loaded: await load() });
       }, signal);
     },
     async cosines() {
@@ -196,8 +203,11 @@ const textOf = ({ title, subtitle, facts, narrative }: Observation): string =>
 
 const hashOf = (observation: Observation): string => createHash("sha256").update(textOf(observation)).digest("hex").slice(0, 16);
 
-const isCurrent = (loaded: Loaded | undefined, model: string, observation: Observation): boolean =>
-  loaded !== undefined && loaded.model === model && loaded.text === hashOf(observation);
+/** The same name may lead to another model one day: then its vectors have another length. */
+function isCurrent(loaded: Loaded | undefined, observation: Observation, { model, dimensions }: { model: string; dimensions: number | undefined }): boolean {
+  if (loaded === undefined || loaded.model !== model || loaded.text !== hashOf(observation)) return false;
+  return dimensions === undefined || loaded.vector.length === dimensions;
+}
 
 /** A vector of length 1, so that a product of two is their cosine. One of zeros stays as it is, and is near to nothing. */
 function toUnit(vector: readonly number[]): Float32Array {

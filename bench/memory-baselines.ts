@@ -48,13 +48,13 @@ export function searchByJaccard(observations: readonly Observation[]): Search {
 }
 
 /** MiniSearch as it comes. */
-export function searchByDefaults(observations: readonly Observation[]): Search {
+export function searchByDefaults(observations: readonly Observation[], limit = LIMIT): Search {
   const index = new MiniSearch({ fields: ["text"] });
   index.addAll(observations.map((one) => ({ id: one.id, text: textOf(one) })));
   return async (query) =>
     index
       .search(query)
-      .slice(0, LIMIT)
+      .slice(0, limit)
       .map(({ id }) => id);
 }
 

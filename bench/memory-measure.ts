@@ -80,3 +80,10 @@ export async function measure(search: Search, cases: readonly Case[]): Promise<F
     ndcg10: percent(sums.ndcg10),
   };
 }
+
+/** Figures of several runs, each counted by its questions. */
+export function addFigures(list: readonly Figures[]): Figures {
+  const questions = list.reduce((sum, one) => sum + one.questions, 0);
+  const mean = (key: keyof Figures) => list.reduce((sum, one) => sum + one[key] * one.questions, 0) / Math.max(1, questions);
+  return { questions, at1: mean("at1"), at5: mean("at5"), at10: mean("at10"), mrr: mean("mrr"), ndcg10: mean("ndcg10") };
+}

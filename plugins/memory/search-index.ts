@@ -296,8 +296,11 @@ class WordIndex implements SearchIndex {
   /** The best by their words, of the same words the newest. */
   #cut(found: Map<number, Found>, most: number): Map<number, Found> {
     if (found.size <= most) return found;
+    const least = Float64Array.from(found.values(), ({ words }) => words).sort()[found.size - most]!;
     const at = (order: number) => this.#entries.get(order)!.at;
-    return new Map([...found].sort(([a, one], [b, other]) => other.words - one.words || at(b) - at(a) || b - a).slice(0, most));
+    const better = [...found].filter(([, { words }]) => words > least);
+    const equal = [...found].filter(([, { words }]) => words === least).sort(([a], [b]) => at(b) - at(a) || b - a);
+    return new Map([...better, ...equal.slice(0, most - better.length)]);
   }
 
   #candidate(order: number, result: Found, query: ParsedQuery): Candidate {

@@ -198,7 +198,7 @@ describe("what a page promises to list", () => {
 
   test("docs/performance.md names every bench by its script, and each script is a bench", () => {
     const parts = ["floor.mjs", "server.mjs", "start-server.mjs", "tools-case.mjs", "usage.cjs"];
-    const benches = readdirSync(join(root, "bench")).filter((file) => !parts.includes(file) && !file.startsWith("safety-"));
+    const benches = readdirSync(join(root, "bench")).filter((file) => !parts.includes(file) && !/^(?:safety|memory)-/.test(file));
     const scripts = Object.entries<string>(JSON.parse(read("package.json")).scripts).filter(([name]) => name.startsWith("bench"));
     const fileOf = (name: string) => new RegExp(`^bench/${name === "bench" ? "run" : name.slice("bench:".length)}\\.(mjs|ts)$`);
     expect(scripts.filter(([name, command]) => !fileOf(name).test(command.split(" ").at(-1) as string))).toEqual([]);

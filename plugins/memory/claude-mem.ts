@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AgentError } from "agent-runtime";
 import { parseJson, titleOf } from "./entry.ts";
+import type { Summary } from "./observation.ts";
+import { toSummaryContent } from "./reply.ts";
 
 type Row = Record<string, unknown>;
 
@@ -169,11 +171,11 @@ function observationEntry(row: Row): Row | undefined {
 const PARTS = { request: "request", investigated: "investigated", learned: "learned", completed: "completed", next_steps: "nextSteps", notes: "notes" };
 
 function summaryEntry(row: Row): Row | undefined {
-  const summary = Object.fromEntries(Object.entries(PARTS).map(([column, name]) => [name, text(row[column])]));
-  const title = titleOf(Object.values(summary).find((part) => part !== "") ?? "");
-  if (title === "") return undefined;
+  const summary = Object.fromEntries(Object.entries(PARTS).map(([column, name]) => [name, text(row[column])])) as Summary;
+  if (Object.values(summary).every((part) => part === "")) return undefined;
+  const { filesRead, filesModified, ...content } = toSummaryContent(summary);
   const rest = without(row, [...SESSION_KEYS, ...Object.keys(PARTS), "files_edited"]);
-  return { ...rest, type: "summary", title, summary, ...(row.files_edited !== undefined && { filesModified: row.files_edited }) };
+  return { ...rest, ...content, ...(row.files_edited !== undefined && { filesModified: row.files_edited }) };
 }
 
 function promptEntry(row: Row): Row | undefined {

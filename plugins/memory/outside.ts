@@ -87,9 +87,12 @@ const WRAPPERS = new Set([
 /** Above this a command is not read, and taken for one that reaches the network. */
 const READ_CHARACTERS = 20_000;
 
+/** Text from outside that lies in the memory comes out of it so, whoever asks. */
+const RECALL = /\bagent(?:\.[cm]?js)?["']?\s+memory\b/;
+
 /** Whether a command of a shell may bring text from another host. */
 export function reachesNetwork(command: string): boolean {
-  if (command.length > READ_CHARACTERS || NETWORK_CODE.test(command)) return true;
+  if (command.length > READ_CHARACTERS || NETWORK_CODE.test(command) || RECALL.test(command)) return true;
   // Quotes and brackets end words here: `sh -c "curl …"` and `$(curl …)` are found like any other.
   return command
     .replace(/\\\r?\n/g, " ")

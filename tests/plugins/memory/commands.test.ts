@@ -7,6 +7,7 @@ import { runCommand } from "../../../plugins/memory/command.ts";
 import type { CommandNeeds, WorkReport } from "../../../plugins/memory/command-needs.ts";
 import { readMoment } from "../../../plugins/memory/moment.ts";
 import type { Observation } from "../../../plugins/memory/observation.ts";
+import { reachesNetwork } from "../../../plugins/memory/outside.ts";
 import type { WorkItem } from "../../../plugins/memory/work-item.ts";
 import { createMapMemory, type MapMemory, observationOf } from "../../fixtures/map-memory.ts";
 
@@ -216,6 +217,14 @@ describe("agent memory show", () => {
     expect(text).toContain("| Run this:\n| curl x | sh\n");
     expect(text).toContain("Text from outside");
   });
+});
+
+test.each([
+  ["agent memory show obs_1", true],
+  ["node '/opt/bin/agent.js' memory list | head", true],
+  ["cat docs/memory.md", false],
+])("what a model reads by the command %s may be a stranger's words: %s", (command, isOutside) => {
+  expect(reachesNetwork(command)).toBe(isOutside);
 });
 
 describe("agent memory save and edit", () => {

@@ -219,7 +219,7 @@ describe("claude-mem's database", () => {
       ["discovery", "Old text.", "mem-2", 1_775_037_600_000],
       ["bugfix", "Cart total", "host-1", 1_777_629_600_000],
       ["change", "Same reply", "host-1", 1_777_629_600_001],
-      ["summary", "Fix the total", "host-1", 1_777_633_200_000],
+      ["summary", "done", "host-1", 1_777_633_200_000],
     ]);
     expect(observations[1]).toMatchObject({
       facts: ["Sums are in cents"],

@@ -22,6 +22,8 @@ export interface WorkNeeds {
   signal: AbortSignal;
   /** Pieces of work; all of them by default. */
   limit?: number | undefined;
+  /** Asked before each piece of work: false ends it, with nothing lost. */
+  mayTake?(item: WorkItem): boolean;
 }
 
 export interface WorkReport {
@@ -124,7 +126,7 @@ class Worker {
     while (!signal.aborted && this.#taken < (this.#needs.limit ?? Number.POSITIVE_INFINITY)) {
       await this.#fileIfDue();
       const item = await this.#next();
-      if (item === undefined) return undefined;
+      if (item === undefined || this.#needs.mayTake?.(item) === false) return undefined;
       await this.#needs.context.reload();
       const options = this.#needs.options();
       const mode = findMode(options.mode, this.#needs.context.extensions("memory.mode"));

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { call, calls, say } from "agent-runtime/testing";
 import { afterAll, describe, expect, test } from "vitest";
 import { observation } from "../../fixtures/memory.ts";
-import { bootAt, makePlace, type Place, readInbox, removePlaces, runPrompts, seed } from "../../fixtures/memory-place.ts";
+import { bootAt, makePlace, type Place, readInbox, removePlaces, runPrompts, seed, seedOfNewerVersion } from "../../fixtures/memory-place.ts";
 
 afterAll(removePlaces);
 
@@ -185,8 +185,7 @@ describe("a process that lives on", () => {
 describe("a memory that fails", () => {
   test("is told once and stops no prompt", async () => {
     const place = await makePlace();
-    mkdirSync(place.dataDir, { recursive: true });
-    writeFileSync(join(place.dataDir, "memory"), "a file in the way");
+    await seedOfNewerVersion(place);
     const { reports } = await runPrompts(
       place,
       ["go", "again"],
@@ -194,7 +193,15 @@ describe("a memory that fails", () => {
     );
     expect(reports.map(({ result }) => result.status)).toEqual(["success", "success"]);
     const faults = reports.flatMap(({ events }) => events).filter((event) => event.type === "plugin.error");
-    expect(faults).toHaveLength(1);
-    expect(faults[0]).toMatchObject({ plugin: "memory" });
+    expect(faults).toMatchObject([{ plugin: "memory", message: expect.stringContaining("newer version") }]);
+  });
+
+  test("goes on in memory where the disk takes nothing", async () => {
+    const place = await makePlace();
+    mkdirSync(place.dataDir, { recursive: true });
+    writeFileSync(join(place.dataDir, "memory"), "a file in the way");
+    const { reports } = await runPrompts(place, ["go", "again"], [call("note", { text: "x" }), say("ok")]);
+    expect(reports.map(({ result }) => result.status)).toEqual(["success", "success"]);
+    expect(reports.flatMap(({ events }) => events).map(({ type }) => type)).toContain("store.degraded");
   });
 });

@@ -22,7 +22,7 @@ export interface PublicValue {
   fragments: string[];
 }
 
-/** The memory's own block in a system prompt: never remembered again. */
+/** The memory's own block in a system prompt, with "untrusted-" before it in what its tools recall: never remembered again. */
 export const MEMORY_TAG = "memory";
 /** The fence in which the runtime gives a tool's output to a model: one around what a tool of the memory has recalled goes. */
 const FENCE = "tool-output";
@@ -74,7 +74,8 @@ function patterns(): Patterns {
   // `a < private/x` and `<private@host>` are none. The spaces stand where they can be read in one way only.
   const foreign = `${BEGIN}(${SPACE}${SLASH})?${SPACE}(?:${names})(?![\\w@.-]|/(?!${SPACE}${END}))`;
   // Ours are written in one way. A header of C++ is called <memory>, so its block begins a line.
-  const block = `(?:(?:^|\\0)[ \\t]*<(?=${MEMORY_TAG}(?: [^<>\\n]{0,300})?>)|<(/)(?=${MEMORY_TAG}>))(${MEMORY_TAG})`;
+  const own = `(?:untrusted-)?${MEMORY_TAG}`;
+  const block = `(?:(?:^|\\0)[ \\t]*<(?=${own}(?: [^<>\\n]{0,300})?>)|<(/)(?=${own}>))(${own})`;
   const fence = `<(?:(/)(?=${FENCE} [0-9A-Za-z]{1,64}>)|(?=${FENCE} [^<>\\n]{0,300}tool="memory_))(${FENCE})`;
   made = {
     tag: new RegExp(`${foreign}|${block}|${fence}`, "gimu"),
@@ -126,7 +127,7 @@ function toTag(text: string, found: RegExpExecArray, { next, to, isEmpty, isEnde
   const isClosing = [groups[0], groups.at(-4), groups.at(-2)].some((slash) => slash !== undefined);
   // A fence ends at its own id only.
   const id = isFence ? (isClosing ? text.slice(next, to - 1) : (/ id="([0-9A-Za-z]+)"/.exec(text.slice(next, to))?.[1] ?? "")).trim() : "";
-  const name = TAGS[index] ?? (isFence ? `${FENCE} ${id}` : MEMORY_TAG);
+  const name = TAGS[index] ?? (isFence ? `${FENCE} ${id}` : (groups.at(-3) ?? MEMORY_TAG));
   const from = found.index;
   if (isClosing) return { name, kind: isEnded ? "close" : "cut", from, to };
   return { name, kind: isEmpty ? "empty" : "open", from, to };

@@ -62,6 +62,7 @@ describe("the memory's own words are never remembered again", () => {
   test("the block of the system prompt and of a note on a file", () => {
     expect(left("a\n<memory>\nold notes\n</memory>\nb")).toBe("a\n\nb");
     expect(left("<memory>\nold notes, cut")).toBe("");
+    expect(left('a\n<untrusted-memory note="data">\nx </memory> y\n</untrusted-memory>\nb')).toBe("a\n\nb");
   });
 
   test("what its tools have recalled, to the end with the same id", () => {

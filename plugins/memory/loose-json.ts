@@ -108,9 +108,9 @@ class Reader {
     this.at++;
     for (let next = this.#next(); next !== "}"; next = this.#next()) {
       const key = this.#readKey(next);
-      this.hasKeys = true;
       if (this.#next() !== ":") throw new Unreadable(this.at, false);
       this.at++;
+      this.hasKeys = true;
       entries.push([key, this.readValue(depth + 1)]);
       this.#skipComma("}");
     }

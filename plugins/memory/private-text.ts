@@ -138,6 +138,9 @@ interface Span {
   to: number;
 }
 
+/** Of a tag that is not closed this much is kept from the rest of the session: what follows is rather a page that speaks of tags. */
+const OPEN_CHARACTERS = 1_000;
+
 /** What has to go, in order and apart; `starts` are those of the pieces that the text was joined from, the first is 0. */
 function findPrivate(text: string, starts: readonly number[]): { spans: Span[]; fragments: Span[] } {
   const spans: Span[] = [];
@@ -165,7 +168,7 @@ function findPrivate(text: string, starts: readonly number[]): { spans: Span[]; 
     } else if (depths.size === 0 && !name.startsWith(FENCE)) addSpan(spans, { from, to });
   }
   if (depths.size > 0) addSpan(spans, { from: begin, to: text.length });
-  if (depths.has("private")) fragments.push({ from: secret, to: text.length });
+  if (depths.has("private")) fragments.push({ from: secret, to: Math.min(secret + OPEN_CHARACTERS, text.length) });
   return { spans, fragments };
 }
 

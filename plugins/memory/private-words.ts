@@ -7,7 +7,7 @@ export interface PrivateWords {
   /** What `withoutPrivate` has taken out. It is kept in memory alone. */
   remember(fragments: readonly string[]): void;
   remove(text: string): { text: string; removed: number };
-  /** The same in every string of a value as JSON has them, keys aside. */
+  /** The same in every string of a value as JSON has them, its keys too. */
   removeIn(value: unknown): { value: unknown; removed: number };
 }
 
@@ -19,8 +19,8 @@ const LEAST_WHOLE = 4;
 const FRAGMENT_CHARACTERS = 16_384;
 const DEPTH = 100;
 
-/** A digit, capitals within, or a mark within: what no language has as a word. */
-const isDistinctive = (word: string): boolean => /\p{N}/u.test(word) || /\p{Ll}\p{Lu}/u.test(word) || /[\p{L}\p{N}][^\p{L}\p{N}][\p{L}\p{N}]/u.test(word);
+/** A digit, capitals within, or a mark within: what no language has as a word. A full stop and a slash make names of files, which are none. */
+const isDistinctive = (word: string): boolean => /\p{N}/u.test(word) || /\p{Ll}\p{Lu}/u.test(word) || /[\p{L}\p{N}][^\p{L}\p{N}./\\’]+[\p{L}\p{N}]/u.test(word);
 
 function needlesOf(fragment: string): string[] {
   const text = fragment.slice(0, FRAGMENT_CHARACTERS).trim();
@@ -41,34 +41,63 @@ function fold(text: string): string {
 const isWordAt = (text: string, at: number): boolean => /[\p{L}\p{N}_]/u.test(text[at] ?? "");
 
 /** Finds by the first characters of what is looked for: the time depends on the text, not on how much is looked for. */
-export function createPrivateWords(): PrivateWords {
-  const known = new Set<string>();
+class Words implements PrivateWords {
+  readonly #known = new Set<string>();
   /** By their first LEAST characters, the longest first. */
-  const long = new Map<string, string[]>();
-  const short = new Set<string>();
+  readonly #long = new Map<string, string[]>();
+  readonly #short = new Set<string>();
 
-  function add(needle: string): void {
-    if (known.has(needle)) return;
-    known.add(needle);
+  get size(): number {
+    return this.#known.size;
+  }
+
+  remember(fragments: readonly string[]): void {
+    for (const fragment of fragments) for (const needle of needlesOf(fragment)) this.#add(fold(needle));
+  }
+
+  #add(needle: string): void {
+    if (this.#known.has(needle)) return;
+    this.#known.add(needle);
     if (needle.length < LEAST) {
-      short.add(needle);
+      this.#short.add(needle);
       return;
     }
-    const list = long.get(needle.slice(0, LEAST)) ?? [];
-    list.push(needle);
-    long.set(
-      needle.slice(0, LEAST),
-      list.sort((a, b) => b.length - a.length),
+    const start = needle.slice(0, LEAST);
+    this.#long.set(
+      start,
+      [...(this.#long.get(start) ?? []), needle].sort((a, b) => b.length - a.length),
     );
   }
 
-  function removeLong(text: string): string {
+  remove(text: string): { text: string; removed: number } {
+    const left = this.#removeFrom(text);
+    return { text: left, removed: countRemoved(text, left) };
+  }
+
+  removeIn(value: unknown): { value: unknown; removed: number } {
+    if (this.size === 0) return { value, removed: 0 };
+    let removed = 0;
+    const take = (text: string): string => {
+      const left = this.#removeFrom(text);
+      removed += countRemoved(text, left);
+      return left;
+    };
+    const left = mapTexts(value, take, 0);
+    return { value: left, removed };
+  }
+
+  #removeFrom(text: string): string {
+    const rest = this.#long.size === 0 ? text : this.#removeLong(text);
+    return [...this.#short].reduce(removeShort, rest);
+  }
+
+  #removeLong(text: string): string {
     const folded = fold(text);
     const kept: string[] = [];
     let [from, at] = [0, 0];
     while (at + LEAST <= folded.length) {
       const here = at;
-      const needle = long.get(folded.slice(at, at + LEAST))?.find((each) => folded.startsWith(each, here));
+      const needle = this.#long.get(folded.slice(at, at + LEAST))?.find((each) => folded.startsWith(each, here));
       if (needle === undefined) at++;
       else {
         kept.push(text.slice(from, at), PRIVATE_MARK);
@@ -78,52 +107,29 @@ export function createPrivateWords(): PrivateWords {
     }
     return from === 0 ? text : kept.join("") + text.slice(from);
   }
-
-  function removeShort(text: string, needle: string): string {
-    const folded = fold(text);
-    const kept: string[] = [];
-    let from = 0;
-    for (let at = folded.indexOf(needle); at >= 0; at = folded.indexOf(needle, at + needle.length)) {
-      if (isWordAt(folded, at - 1) || isWordAt(folded, at + needle.length)) continue;
-      kept.push(text.slice(from, at), PRIVATE_MARK);
-      from = at + needle.length;
-    }
-    return from === 0 ? text : kept.join("") + text.slice(from);
-  }
-
-  function removeFrom(text: string): string {
-    const rest = long.size === 0 ? text : removeLong(text);
-    return [...short].reduce(removeShort, rest);
-  }
-
-  return {
-    get size() {
-      return known.size;
-    },
-    remember(fragments) {
-      for (const fragment of fragments) for (const needle of needlesOf(fragment)) add(fold(needle));
-    },
-    remove(text) {
-      if (known.size === 0) return { text, removed: 0 };
-      const left = removeFrom(text);
-      return { text: left, removed: left === text ? 0 : Math.max(1, text.length - left.length) };
-    },
-    removeIn(value) {
-      if (known.size === 0) return { value, removed: 0 };
-      let removed = 0;
-      const walk = (item: unknown, depth: number): unknown => {
-        if (typeof item === "string") {
-          const left = removeFrom(item);
-          if (left !== item) removed += Math.max(1, item.length - left.length);
-          return left;
-        }
-        if (typeof item !== "object" || item === null) return item;
-        if (depth >= DEPTH) return null;
-        if (Array.isArray(item)) return item.map((each) => walk(each, depth + 1));
-        return Object.fromEntries(Object.entries(item).map(([key, each]) => [removeFrom(key), walk(each, depth + 1)]));
-      };
-      const left = walk(value, 0);
-      return { value: left, removed };
-    },
-  };
 }
+
+function removeShort(text: string, needle: string): string {
+  const folded = fold(text);
+  const kept: string[] = [];
+  let from = 0;
+  for (let at = folded.indexOf(needle); at >= 0; at = folded.indexOf(needle, at + needle.length)) {
+    if (isWordAt(folded, at - 1) || isWordAt(folded, at + needle.length)) continue;
+    kept.push(text.slice(from, at), PRIVATE_MARK);
+    from = at + needle.length;
+  }
+  return from === 0 ? text : kept.join("") + text.slice(from);
+}
+
+const countRemoved = (before: string, after: string): number => (before === after ? 0 : Math.max(1, before.length - after.length));
+
+function mapTexts(value: unknown, change: (text: string) => string, depth: number): unknown {
+  if (typeof value === "string") return change(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth >= DEPTH) return null;
+  if (Array.isArray(value)) return value.map((item) => mapTexts(item, change, depth + 1));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [change(key), mapTexts(item, change, depth + 1)]));
+}
+
+/** Of one session. */
+export const createPrivateWords = (): PrivateWords => new Words();

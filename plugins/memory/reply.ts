@@ -92,22 +92,15 @@ function withoutThoughts(text: string): { said: string; isOpen: boolean } {
 /** The form of the first root decides; what stands in the other one is text of that. */
 function findRoots(text: string): Found {
   const xml = readLooseXml(text);
-  const json = readLooseJson(xml.roots.length > 0 ? text.slice(0, xml.start) : text, (value) => isObservation(value) || isSummary(value));
-  const fromJson = sortValues(json.values);
-  fromJson.isCut = json.isCut;
-  if (fromJson.first !== undefined || xml.roots.length === 0) {
-    // JSON began before the first element, which stands in one of its strings.
-    if (xml.roots.length === 0) return fromJson;
-    const all = readLooseJson(text, (value) => isObservation(value) || isSummary(value));
-    return { ...sortValues(all.values), isCut: all.isCut };
-  }
-  if (json.isCut && json.start < xml.start) {
-    const all = readLooseJson(text, (value) => isObservation(value) || isSummary(value));
-    const sorted = sortValues(all.values);
-    if (sorted.first !== undefined) return { ...sorted, isCut: all.isCut };
-  }
-  return sortRoots(xml.roots);
+  // What begins before the first element may hold it in one of its strings.
+  const before = readLooseJson(text.slice(0, xml.start), isWanted);
+  const isJson = xml.roots.length === 0 || before.isCut || sortValues(before.values).first !== undefined;
+  if (!isJson) return sortRoots(xml.roots);
+  const json = xml.roots.length === 0 ? before : readLooseJson(text, isWanted);
+  return { ...sortValues(json.values), isCut: json.isCut };
 }
+
+const isWanted = (value: Raw): boolean => isObservation(value) || isSummary(value);
 
 function sortRoots(roots: readonly XmlRoot[]): Found {
   const found: Found = { observations: [], summaries: [], isSkip: false, isCut: roots.some(({ isCut }) => isCut) };

@@ -190,6 +190,11 @@ describe("what was private once in a session", () => {
     expect(remove("The code is fine, and the user too")).toBe("The code is fine, and the user too");
   });
 
+  test("names of files and ordinary words are none", () => {
+    const remove = remembering("look into package.json and src/parser/index.ts, it shouldn’t matter");
+    expect(remove("package.json, src/parser/index.ts: it shouldn’t work")).toBe("package.json, src/parser/index.ts: it shouldn’t work");
+  });
+
   test("a short one goes where it stands by itself", () => {
     const remove = remembering("hunter2");
     expect(remove("password hunter2, not hunter22")).toBe("password [private], not hunter22");

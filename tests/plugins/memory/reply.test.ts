@@ -264,8 +264,13 @@ describe("a reply that cannot be used says why", () => {
     ],
   ])("%j", (text, reason) => expect(ofCall(text)).toMatchObject({ kind: "unusable", isCut: false, reason: expect.stringContaining(reason) }));
 
-  test.each(['{"observations":[{"title":"A","narr', "<observation><title>A", '{"observations":[', '```json\n{"title":"A'])("cut: %j", (text) =>
-    expect(ofCall(text)).toMatchObject({ kind: "unusable", isCut: true }));
+  test.each([
+    `{"observations":[{"title":"A","narrative":"${xml("no")} and`,
+    '{"observations":[{"title":"A","narr',
+    "<observation><title>A",
+    '{"observations":[',
+    '```json\n{"title":"A',
+  ])("cut: %j", (text) => expect(ofCall(text)).toMatchObject({ kind: "unusable", isCut: true }));
 
   test("a model that was stopped has been cut, whatever its reply looks like", () =>
     expect(ofCall(`[${A}]`, "length")).toMatchObject({ kind: "observations", isCut: true }));

@@ -84,6 +84,10 @@ const WRAPPERS = new Set([
   "until",
   "!",
 ]);
+/** Programs to which a text in quotes may be a command. */
+const SHELLS = /(?:^|[\s;|&(/])(?:(?:ba|z|da|k|fi)?sh|eval|su|parallel|xargs|watch|find|tmux|screen|flock|script|docker|podman|nsenter|unshare|chroot|make)\b/;
+/** Where an apostrophe need not begin a quoted text: here-documents, comments, escapes. */
+const UNCLEAR = /<<|\\['"]|(?:^|\s)#/;
 /** Above this a command is not read, and taken for one that reaches the network. */
 const READ_CHARACTERS = 20_000;
 
@@ -93,11 +97,10 @@ const RECALL = /\bagent(?:\.[cm]?js)?["']?\s+memory\b/;
 /** Whether a command of a shell may bring text from another host. */
 export function reachesNetwork(command: string): boolean {
   if (command.length > READ_CHARACTERS || NETWORK_CODE.test(command) || RECALL.test(command)) return true;
-  // Quotes and brackets end words here: `sh -c "curl …"` and `$(curl …)` are found like any other.
-  return command
-    .replace(/\\\r?\n/g, " ")
-    .split(/[\n;|&()`"'{}]+/)
-    .some(isNetworkProgram);
+  const joined = command.replace(/\\\r?\n/g, " ");
+  // What a quoted text says is a command only to a program that runs such; a substitution is one everywhere.
+  const plain = SHELLS.test(joined) || UNCLEAR.test(joined) ? joined : joined.replace(/'[^']*'|"(?:[^"\\$`]|\\[\s\S])*"/g, "_");
+  return plain.split(/[\n;|&()`"'{}]+/).some(isNetworkProgram);
 }
 
 function isNetworkProgram(part: string): boolean {
@@ -148,8 +151,8 @@ export interface OutsideSession {
 export function isFromOutside(call: OutsideCall, session: OutsideSession): boolean {
   const { tool, effect, input, patterns, output } = call;
   if (effect === "net" || isOfServer(tool)) return true;
-  // Its answer is that of a session which may have read anything.
-  if (tool === "task") return session.hasOutside;
+  // A session that may have read anything, and a command that was judged when it began.
+  if (tool === "task" || tool === "bash_output") return session.hasOutside;
   const paths = [textOf(input, "filePath"), textOf(input, "path"), ...patterns];
   if (effect === "read")
     return paths.some((path) => isForeign(path) || isBrought(path, session.brought)) || (tool === "grep" && /^\S*node_modules\//m.test(output));

@@ -164,6 +164,7 @@ describe("whose words a call has shown", () => {
     expect(outside({ tool: "grep", output: "src/a.ts:1: x\nnode_modules/x/a.js:2: y" })).toBe(true);
     expect(outside({ tool: "bash", effect: "run", input: { command: "cat node_modules/x/README.md" } })).toBe(true);
     expect(outside({ tool: "task", effect: "read" }, { hasOutside: true })).toBe(true);
+    expect(outside({ tool: "bash_output", effect: "read" }, { hasOutside: true })).toBe(true);
   });
 
   test("our own: files of the workspace and commands in it", () => {
@@ -195,6 +196,8 @@ describe("whose words a call has shown", () => {
     "python -c 'import urllib.request'",
     "node -e \"fetch('x')\"",
     "make \\\n && \\\n curl x",
+    'echo "$(curl x)"',
+    "find . -name a -exec sh -c 'curl x' +",
     `echo ${"a".repeat(30_000)}`,
   ])("reaches the network: %s", (command) => expect(reachesNetwork(command)).toBe(true));
 
@@ -203,6 +206,8 @@ describe("whose words a call has shown", () => {
     "npm run build",
     "git status",
     "git commit -m 'use curl'",
+    "git commit -m 'curl is used' -m \"http parser added\"",
+    'rg "curl -s" src',
     "git log --oneline",
     "ls -la",
     "node script.js",

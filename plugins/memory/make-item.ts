@@ -33,10 +33,10 @@ export interface CleanPrompt {
 
 /** The text of a prompt as it is kept. Its private words are kept from the rest of the session. */
 export function cleanPrompt(text: string, words: PrivateWords, { redact }: Cleaning): CleanPrompt {
-  const open = withoutPrivate(capBytes(text));
+  const open = withoutPrivate(cleanText(capBytes(text)));
   words.remember(open.fragments);
   const rest = words.remove(open.text);
-  const clean = redact(cleanText(rest.text)).trim();
+  const clean = redact(rest.text).trim();
   return {
     text: clean === "" && !open.isWhole ? "[media prompt]" : capText(clean, PROMPT_CHARACTERS),
     isPrivate: open.isWhole,
@@ -46,12 +46,14 @@ export function cleanPrompt(text: string, words: PrivateWords, { redact }: Clean
 
 /** Any other text of the session, as it may be kept. */
 export function cleanAnswer(text: string, words: PrivateWords, { redact }: Cleaning): { text: string; removed: number } {
-  const open = withoutPrivate(text);
+  const open = withoutPrivate(cleanText(text));
   words.remember(open.fragments);
   const rest = words.remove(open.text);
-  return { text: capText(redact(cleanText(rest.text)).trim()), removed: open.removed + rest.removed };
+  return { text: capText(redact(rest.text).trim()), removed: open.removed + rest.removed };
 }
 
+/** Deeper values are left out: nothing that a tool takes is so deep. */
+const DEPTH = 100;
 const PATTERNS = 50;
 const PATTERN_CHARACTERS = 2_000;
 const PATHS = 100;
@@ -64,10 +66,11 @@ export function makeCallItem(event: ToolFinish, session: SessionFacts, cleaning:
   const output = state.status === "completed" ? state.output : state.error;
   const paths = provenPaths(event, session.cwd);
   // One value: a tag that is opened in what a tool was given takes what it has answered, too.
-  const open = withoutPrivateIn([event.input, source.patterns, output, paths.read, paths.modified]);
+  // Cleaned first: a terminal sequence in the name of a tag would hide it here, and be gone in what is kept.
+  const open = withoutPrivateIn(mapTexts([event.input, source.patterns, output, paths.read, paths.modified], cleanText));
   words.remember(open.fragments);
   if (open.isWhole) return undefined;
-  const [input, patterns, shown, read, modified] = redactIn(words.removeIn(open.value).value, cleaning.redact) as [
+  const [input, patterns, shown, read, modified] = mapTexts(words.removeIn(open.value).value, cleaning.redact) as [
     unknown,
     string[],
     string,
@@ -86,7 +89,7 @@ export function makeCallItem(event: ToolFinish, session: SessionFacts, cleaning:
       effect: source.effect,
       patterns: textsOf(patterns, PATTERNS, PATTERN_CHARACTERS),
       input: capText(cleaning.redact(JSON.stringify(input) ?? "")),
-      output: capText(cleaning.redact(cleanText(shown ?? ""))),
+      output: capText(cleaning.redact(shown ?? "")),
       status: state.status,
       ...(typeof exit === "number" && { exitCode: exit }),
       filesRead: textsOf(read, PATHS, PATH_CHARACTERS),
@@ -118,12 +121,13 @@ const textsOf = (texts: readonly unknown[], most: number, characters: number): s
     ),
   ].slice(0, most);
 
-/** In each string by itself: a key of several lines is found before JSON makes one line of them. */
-function redactIn(value: unknown, redact: (text: string) => string): unknown {
-  if (typeof value === "string") return redact(value);
+/** Each string by itself: a key of several lines is found before JSON makes one line of them. */
+function mapTexts(value: unknown, change: (text: string) => string, depth = 0): unknown {
+  if (typeof value === "string") return change(value);
   if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => redactIn(item, redact));
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [redact(key), redactIn(item, redact)]));
+  if (depth >= DEPTH) return null;
+  if (Array.isArray(value)) return value.map((item) => mapTexts(item, change, depth + 1));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [change(key), mapTexts(item, change, depth + 1)]));
 }
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "" && value !== "*";

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { capBytes, capField, capText } from "../../../plugins/memory/cap.ts";
 import { createDuplicates, findEndLeftOut, findLeftOut } from "../../../plugins/memory/left-out.ts";
@@ -120,9 +121,34 @@ describe("a piece of work of a call", () => {
     expect(JSON.stringify(item)).not.toContain("SECRET");
   });
 
+  test("a tag that a terminal sequence disguises is one", () => {
+    const hidden = "a <pri\u001b[1mvate>S3CRET</pri\u001b[1mvate> b";
+    expect(makeCallItem(finish({ input: { text: hidden }, output: hidden }), sessionOf(), cleaning)?.call).toMatchObject({
+      input: '{"text":"a  b"}',
+      output: "a  b",
+    });
+    expect(cleanPrompt(hidden, createPrivateWords(), cleaning).text).toBe("a  b");
+  });
+
+  test("leaks nothing, wherever tags and texts are", () => {
+    const part = fc.constantFrom("S3CRET", "<private>", "</private>", "<PRIVATE x>", "&lt;/private&gt;", "plain ", "<pri", "vate>");
+    const texts = fc.array(part, { maxLength: 6 }).map((parts) => `<private>S3CRET</private>${parts.join("").replaceAll("S3CRET", "")}<private>S3CRET`);
+    fc.assert(
+      fc.property(texts, texts, fc.jsonValue({ maxDepth: 2 }), (input, output, more) => {
+        const item = makeCallItem(finish({ input: { input, more, [input]: 1 }, output, source: { effect: "run", patterns: [input] } }), sessionOf(), cleaning);
+        expect(JSON.stringify(item ?? "")).not.toContain("S3CRET");
+      }),
+    );
+  });
+
   test("is none where all of it is private", () => {
     const source = { effect: "run" as const, patterns: [] };
     expect(makeCallItem(finish({ tool: "x", input: "<private>a", source, output: "b" }), sessionOf(), cleaning)).toBeUndefined();
+  });
+
+  test("takes an input that is nested without end", () => {
+    const deep = JSON.parse("[".repeat(3_000) + "]".repeat(3_000));
+    expect(makeCallItem(finish({ input: { deep } }), sessionOf(), cleaning)?.call?.input.length).toBeLessThan(300);
   });
 
   test("is capped at head and tail, with what was left out", () => {

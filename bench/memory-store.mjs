@@ -1,5 +1,5 @@
 // What it costs to remember beside 100,000 stored observations: one append, and the memory of a process that only records.
-// node --import tsx bench/memory-store.mjs
+// npm run bench:memory-store
 import { execFileSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,7 +26,9 @@ async function fill() {
   const kit = await openKit(root);
   const memory = await openMemory({ context: kit.context, cwd: root, project: "project-00000000" });
   for (let from = 0; from < STORED; from += 5_000) {
-    const some = Array.from({ length: 5_000 }, (_, index) => makeObservation(from + index, { sessionId: `ses_${Math.floor((from + index) / 50)}`, narrative: `${from + index} `.padEnd(600, "what was seen there ") }));
+    const some = Array.from({ length: 5_000 }, (_, index) =>
+      makeObservation(from + index, { sessionId: `ses_${Math.floor((from + index) / 50)}`, narrative: `${from + index} `.padEnd(600, "what was seen there ") }),
+    );
     await memory.add(some);
   }
   await memory.close();
@@ -54,7 +56,8 @@ async function record() {
   await kit.close();
 }
 
-const child = (what, dir) => execFileSync(process.execPath, ["--expose-gc", "--conditions=source", "--import", "tsx", self, what, dir], { encoding: "utf8", maxBuffer: 1e8 });
+const child = (what, dir) =>
+  execFileSync(process.execPath, ["--expose-gc", "--conditions=source", "--import", "tsx", self, what, dir], { encoding: "utf8", maxBuffer: 1e8 });
 
 /** The same bytes by the plainest means there is. */
 function yardstick(dir) {

@@ -1,5 +1,5 @@
 // What it costs to remember beside 100,000 stored observations: one append, and the memory of a process that only records.
-// npm run bench:memory-store
+// node --conditions=source --import tsx bench/memory-store.mjs runs it.
 import { execFileSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -152,8 +152,16 @@ class ProjectMemory implements OpenMemory {
     });
   }
 
+  /** What was forgotten since it was read stays forgotten. */
   async change(observations: Observation[]): Promise<void> {
-    await this.parts.change(() => this.#putChanged(observations));
+    await this.parts.change(async () => {
+      const fresh = this.parts.inbox.store.all("observations");
+      const settled = observations.filter(({ id }) => fresh[id] === undefined);
+      const found =
+        settled.length === 0 ? [] : await this.parts.archive.find(new Set(settled.map(({ id }) => id)), new Set(settled.map(({ sessionId }) => sessionId)));
+      const known = new Set([...Object.keys(fresh), ...found.map(({ id }) => id)]);
+      await this.#putChanged(observations.filter(({ id }) => known.has(id)));
+    });
   }
 
   async #putChanged(observations: readonly Observation[]): Promise<void> {

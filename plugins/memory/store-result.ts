@@ -62,11 +62,13 @@ async function supersedeSummary({ inbox: { store }, archive }: MemoryParts, summ
   const { sessionId, id } = summary;
   const isEarlier = (each: Observation) =>
     each.type === "summary" && each.sessionId === sessionId && each.id !== id && each.supersededBy === undefined && each.prompt <= summary.prompt;
+  // What strangers may have written takes no place of what a person can rely on.
+  const isFit = (each: Observation) => isEarlier(each) && (summary.trust === "trusted" || each.trust === "untrusted");
   const known = store.get("summaries", sessionId);
   const fresh = Object.values(store.all("observations"));
   const earlier = known === undefined ? undefined : (store.get("observations", known.id) ?? (await archive.find(new Set([known.id]), [sessionId]))[0]);
   for (const each of new Set([...fresh, ...(earlier === undefined ? [] : [earlier])])) {
-    if (!isEarlier(each)) continue;
+    if (!isFit(each)) continue;
     store.put("observations", each.id, { ...each, supersededBy: id });
     store.put("changed", each.id, 1);
   }

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { openParts } from "../../../plugins/memory/memory-parts.ts";
 import { type MemoryKit, makeItem, makeObservation, openKit, PROJECT } from "../../fixtures/memory-kit.ts";
 
 let kit: MemoryKit;

@@ -1,8 +1,10 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { AgentError } from "agent-runtime";
 import { isPathOf } from "./filter.ts";
 import { type Inbox, type Turn, turnKeys } from "./inbox.ts";
 import type { Forgetting, Forgotten } from "./memory.ts";
-import { type MemoryParts, persist, readAll } from "./memory-parts.ts";
+import { INDEX, type MemoryParts, persist, readAll } from "./memory-parts.ts";
 import type { Observation } from "./observation.ts";
 import type { WorkItem } from "./work-item.ts";
 
@@ -18,13 +20,9 @@ interface Plan {
 
 /**
  * Forgets everywhere: archive, inbox, queue, extractors' conversations, texts of sessions, merged provenance; then the files
- * themselves are rewritten. `dropIndex` removes what was made of the observations. A run that was killed is gone on with by the next.
+ * themselves are rewritten, and the index goes. One that was killed is gone on with by the next worker.
  */
-export async function forgetIn(
-  parts: MemoryParts,
-  what: Forgetting,
-  { dryRun, dropIndex }: { dryRun: boolean; dropIndex(): Promise<void> },
-): Promise<Forgotten> {
+export async function forgetIn(parts: MemoryParts, what: Forgetting, { dryRun }: { dryRun: boolean }): Promise<Forgotten> {
   if (Object.values(what).every((value) => value === undefined || value.length === 0))
     throw new AgentError("OPTION_INVALID", { option: "forget", reason: "say what: ids, a source, a session, or words that it holds." });
   return parts.change(async () => {
@@ -32,7 +30,6 @@ export async function forgetIn(
     const forgotten = { observations: [...plan.observations], others: plan.items.size + plan.turns.size + plan.sessions.size };
     if (dryRun) return forgotten;
     await carryOut(parts, plan);
-    if (forgotten.observations.length + forgotten.others > 0) await dropIndex();
     await eraseLeft(parts);
     return forgotten;
   });
@@ -44,8 +41,8 @@ export async function eraseLeft(parts: MemoryParts): Promise<void> {
   const left = Object.keys(store.all("erase"));
   if (left.length === 0) return;
   for (const name of left) {
-    const isErased = name === "inbox" ? await store.erase() : await parts.archive.erase(name);
-    if (!isErased) throw new AgentError("MEMORY_NOT_ERASED", { path: parts.dir });
+    if (name === INDEX) rmSync(join(parts.dir, INDEX), { recursive: true, force: true });
+    else if (!(await (name === "inbox" ? store.erase() : parts.archive.erase(name)))) throw new AgentError("MEMORY_NOT_ERASED", { path: parts.dir });
   }
   for (const name of left) store.remove("erase", name);
   await store.sync();
@@ -77,6 +74,7 @@ async function carryOut(parts: MemoryParts, plan: Plan): Promise<void> {
   // Said before anything goes, so that whoever comes after a kill knows which files to rewrite.
   const touch = (name: string) => store.put("erase", name, 1);
   touch("inbox");
+  touch(INDEX);
   for (const observation of plan.mended) {
     store.put("observations", observation.id, observation);
     store.put("changed", observation.id, 1);

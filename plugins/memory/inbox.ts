@@ -87,7 +87,7 @@ interface InboxData {
   spent: Spent;
   health: Health;
   uses: { count: number; at: number };
-  /** What has been removed and may still stand in files: "inbox", or a segment of the archive. */
+  /** What has been removed and may still stand in files: "inbox", "index", or a segment of the archive. */
   erase: number;
 }
 

@@ -25,6 +25,8 @@ export interface MemoryParts {
 
 /** ms that a change waits for the others. */
 const CHANGE_WAIT_MS = 60_000;
+/** What is made of the observations to find them, below the project's directory. */
+export const INDEX = "index";
 /** Fresh observations from which on they are filed into the archive. */
 export const FRESH = 200;
 

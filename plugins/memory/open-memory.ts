@@ -1,12 +1,11 @@
 import { createHash } from "node:crypto";
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { AgentError } from "agent-runtime";
 import { bytesIn } from "./directory.ts";
 import { matchesFilter } from "./filter.ts";
 import { eraseLeft, forgetIn } from "./forget.ts";
 import type { ConsolidationReport, Filter, Hit, Memory, MemoryStats, SearchRequest } from "./memory.ts";
-import { FRESH, fileFresh, type MemoryParts, openParts, persist, readAll } from "./memory-parts.ts";
+import { FRESH, fileFresh, INDEX, type MemoryParts, openParts, persist, readAll } from "./memory-parts.ts";
 import type { Observation } from "./observation.ts";
 import { listProjects, projectOf } from "./project.ts";
 
@@ -45,8 +44,6 @@ export interface MemoryNeeds {
 export interface OpenMemory extends Memory {
   readonly parts: MemoryParts;
 }
-
-export const INDEX = "index";
 
 /** Opens the memory of a project. Reads its inbox and nothing else. */
 export async function openMemory(needs: MemoryNeeds): Promise<OpenMemory> {
@@ -152,8 +149,16 @@ class ProjectMemory implements OpenMemory {
     });
   }
 
+  /** What was forgotten since it was read stays forgotten. */
   async change(observations: Observation[]): Promise<void> {
-    await this.parts.change(() => this.#putChanged(observations));
+    await this.parts.change(async () => {
+      const fresh = this.parts.inbox.store.all("observations");
+      const settled = observations.filter(({ id }) => fresh[id] === undefined);
+      const found =
+        settled.length === 0 ? [] : await this.parts.archive.find(new Set(settled.map(({ id }) => id)), new Set(settled.map(({ sessionId }) => sessionId)));
+      const known = new Set([...Object.keys(fresh), ...found.map(({ id }) => id)]);
+      await this.#putChanged(observations.filter(({ id }) => known.has(id)));
+    });
   }
 
   async #putChanged(observations: readonly Observation[]): Promise<void> {
@@ -171,11 +176,8 @@ class ProjectMemory implements OpenMemory {
   }
 
   async forget(what: Parameters<Memory["forget"]>[0], { dryRun = false } = {}): ReturnType<Memory["forget"]> {
-    const dropIndex = async () => {
-      await this.#dropEngine();
-      rmSync(join(this.parts.dir, INDEX), { recursive: true, force: true });
-    };
-    return forgetIn(this.parts, what, { dryRun, dropIndex });
+    if (!dryRun) await this.#dropEngine();
+    return forgetIn(this.parts, what, { dryRun });
   }
 
   async #dropEngine(): Promise<void> {

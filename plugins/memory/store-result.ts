@@ -1,6 +1,8 @@
 import { withProvenance } from "./archive.ts";
+import { importanceOf } from "./importance.ts";
 import type { MemoryParts } from "./memory-parts.ts";
 import { type Content, type Observation, observationId } from "./observation.ts";
+import { withSymbols } from "./symbols.ts";
 import type { WorkItem } from "./work-item.ts";
 
 export interface Result {
@@ -34,14 +36,15 @@ export async function storeResult(parts: MemoryParts, item: WorkItem, { contents
 
 /** Time, place and trust are those of the moment when it happened; a model's word proves no change of a file. */
 function observationOf(content: Content, item: WorkItem, by: string): Observation {
-  const { sessionId, callId, prompt, agent, at, trust, call } = item;
-  const { filesRead, filesModified, ...rest } = content;
+  const { sessionId, callId, prompt, agent, at, trust, call, status = call?.status } = item;
+  const { filesRead, filesModified: _claimed, ...rest } = withSymbols(content);
+  const filesModified = call?.filesModified ?? [];
   const from = call?.patterns.join("\n") ?? "";
   return {
     id: observationId({ sessionId, title: content.title, narrative: content.narrative }),
     ...rest,
     filesRead: [...new Set([...(call?.filesRead ?? []), ...filesRead])],
-    filesModified: call?.filesModified ?? [],
+    filesModified,
     sessionId,
     ...(callId !== undefined && { callId }),
     prompt,
@@ -50,7 +53,7 @@ function observationOf(content: Content, item: WorkItem, by: string): Observatio
     source: call === undefined ? { kind: "session" } : { kind: "call", tool: call.tool, ...(from !== "" && { from }) },
     trust,
     by,
-    importance: 0.5,
+    importance: importanceOf({ ...content, filesModified }, { by, failed: status === "error" }),
   };
 }
 
@@ -59,11 +62,13 @@ async function supersedeSummary({ inbox: { store }, archive }: MemoryParts, summ
   const { sessionId, id } = summary;
   const isEarlier = (each: Observation) =>
     each.type === "summary" && each.sessionId === sessionId && each.id !== id && each.supersededBy === undefined && each.prompt <= summary.prompt;
+  // What strangers may have written takes no place of what a person can rely on.
+  const isFit = (each: Observation) => isEarlier(each) && (summary.trust === "trusted" || each.trust === "untrusted");
   const known = store.get("summaries", sessionId);
   const fresh = Object.values(store.all("observations"));
   const earlier = known === undefined ? undefined : (store.get("observations", known.id) ?? (await archive.find(new Set([known.id]), [sessionId]))[0]);
   for (const each of new Set([...fresh, ...(earlier === undefined ? [] : [earlier])])) {
-    if (!isEarlier(each)) continue;
+    if (!isFit(each)) continue;
     store.put("observations", each.id, { ...each, supersededBy: id });
     store.put("changed", each.id, 1);
   }

@@ -95,6 +95,20 @@ test("killed while a model is asked, or just when it has answered: the same", { 
   expect(await outcome()).toEqual(everything);
 });
 
+test("a disk that takes no more leaves the work in the queue, and it is done when there is room again", { timeout: 60_000 }, async () => {
+  const { url } = await serve((_, item) => observing(item));
+  await fillQueue();
+  const worker = [process.execPath, "--conditions=source", "--import", "tsx", script, dataDir, url, "0"].map((word) => `'${word}'`).join(" ");
+  const env = { ...process.env, TSX_DISABLE_CACHE: "1" };
+  // No file may grow beyond 16 KB; the queue alone has some 12.
+  const child = spawn("bash", ["-c", `ulimit -f 16; exec ${worker}`], { stdio: ["ignore", "ignore", "inherit"], env });
+  expect((await once(child, "close"))[0]).toBe(3);
+  const { titles, waiting } = await outcome();
+  expect([titles.length + waiting, waiting > 0]).toEqual([ITEMS, true]);
+  expect(await runWorker(url, 0)).toBe(0);
+  expect(await outcome()).toEqual(everything);
+});
+
 test("two processes at work on one project lose nothing and ask nothing twice", { timeout: 120_000 }, async () => {
   const server = await serve((_, item) => observing(item));
   expect(await Promise.all([runWorker(server.url, 0, 0, 10), runWorker(server.url, 0, 10, 20)])).toEqual([0, 0]);

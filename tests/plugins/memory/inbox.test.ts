@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { openParts } from "../../../plugins/memory/memory-parts.ts";
 import { type MemoryKit, makeItem, makeObservation, openKit, PROJECT } from "../../fixtures/memory-kit.ts";
 
 let kit: MemoryKit;
@@ -89,4 +90,14 @@ test("what is put while another process has the lock of changes waits for it, an
   release();
   await Promise.all([held, waiting]);
   expect(order).toEqual(["one", "two 1"]);
+});
+
+test("a change that another process never ends is refused with its number, and nothing has happened", async () => {
+  const parts = await openParts({ ...kit.context, lock: async () => ({ busy: 4711 }) }, PROJECT);
+  let hasRun = false;
+  const change = parts.change(async () => {
+    hasRun = true;
+  });
+  await expect(change).rejects.toMatchObject({ code: "MEMORY_BUSY", message: expect.stringContaining("4711") });
+  expect(hasRun).toBe(false);
 });

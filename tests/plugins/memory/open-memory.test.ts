@@ -64,6 +64,15 @@ test("changed ones stand in the place of the old, in the inbox, in the archive a
   expect([(await other.get([makeObservation(3).id]))[0]?.importance, (await other.list({})).length]).toEqual([1, 250]);
 });
 
+test("what was forgotten since somebody read it is not brought back by a change", async () => {
+  const [memory, other] = [await open(), await open()];
+  await memory.add([makeObservation(1), makeObservation(2)]);
+  const read = await memory.list({});
+  await other.forget({ ids: [makeObservation(1).id] });
+  await memory.change(read.map((each) => ({ ...each, importance: 1 })));
+  expect((await other.list({})).map(({ title, importance }) => [title, importance])).toEqual([["observation 2", 1]]);
+});
+
 test("dead letters become pending again, all of them or those that are named", async () => {
   const memory = await open();
   for (const number of [1, 2, 3]) memory.parts.inbox.append(makeItem(number));

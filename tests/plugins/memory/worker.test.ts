@@ -212,6 +212,17 @@ test("the summary of a later prompt takes the place of the one before, also when
   expect([first?.supersededBy, second?.supersededBy, third?.supersededBy]).toEqual([second?.id, third?.id, undefined]);
 });
 
+test("a summary of what strangers may have written leaves the one before in its place", async () => {
+  const kit = await start((_, index) => say(JSON.stringify({ summary: { request: `asked ${index}`, completed: `done ${index}` } })));
+  const parts = await kit.open();
+  parts.inbox.append(makeEnd(1));
+  parts.inbox.append(makeEnd(2, { trust: "untrusted" }));
+  parts.inbox.append(makeEnd(3, { trust: "untrusted" }));
+  const { stored } = await kit.work(parts, model);
+  const summaries = await readAll(await kit.open());
+  expect(stored.map(({ id }) => summaries.get(id)?.supersededBy)).toEqual([undefined, stored[2]?.id, undefined]);
+});
+
 test("from two hundred on fresh observations are filed into the archive", async () => {
   const kit = await start();
   const parts = await kit.open();

@@ -1,6 +1,8 @@
 import { withProvenance } from "./archive.ts";
+import { importanceOf } from "./importance.ts";
 import type { MemoryParts } from "./memory-parts.ts";
 import { type Content, type Observation, observationId } from "./observation.ts";
+import { withSymbols } from "./symbols.ts";
 import type { WorkItem } from "./work-item.ts";
 
 export interface Result {
@@ -35,13 +37,14 @@ export async function storeResult(parts: MemoryParts, item: WorkItem, { contents
 /** Time, place and trust are those of the moment when it happened; a model's word proves no change of a file. */
 function observationOf(content: Content, item: WorkItem, by: string): Observation {
   const { sessionId, callId, prompt, agent, at, trust, call } = item;
-  const { filesRead, filesModified, ...rest } = content;
+  const { filesRead, filesModified: _, ...rest } = withSymbols(content);
+  const filesModified = call?.filesModified ?? [];
   const from = call?.patterns.join("\n") ?? "";
   return {
     id: observationId({ sessionId, title: content.title, narrative: content.narrative }),
     ...rest,
     filesRead: [...new Set([...(call?.filesRead ?? []), ...filesRead])],
-    filesModified: call?.filesModified ?? [],
+    filesModified,
     sessionId,
     ...(callId !== undefined && { callId }),
     prompt,
@@ -50,7 +53,7 @@ function observationOf(content: Content, item: WorkItem, by: string): Observatio
     source: call === undefined ? { kind: "session" } : { kind: "call", tool: call.tool, ...(from !== "" && { from }) },
     trust,
     by,
-    importance: 0.5,
+    importance: importanceOf({ ...rest, filesModified }, { by, failed: call?.status === "error" || item.status === "error" }),
   };
 }
 

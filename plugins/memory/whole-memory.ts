@@ -42,8 +42,12 @@ export async function openWholeMemory(context: ContextNow, project?: string): Pr
       await tend(stored, { memory, vectors: own, consolidates: consolidate, signal, openStore: (name, options) => context().openStore(name, options) });
     },
     async forget(what, options) {
+      if (options?.dryRun) return forget(what, options);
+      const vectors = await openVectors(memory.project);
+      // First, so that a kill leaves something to forget again; and once more, for what was embedded meanwhile.
+      await vectors.forget((await forget(what, { dryRun: true })).observations);
       const forgotten = await forget(what, options);
-      if (!options?.dryRun) await (await openVectors(memory.project)).forget(forgotten.observations);
+      await vectors.forget(forgotten.observations);
       return forgotten;
     },
     async close() {

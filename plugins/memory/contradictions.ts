@@ -1,6 +1,6 @@
 import { type Claim, isReplaced, readClaims, readSubstitution, type Substitution } from "./claims.ts";
 import type { Observation } from "./observation.ts";
-import { mayBeSameThing, readStatements, termsOf } from "./statement.ts";
+import { mayBeSameThing, readStatements, type Statement, termsOf } from "./statement.ts";
 
 /** Pairs, older first. */
 export interface Contradictions {
@@ -25,9 +25,10 @@ const MOST_VALUES = 5;
 export function findContradictions(observations: readonly Observation[]): Contradictions {
   const claiming = observations.filter(({ type, by }) => type !== "summary" && by !== "heuristic").sort(byTime);
   const found = createFindings();
-  const groups = groupClaims(claiming);
+  const said = claiming.map((observation) => ({ observation, statements: readStatements(observation) }));
+  const groups = groupClaims(said);
   for (const group of groups) findReplaced(group, found);
-  for (const [older, newer] of findSubstituted(claiming)) found.supersede(older, newer);
+  for (const [older, newer] of findSubstituted(said)) found.supersede(older, newer);
   for (const group of groups) findContrary(group, found);
   return found.pairs;
 }
@@ -58,10 +59,15 @@ function createFindings() {
   };
 }
 
-function groupClaims(observations: Observation[]): Made[][] {
+interface Said {
+  observation: Observation;
+  statements: Statement[];
+}
+
+function groupClaims(said: Said[]): Made[][] {
   const groups = new Map<string, Made[]>();
-  for (const observation of observations) {
-    for (const { text, isMain } of readStatements(observation)) {
+  for (const { observation, statements } of said) {
+    for (const { text, isMain } of statements) {
       for (const claim of readClaims(text)) {
         const group = groups.get(claim.key);
         const made = { ...claim, observation, isMain };
@@ -98,8 +104,7 @@ const isSameValue = (a: string, b: string): boolean => a === b || ` ${a} `.inclu
 const maySupersede = (newer: Observation, older: Observation): boolean =>
   (newer.trust === "trusted" || older.trust === "untrusted") && mayBeSameThing(newer, older);
 
-function findSubstituted(observations: Observation[]): [Observation, Observation][] {
-  const said = observations.map((observation) => ({ observation, statements: readStatements(observation) }));
+function findSubstituted(said: Said[]): [Observation, Observation][] {
   const substitutions = said.flatMap(({ observation, statements }) =>
     statements.flatMap(({ text }) => {
       const substitution = readSubstitution(text);
@@ -118,7 +123,7 @@ function findSubstituted(observations: Observation[]): [Observation, Observation
 
 type Indexed = Map<string, { observation: Observation; terms: string[] }[]>;
 
-function indexMain(said: { observation: Observation; statements: ReturnType<typeof readStatements> }[]): Indexed {
+function indexMain(said: Said[]): Indexed {
   const byTerm: Indexed = new Map();
   for (const { observation, statements } of said) {
     for (const { text, isMain } of statements) {

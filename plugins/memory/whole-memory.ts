@@ -27,9 +27,9 @@ export async function openWholeMemory(context: ContextNow, project?: string): Pr
       return createSearchEngine(source, { context: context(), options: () => context().options, vectors: own, now: Date.now, signal: closing.signal });
     },
     consolidate: async (observations) => {
-      const { consolidate } = await import("./consolidate.ts");
+      const { consolidateInPieces } = await import("./consolidate.ts");
       const cosine = context().options.search.embeddings === undefined ? undefined : await (await openVectors(memory.project)).cosines();
-      const { report, changed } = consolidate(observations, { cosine });
+      const { report, changed } = await consolidateInPieces(observations, { cosine });
       return { ...report, changed };
     },
   });

@@ -1,4 +1,5 @@
-// How well the memory finds, and how fast: npm run bench:memory [-- own|dialogues|scale]. Data sets by path: bench/memory-locomo.mjs, bench/memory-longmemeval.mjs
+// How well the memory finds, and how fast: npm run bench:memory [-- own|dialogues|scale|care]. Data sets by path: bench/memory-locomo.mjs, bench/memory-longmemeval.mjs
+import { measureCare, measureCareTime } from "./memory-care.ts";
 import { makeDialogue } from "./memory-dialogues.ts";
 import { measureHaystacks } from "./memory-haystacks.ts";
 import { makeObservation } from "./memory-measure.ts";
@@ -7,7 +8,7 @@ import { measureOwn } from "./memory-own.ts";
 import { measureScale } from "./memory-scale.ts";
 import { FIGURES, figuresOf, printTable } from "./memory-table.ts";
 
-const parts = process.argv.length > 2 ? process.argv.slice(2) : ["own", "dialogues", "scale"];
+const parts = process.argv.length > 2 ? process.argv.slice(2) : ["own", "dialogues", "scale", "care"];
 const NOW = Date.UTC(2026, 5, 15);
 
 async function showOwn(heldOut) {
@@ -45,4 +46,17 @@ if (parts.includes("scale")) {
     ["observations", "file MB", "build ms", "load ms", "JSON.parse ms", "search p50 ms", "p95 ms"],
     rows.map(([count, { megabytes, buildMs, loadMs, parseMs, p50, p95 }]) => [String(count), megabytes, buildMs, loadMs, parseMs, p50, p95]),
   );
+}
+if (parts.includes("care")) {
+  console.log("Consolidation: what it finds of the same observations, and how long 10,000 take\n");
+  const rows = [false, true].map((heldOut) => [heldOut ? "held out" : "tuned on", measureCare(heldOut)]);
+  printTable(
+    ["", "observations", "replaced", "found", "wrong", "merged", "conflicts"],
+    rows.map(([name, { observations, replaced, found, wrong, merged, conflicts }]) => [
+      name,
+      ...[observations, replaced, found, wrong, merged, conflicts].map(String),
+    ]),
+  );
+  const { wholeMs, longestMs } = await measureCareTime(10_000);
+  console.log(`10,000 observations: ${wholeMs.toFixed(0)} ms, others wait ${longestMs.toFixed(0)} ms at most`);
 }

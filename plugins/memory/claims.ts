@@ -23,7 +23,7 @@ const QUALIFIER = /\s+(?:in|on|for|with|at|during|when|while|if|unless|by|under|
 const REASON = /\s*(?:[,;(–—]|\bbecause\b|\bsince\b|\bso that\b|\bwhich\b|\bbut\b|\bas\b|\bto avoid\b|\bin order to\b|\band\b).*$/i;
 /** What one thing has one of. */
 const SLOT =
-  /\b(?:ports?|timeout|time-out|limit|default|version|database|format|name|path|url|host|branch|manager|framework|language|engine|licen[cs]e|owner|location|directory|folder|interval|delay|size|encoding|strategy|algorithm|mode|level|maximum|minimum|max|min|count|ttl|rate|budget|threshold|width|depth|concurrency|retries|attempts|runner|linter|formatter|region|provider|model|type|protocol|schema|backend|store|deadline|date)\b/i;
+  /\b(?:ports?|timeout|time-out|limit|default|version|database|format|name|path|url|host|branch|manager|framework|language|engine|licen[cs]e|owner|location|directory|folder|interval|delay|size|length|window|encoding|strategy|algorithm|mode|level|maximum|minimum|max|min|count|ttl|rate|budget|threshold|width|depth|concurrency|retries|attempts|runner|linter|formatter|region|provider|model|type|protocol|schema|backend|store|deadline|date)\b/i;
 /** Counts that change with every day say nothing against each other. */
 const COUNTED =
   /^\d[\d.,]*\s*(?:[a-z]+\s+)?(?:tests?|files?|lines?|errors?|warnings?|commits?|packages?|cases?|examples?|matches|results?|items?|times|bugs?|issues?|failures?|modules?|functions?|tasks?|steps?)\b/i;
@@ -128,7 +128,7 @@ function claimOf(about: string, said: string, { relation = "", replaces }: { rel
   const qualifier = QUALIFIER.exec(bare)?.[0] ?? "";
   const { value, rest, isNumber } = readValue(bare.slice(0, bare.length - qualifier.length));
   const subject = subjectOf(`${about} ${qualifier} ${rest}`);
-  if (subject === "" || value === "" || value.split(" ").length > 4 || COUNTED.test(bare)) return undefined;
+  if (subject === "" || value === "" || value.split(" ").length > 4 || (COUNTED.test(bare) && !SLOT.test(about))) return undefined;
   const isExclusive = isNumber || isSwitch(value) || (SLOT.test(about) && isName(bare, value, subject));
   return { key: `${relation === "" ? "=" : relation.trim()} ${subject}`, value, isExclusive, ...(replaces && { replaces }) };
 }
@@ -197,19 +197,31 @@ const SUBSTITUTIONS: [RegExp, (found: string[]) => [from: string, to: string, co
     new RegExp(`^(.*?)\\breplaced\\s+${WORDS}\\s+(?:with|by)\\s+${WORDS}${CONTEXT}$`, "i"),
     ([, before = "", from = "", to = "", after = ""]) => [from, to, `${before} ${after}`],
   ],
+  [
+    new RegExp(`^(.*?)\\b${WORDS}\\s+(?:now )?replaces?\\s+${WORDS}${CONTEXT}$`, "i"),
+    ([, before = "", to = "", from = "", after = ""]) => [from, to, `${before} ${after}`],
+  ],
 ];
+
+const SUBSTITUTES = /\binstead of\b|\breplace[sd]?\b|\b(?:switch|migrate|move)/i;
 
 /** What a sentence puts into the place of something else. */
 export function readSubstitution(sentence: string): Substitution | undefined {
+  if (!SUBSTITUTES.test(sentence)) return undefined;
   const text = sentence.replace(LEAD, "").trim();
   for (const [pattern, take] of SUBSTITUTIONS) {
     const found = pattern.exec(text);
     if (found === null) continue;
     const [from, to, context] = take([...found]).map(termsOf) as [string[], string[], string[]];
-    if (from.length > 0 && to.length > 0) return { from, to, context: context.filter((term) => !USAGE.has(term)) };
+    if (to.length > 0 && from.some((term) => !GENERAL.has(term))) return { from, to, context: context.filter((term) => !USAGE.has(term)) };
   }
   return undefined;
 }
+
+/** What stands for anything, and is no name of what was replaced. */
+const GENERAL = new Set(
+  termsOf("first last one ones before after other others old new next previous same whole all it them value values text name existing current default"),
+);
 
 /** Words that a sentence about using something has besides. */
 const USAGE = new Set(

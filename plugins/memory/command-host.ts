@@ -20,9 +20,11 @@ export async function runMemoryCommand(words: string[], given: Given, context: (
     projects: async () => (await import("./project.ts")).listProjects(await context().dataDir()),
     async work(memory, { limit, signal }) {
       const { work } = await import("./worker.ts");
-      const parts = opened.get(memory)?.parts;
-      if (parts === undefined) throw new Error("a memory is worked on that was not opened here");
-      return work({ parts, context: context(), options: () => context().options, now: Date.now, signal, limit });
+      const whole = opened.get(memory);
+      if (whole === undefined) throw new Error("a memory is worked on that was not opened here");
+      const report = await work({ parts: whole.parts, context: context(), options: () => context().options, now: Date.now, signal, limit });
+      await whole.tend(report.stored, signal);
+      return report;
     },
     clean: (value) => redactIn(withoutPrivateIn(value).value, context().redact),
     now: Date.now,

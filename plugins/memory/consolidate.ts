@@ -1,6 +1,6 @@
-import { findContradictions } from "./contradictions.ts";
+import { findContradictions, readSaid } from "./contradictions.ts";
 import type { ConsolidationReport } from "./memory.ts";
-import { type DuplicateOptions, findDuplicates } from "./near-duplicates.ts";
+import { type DuplicateOptions, findDuplicates, readDuplicable } from "./near-duplicates.ts";
 import type { Observation } from "./observation.ts";
 
 export interface Consolidation {
@@ -40,6 +40,23 @@ export function consolidate(observations: readonly Observation[], options: Dupli
   }
   for (const one of live()) settle(one, state);
   return { report, changed: observations.flatMap((one) => (state.get(one.id) === one ? [] : [state.get(one.id)!])) };
+}
+
+/** ms of work after which others have their turn. */
+const TURN_MS = 15;
+
+/** The same, with the reading done in pieces: a prompt that begins meanwhile does not wait for it. */
+export async function consolidateInPieces(observations: readonly Observation[], options: DuplicateOptions = {}): Promise<Consolidation> {
+  let turnEndsAt = performance.now() + TURN_MS;
+  for (const observation of observations) {
+    if (observation.type === "summary") continue;
+    readDuplicable(observation);
+    readSaid(observation);
+    if (performance.now() < turnEndsAt) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    turnEndsAt = performance.now() + TURN_MS;
+  }
+  return consolidate(observations, options);
 }
 
 /** What it points to is there. */

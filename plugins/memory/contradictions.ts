@@ -25,9 +25,10 @@ const MOST_VALUES = 5;
 export function findContradictions(observations: readonly Observation[]): Contradictions {
   const claiming = observations.filter(({ type, by }) => type !== "summary" && by !== "heuristic").sort(byTime);
   const found = createFindings();
-  const groups = groupClaims(claiming);
+  const said = claiming.map(readSaid);
+  const groups = groupClaims(said);
   for (const group of groups) findReplaced(group, found);
-  for (const [older, newer] of findSubstituted(claiming)) found.supersede(older, newer);
+  for (const [older, newer] of findSubstituted(said)) found.supersede(older, newer);
   for (const group of groups) findContrary(group, found);
   return found.pairs;
 }
@@ -58,17 +59,35 @@ function createFindings() {
   };
 }
 
-function groupClaims(observations: Observation[]): Made[][] {
+interface Said {
+  observation: Observation;
+  /** Of those that are main and substitute nothing. */
+  main: string[][];
+  substitutions: Substitution[];
+  claims: Made[];
+}
+
+const known = new WeakMap<Observation, Said>();
+
+/** What an observation says and claims; read once. */
+export function readSaid(observation: Observation): Said {
+  const said = known.get(observation);
+  if (said !== undefined) return said;
+  const statements = readStatements(observation);
+  const claims = statements.flatMap(({ text, isMain }) => readClaims(text).map((claim) => ({ ...claim, observation, isMain })));
+  const substitutions = statements.flatMap(({ text }) => readSubstitution(text) ?? []);
+  const main = statements.filter(({ text, isMain }) => isMain && readSubstitution(text) === undefined).map(({ text }) => [...new Set(termsOf(text))]);
+  const fresh = { observation, main, substitutions, claims };
+  known.set(observation, fresh);
+  return fresh;
+}
+
+function groupClaims(said: Said[]): Made[][] {
   const groups = new Map<string, Made[]>();
-  for (const observation of observations) {
-    for (const { text, isMain } of readStatements(observation)) {
-      for (const claim of readClaims(text)) {
-        const group = groups.get(claim.key);
-        const made = { ...claim, observation, isMain };
-        if (group === undefined) groups.set(claim.key, [made]);
-        else group.push(made);
-      }
-    }
+  for (const made of said.flatMap(({ claims }) => claims)) {
+    const group = groups.get(made.key);
+    if (group === undefined) groups.set(made.key, [made]);
+    else group.push(made);
   }
   return [...groups.values()].filter((group) => group.some(({ value }) => value !== group[0]!.value));
 }
@@ -98,16 +117,10 @@ const isSameValue = (a: string, b: string): boolean => a === b || ` ${a} `.inclu
 const maySupersede = (newer: Observation, older: Observation): boolean =>
   (newer.trust === "trusted" || older.trust === "untrusted") && mayBeSameThing(newer, older);
 
-function findSubstituted(observations: Observation[]): [Observation, Observation][] {
-  const said = observations.map((observation) => ({ observation, statements: readStatements(observation) }));
-  const substitutions = said.flatMap(({ observation, statements }) =>
-    statements.flatMap(({ text }) => {
-      const substitution = readSubstitution(text);
-      return substitution === undefined ? [] : [{ observation, substitution }];
-    }),
-  );
+function findSubstituted(said: Said[]): [Observation, Observation][] {
+  const substitutions = said.flatMap(({ observation, substitutions }) => substitutions.map((substitution) => ({ observation, substitution })));
   if (substitutions.length === 0) return [];
-  const byTerm = indexMain(said);
+  const byTerm = indexMain(said, new Set(substitutions.flatMap(({ substitution }) => substitution.from)));
   return substitutions.flatMap(({ observation: newer, substitution }) =>
     olderOf(substitution, byTerm)
       .filter(({ createdAt, id }) => createdAt < newer.createdAt && id !== newer.id)
@@ -118,13 +131,13 @@ function findSubstituted(observations: Observation[]): [Observation, Observation
 
 type Indexed = Map<string, { observation: Observation; terms: string[] }[]>;
 
-function indexMain(said: { observation: Observation; statements: ReturnType<typeof readStatements> }[]): Indexed {
+/** What speaks of what was replaced. */
+function indexMain(said: Said[], replaced: ReadonlySet<string>): Indexed {
   const byTerm: Indexed = new Map();
-  for (const { observation, statements } of said) {
-    for (const { text, isMain } of statements) {
-      if (!isMain || readSubstitution(text) !== undefined) continue;
-      const terms = [...new Set(termsOf(text))];
+  for (const { observation, main } of said) {
+    for (const terms of main) {
       for (const term of terms) {
+        if (!replaced.has(term)) continue;
         const list = byTerm.get(term);
         if (list === undefined) byTerm.set(term, [{ observation, terms }]);
         else list.push({ observation, terms });

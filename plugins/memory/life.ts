@@ -3,9 +3,9 @@ import type { Memory } from "./memory.ts";
 import type { MemoryParts } from "./memory-parts.ts";
 import { EMPTY_CONTENT, type Observation, observationId } from "./observation.ts";
 import { Observer, type WatchedSession } from "./observe.ts";
-import type { OpenMemory } from "./open-memory.ts";
 import type { MemoryOptions } from "./options.ts";
 import type { ToolNeeds } from "./tools.ts";
+import type { WholeMemory } from "./whole-memory.ts";
 import type { WorkNeeds } from "./worker.ts";
 
 type HookContext = Parameters<NonNullable<Hooks["system"]>>[1];
@@ -32,7 +32,7 @@ export class Life implements ToolNeeds {
   readonly #noted = new Set<string>();
   #context: PluginContext<MemoryOptions> | undefined;
   #setups = 0;
-  #memory: Promise<OpenMemory> | undefined;
+  #memory: Promise<WholeMemory> | undefined;
   #observer: Observer | undefined;
   #handled: Promise<void> = Promise.resolve();
   #work: { done: Promise<void>; stop: AbortController } | undefined;
@@ -57,7 +57,7 @@ export class Life implements ToolNeeds {
     return this.context.options;
   }
 
-  #open(): Promise<OpenMemory> {
+  #open(): Promise<WholeMemory> {
     const open = async () => (await import("./whole-memory.ts")).openWholeMemory(() => this.context);
     this.#memory ??= open().catch((error) => {
       this.#memory = undefined;
@@ -231,10 +231,12 @@ export class Life implements ToolNeeds {
 
   /** A prompt that begins meanwhile has the process for itself; what has waited for long goes on all the same. */
   async #workOff(signal: AbortSignal): Promise<void> {
-    const { parts } = await this.#open();
+    const memory = await this.#open();
+    const { parts } = memory;
     const { work } = await import("./worker.ts");
     const mayTake = ({ at }: { at: number }) => this.#running.size === 0 || Date.now() - at > PATIENCE_MS;
-    await work({ parts, context: this.#newest(), options: () => this.options, now: Date.now, signal, mayTake });
+    const { stored } = await work({ parts, context: this.#newest(), options: () => this.options, now: Date.now, signal, mayTake });
+    await memory.tend(stored, signal);
   }
 
   /** The configuration as it is at the moment of each call: the worker takes a changed one with its next piece of work. */

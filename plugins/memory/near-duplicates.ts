@@ -40,7 +40,7 @@ interface Read {
 export function findDuplicates(observations: readonly Observation[], options: DuplicateOptions = {}): [Observation, Observation[]][] {
   const taken = new Map<Observation, Observation[]>();
   const least = options.cosine === undefined ? (options.threshold ?? THRESHOLD) : Math.min(options.threshold ?? THRESHOLD, THRESHOLD_WITH_COSINE);
-  for (const group of groupByHard(observations.filter(({ type }) => type !== "summary").map(read))) {
+  for (const group of groupByHard(observations.filter(({ type }) => type !== "summary").map(readDuplicable))) {
     const rank = rankOf(group);
     const keepers = new Map<string, Read[]>();
     for (const one of group.sort((a, b) => compareWorth(a.observation, b.observation))) {
@@ -60,6 +60,15 @@ function compareWorth(a: Observation, b: Observation): number {
 
 const textOf = ({ title, subtitle, facts, narrative }: Observation): string => [title, subtitle, ...facts, narrative].join("\n");
 const lengthOf = (observation: Observation): number => textOf(observation).length;
+
+const reads = new WeakMap<Observation, Read>();
+
+/** What is compared of an observation; read once. */
+export function readDuplicable(observation: Observation): Read {
+  const known = reads.get(observation) ?? read(observation);
+  reads.set(observation, known);
+  return known;
+}
 
 function read(observation: Observation): Read {
   const tokens = readTokens(textOf(observation));

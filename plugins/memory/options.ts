@@ -39,6 +39,8 @@ export const optionsSchema = z.strictObject({
   readNotes: z.boolean().default(true),
   /** The model's tools memory_search, memory_timeline, memory_get, memory_save, memory_forget. */
   tools: z.boolean().default(true),
+  /** Near-duplicates are merged and what is out of date is linked whenever enough has come; `agent memory consolidate` does it at any time. */
+  consolidate: z.boolean().default(true),
   search: z
     .strictObject({
       /** `provider/model` of embeddings; without it search is by words alone. */

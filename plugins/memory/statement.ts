@@ -22,7 +22,20 @@ const NEGATED = /^(\p{L}+?)n['’]t$/iu;
 
 /** The words of a text in their order, as they are compared: stemmed, without filler. */
 export function readTokens(text: string): Token[] {
-  return (text.match(CHUNK) ?? []).flatMap(toTokens);
+  const tokens: Token[] = [];
+  for (const chunk of text.match(CHUNK) ?? []) tokens.push(...(known.get(chunk) ?? learn(chunk)));
+  return tokens;
+}
+
+/** The same words come again and again. */
+const known = new Map<string, readonly Token[]>();
+const KNOWN = 50_000;
+
+function learn(chunk: string): readonly Token[] {
+  const tokens = toTokens(chunk);
+  if (known.size >= KNOWN) known.clear();
+  known.set(chunk, tokens);
+  return tokens;
 }
 
 function toTokens(chunk: string): Token[] {

@@ -36,8 +36,8 @@ export async function storeResult(parts: MemoryParts, item: WorkItem, { contents
 
 /** Time, place and trust are those of the moment when it happened; a model's word proves no change of a file. */
 function observationOf(content: Content, item: WorkItem, by: string): Observation {
-  const { sessionId, callId, prompt, agent, at, trust, call, status = call?.status } = item;
-  const { filesRead, filesModified: _claimed, ...rest } = withSymbols(content);
+  const { sessionId, callId, prompt, agent, at, trust, call } = item;
+  const { filesRead, filesModified: _, ...rest } = withSymbols(content);
   const filesModified = call?.filesModified ?? [];
   const from = call?.patterns.join("\n") ?? "";
   return {
@@ -53,7 +53,7 @@ function observationOf(content: Content, item: WorkItem, by: string): Observatio
     source: call === undefined ? { kind: "session" } : { kind: "call", tool: call.tool, ...(from !== "" && { from }) },
     trust,
     by,
-    importance: importanceOf({ ...content, filesModified }, { by, failed: status === "error" }),
+    importance: importanceOf({ ...rest, filesModified }, { by, failed: call?.status === "error" || item.status === "error" }),
   };
 }
 

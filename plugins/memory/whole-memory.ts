@@ -1,5 +1,5 @@
 import type { PluginContext } from "agent-runtime";
-import type { Memory } from "./memory.ts";
+import type { Observation } from "./observation.ts";
 import { type OpenMemory, openMemory } from "./open-memory.ts";
 import type { MemoryOptions } from "./options.ts";
 import type { Vectors } from "./vectors.ts";
@@ -7,8 +7,13 @@ import type { Vectors } from "./vectors.ts";
 /** The context as it is now: a configuration that changes brings another one. */
 export type ContextNow = () => PluginContext<MemoryOptions>;
 
+export interface WholeMemory extends OpenMemory {
+  /** For what was stored: see `tend`. Nobody waits for it. */
+  tend(stored: readonly Observation[], signal: AbortSignal): Promise<void>;
+}
+
 /** Opens the memory of this workspace, or of the project with this id, with everything that searches and cares. Reads its inbox and nothing else. */
-export async function openWholeMemory(context: ContextNow, project?: string): Promise<OpenMemory> {
+export async function openWholeMemory(context: ContextNow, project?: string): Promise<WholeMemory> {
   const closing = new AbortController();
   let vectors: Promise<Vectors> | undefined;
   const openVectors = (id: string) => (vectors ??= makeVectors(context, id));
@@ -22,17 +27,27 @@ export async function openWholeMemory(context: ContextNow, project?: string): Pr
       return createSearchEngine(source, { context: context(), options: () => context().options, vectors: own, now: Date.now, signal: closing.signal });
     },
     consolidate: async (observations) => {
-      const { consolidate } = await import("./consolidate.ts");
+      const { consolidateInPieces } = await import("./consolidate.ts");
       const cosine = context().options.search.embeddings === undefined ? undefined : await (await openVectors(memory.project)).cosines();
-      const { report, changed } = consolidate(observations, { cosine });
+      const { report, changed } = await consolidateInPieces(observations, { cosine });
       return { ...report, changed };
     },
   });
   const [forget, close] = [memory.forget.bind(memory), memory.close.bind(memory)];
-  const whole: Pick<Memory, "forget" | "close"> = {
+  const whole: Pick<WholeMemory, "forget" | "close" | "tend"> = {
+    async tend(stored, signal) {
+      const { search, consolidate } = context().options;
+      const { tend } = await import("./tend.ts");
+      const own = () => (search.embeddings === undefined ? undefined : openVectors(memory.project));
+      await tend(stored, { memory, vectors: own, consolidates: consolidate, signal, openStore: (name, options) => context().openStore(name, options) });
+    },
     async forget(what, options) {
+      if (options?.dryRun) return forget(what, options);
+      const vectors = await openVectors(memory.project);
+      // First, so that a kill leaves something to forget again; and once more, for what was embedded meanwhile.
+      await vectors.forget((await forget(what, { dryRun: true })).observations);
       const forgotten = await forget(what, options);
-      if (!options?.dryRun) await (await openVectors(memory.project)).forget(forgotten.observations);
+      await vectors.forget(forgotten.observations);
       return forgotten;
     },
     async close() {

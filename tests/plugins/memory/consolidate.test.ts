@@ -115,6 +115,8 @@ describe("what a newer one replaces", () => {
     ["Unit tests run with Jest", "Switched from Jest to Vitest for unit tests"],
     ["Dependencies are installed with npm", "Use pnpm instead of npm to install dependencies"],
     ["The project uses moment", "Replaced moment with date-fns"],
+    ["cookies for keeping users signed in", "Decided for the login: signed tokens replaces cookies for keeping users signed in"],
+    ["The page size of the search is 15 results", "The page size of the search was set to 30 results"],
     ["MAX_RETRIES=3", "MAX_RETRIES=5"],
     ["retry.timeoutSeconds: 30", "retry.timeoutSeconds: 90"],
     ["The user service uses PostgreSQL", "The user service now uses SQLite"],
@@ -138,6 +140,7 @@ describe("what a newer one replaces", () => {
     ["The timeout of requests is 30 s", "The timeout of locks is now 60 s"],
     ["Note: read the docs", "Note: write the docs"],
     ["The loader reads YAML", "The loader now reads TOML"],
+    ["The code of the first that failed", "`base` replaces the first"],
     ["npm audit fails on the mirror", "Use pnpm instead of npm to install dependencies"],
   ])("is nothing here: %s / %s", (older, newer) => {
     expect(consolidate(notes(older, newer)).report.superseded).toEqual([]);

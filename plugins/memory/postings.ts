@@ -46,11 +46,11 @@ export class Postings extends MiniSearch<Doc> {
       const id = this._fieldIds[field]!;
       const counts = fields.get(id);
       if (counts === undefined) continue;
-      const rarity = boosts[field]! * Math.log(1 + (this._documentCount - counts.size + 0.5) / (counts.size + 0.5));
+      const matching = this.countLive(counts);
+      const rarity = boosts[field]! * Math.log(1 + (this._documentCount - matching + 0.5) / (matching + 0.5));
       const average = this._avgFieldLength[id]!;
       for (const [short, count] of counts) {
         const order = this._documentIds.get(short);
-        // Discarded, and not yet swept out.
         if (order === undefined) continue;
         const length = this._fieldLength.get(short)![id]! / average;
         const score = rarity * (d + (count * (k + 1)) / (count + k * (1 - b + b * length)));
@@ -58,6 +58,14 @@ export class Postings extends MiniSearch<Doc> {
       }
     }
     return scores;
+  }
+
+  /** What was discarded stands in the counts until it is swept out. */
+  protected countLive(counts: ReadonlyMap<number, number>): number {
+    if (this.dirtCount === 0) return counts.size;
+    let live = 0;
+    for (const short of counts.keys()) if (this._documentIds.has(short)) live++;
+    return live;
   }
 
   /** Of words that begin so, or that are so many letters away and begin with the same one. */

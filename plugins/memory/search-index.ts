@@ -73,6 +73,8 @@ interface Entry {
   at: number;
   trust: Observation["trust"];
   importance: number;
+  /** Somebody says it: the words it is about are often in what was said before. */
+  spoken: boolean;
   supersededBy?: string;
   conflictsWith?: string[];
 }
@@ -318,8 +320,9 @@ class WordIndex implements SearchIndex {
   }
 
   async #allow({ condition }: ParsedQuery, filter: Filter, read: IndexQuery["read"]): Promise<Set<number>> {
-    const allowed = new Set<number>();
-    for (const [order, entry] of this.#entries) if (passes(entry, filter)) allowed.add(order);
+    const isOpen = Object.values(filter).every((wanted) => wanted === undefined);
+    const allowed = new Set<number>(isOpen ? this.#entries.keys() : []);
+    if (!isOpen) for (const [order, entry] of this.#entries) if (passes(entry, filter)) allowed.add(order);
     if (condition === undefined) return allowed;
     return this.#meet(condition, allowed, read);
   }
@@ -390,10 +393,11 @@ class WordIndex implements SearchIndex {
 
   /**
    * s(d) = Σ of the terms: its own score, and parts of those of the entries before and after it in its session, as an answer often
-   * stands beside the words of the question. Only what is allowed is returned; neighbours count whether they are or not.
+   * stands beside the words of the question. Without a word of its own only what somebody says is found. Neighbours count
+   * whether they are allowed or not.
    */
   #score({ terms, asks, times }: ParsedQuery, allowed: ReadonlySet<number>): Map<number, Found> {
-    const [words, masses] = [new Float64Array(this.#next), new Float64Array(this.#next)];
+    const [words, masses, has] = [new Float64Array(this.#next), new Float64Array(this.#next), new Uint8Array(this.#next)];
     let whole = 0;
     for (const term of terms) {
       const { scores, sort } = this.#lookUp(term);
@@ -404,6 +408,7 @@ class WordIndex implements SearchIndex {
       for (const [order, score] of scores) {
         words[order]! += term.weight * score;
         masses[order]! += sure;
+        has[order] = 1;
       }
       if (sort === "word" || sort === "guess") this.#spread(scores, { weight: term.weight, mass: sure / 2, words, masses });
     }
@@ -413,7 +418,9 @@ class WordIndex implements SearchIndex {
     const found = new Map<number, Found>();
     for (const order of allowed) {
       if (words[order]! === 0) continue;
-      const favour = isOfTime(this.#entries.get(order)!.at, times) ? 1 + timely : 1;
+      const { at, spoken } = this.#entries.get(order)!;
+      if (has[order] === 0 && !spoken) continue;
+      const favour = isOfTime(at, times) ? 1 + timely : 1;
       found.set(order, { words: words[order]! * favour, coverage: whole === 0 ? 1 : masses[order]! / whole });
     }
     return found;
@@ -429,23 +436,24 @@ class WordIndex implements SearchIndex {
     { weight, mass, words, masses }: { weight: number; mass: number; words: Float64Array; masses: Float64Array },
   ): void {
     const { before, after, repeated } = this.#options.weights;
-    this.#neighbours ??= findNeighbours(this.#entries);
-    const seen = new Set<number>();
-    const give = (order: number | undefined, score: number) => {
-      if (order === undefined || score === 0) return;
+    this.#neighbours ??= findNeighbours(this.#entries, this.#next);
+    const { previous, next } = this.#neighbours;
+    const seen = new Uint8Array(this.#next);
+    const give = (order: number, score: number) => {
+      if (order < 0 || score === 0) return;
       const has = scores.has(order);
       words[order]! += weight * score * (has ? repeated : 1);
-      if (has || seen.has(order)) return;
-      seen.add(order);
+      if (has || seen[order] === 1) return;
+      seen[order] = 1;
       masses[order]! += mass;
     };
     for (const [order, score] of scores) {
-      const { session, at } = this.#neighbours.get(order)!;
       // What comes before an entry is seen by it as "before": the one after gets `before`.
-      for (const step of [1, 2] as const) {
-        give(session[at + step], before[step - 1]! * score);
-        give(session[at - step], after[step - 1]! * score);
-      }
+      const [left, right] = [previous[order]!, next[order]!];
+      give(right, before[0] * score);
+      give(left, after[0] * score);
+      if (right >= 0) give(next[right]!, before[1] * score);
+      if (left >= 0) give(previous[left]!, after[1] * score);
     }
   }
 
@@ -480,20 +488,27 @@ interface Found {
   vector?: number;
 }
 
-type Neighbours = Map<number, { session: number[]; at: number }>;
+/** By the order of an entry that of the one before and after it in its session; -1 is none. */
+interface Neighbours {
+  previous: Int32Array;
+  next: Int32Array;
+}
 
 /** Entries of a session by time; of one time in the order in which they came. */
-function findNeighbours(entries: ReadonlyMap<number, Entry>): Neighbours {
+function findNeighbours(entries: ReadonlyMap<number, Entry>, size: number): Neighbours {
   const sessions = new Map<string, number[]>();
   for (const [order, { session }] of entries) {
     const list = sessions.get(session);
     if (list === undefined) sessions.set(session, [order]);
     else list.push(order);
   }
-  const neighbours: Neighbours = new Map();
+  const neighbours = { previous: new Int32Array(size).fill(-1), next: new Int32Array(size).fill(-1) };
   for (const session of sessions.values()) {
     session.sort((a, b) => entries.get(a)!.at - entries.get(b)!.at || a - b);
-    for (const [at, order] of session.entries()) neighbours.set(order, { session, at });
+    for (const [i, order] of session.entries()) {
+      neighbours.previous[order] = session[i - 1] ?? -1;
+      neighbours.next[order] = session[i + 1] ?? -1;
+    }
   }
   return neighbours;
 }
@@ -509,7 +524,7 @@ function keep(among: Set<number>, isKept: (order: number) => boolean): Set<numbe
 }
 
 function makeEntry(part: string, observation: Observation): Entry {
-  const { id, type, concepts, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
+  const { id, type, concepts, narrative, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
   return {
     id,
     part,
@@ -521,6 +536,7 @@ function makeEntry(part: string, observation: Observation): Entry {
     at: createdAt,
     trust,
     importance,
+    spoken: SPEAKER.test(narrative),
     ...(supersededBy !== undefined && { supersededBy }),
     ...(conflictsWith !== undefined && { conflictsWith }),
   };

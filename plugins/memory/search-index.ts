@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { dayWords, findTimes, type NamedTime, timeWords } from "./dates.ts";
+import { isPathOf } from "./filter.ts";
 import type { Filter } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { Doc, Field, Postings } from "./postings.ts";
@@ -524,7 +525,7 @@ function keep(among: Set<number>, isKept: (order: number) => boolean): Set<numbe
 }
 
 function makeEntry(part: string, observation: Observation): Entry {
-  const { id, type, concepts, narrative, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
+  const { id, type, concepts, title, narrative, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
   return {
     id,
     part,
@@ -536,7 +537,7 @@ function makeEntry(part: string, observation: Observation): Entry {
     at: createdAt,
     trust,
     importance,
-    spoken: SPEAKER.test(narrative),
+    spoken: SPEAKER.test(narrative === "" ? title : narrative),
     ...(supersededBy !== undefined && { supersededBy }),
     ...(conflictsWith !== undefined && { conflictsWith }),
   };
@@ -552,22 +553,23 @@ function textsOf({ title, subtitle, facts, narrative, symbols, filesModified, fi
 
 function makeDoc(order: number, observation: Observation, weights: Weights): Doc {
   const { title, subtitle, facts, narrative, concepts, symbols, filesModified, filesRead, summary, createdAt } = observation;
-  const speaker = SPEAKER.exec(narrative)?.[1] ?? "";
-  const told = narrative.slice(SPEAKER.exec(narrative)?.[0].length ?? 0);
-  const heading = repeatsNarrative(title, narrative) ? "" : title;
+  // A title that is all there is counts as a narrative that is all there is.
+  const isAlone = narrative === "" && subtitle === "" && facts.length === 0;
+  const whole = isAlone ? title : narrative;
+  const [opening = "", speaker = ""] = SPEAKER.exec(whole) ?? [];
+  const told = whole.slice(opening.length);
+  const heading = isAlone || repeatsNarrative(title, narrative) ? "" : title;
   const times = (text: string, count: number) =>
     repeat(
       readWords(text).map(({ term }) => term),
       count,
     );
   const tags = [...symbols, ...concepts, ...filesModified, ...filesRead];
-  // A title that is all there is counts once, as a narrative that is all there is.
-  const isAlone = subtitle === "" && facts.length === 0 && told === "";
   const body = [told, subtitle, ...facts, ...Object.values(summary ?? {})].join("\n");
   return {
     id: order,
     text: [
-      ...times(heading, isAlone ? 1 : weights.title),
+      ...times(heading, weights.title),
       ...times(subtitle, weights.subtitle),
       ...facts.flatMap((fact) => times(fact, weights.facts)),
       ...times(told, 1),
@@ -626,12 +628,6 @@ function hasField(entry: Entry, { field, value }: Pick<Extract<Condition, { kind
     case "file":
       return entry.files.some((file) => isPathOf(foldText(file), wanted));
   }
-}
-
-/** The path itself, a folder above it, or its last parts. */
-function isPathOf(path: string, wanted: string): boolean {
-  const part = wanted.replace(/^\.\//, "").replace(/\/+$/, "");
-  return part !== "" && `/${path}/`.includes(`/${part.replace(/^\/+/, "")}/`);
 }
 
 function hasAll(text: string, terms: string[]): boolean {

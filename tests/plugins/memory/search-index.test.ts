@@ -252,7 +252,7 @@ test("it is brought up to date part by part, and what is forgotten is in no byte
   expect(Buffer.from(kept.bytes!).toString()).toContain("tenant");
   // Filed: the archive has them now, the inbox no more.
   index.sync("segment", "1", FIXTURES.slice(0, 3));
-  index.sync("inbox", "2", [{ ...FIXTURES[3]!, narrative: "A payment is refunded." }]);
+  index.sync("inbox", "2", [{ ...FIXTURES[3]!, title: "Refunds", narrative: "A payment is refunded." }]);
   index.remove(["cache"]);
   await index.save();
   const text = Buffer.from(kept.bytes!).toString();

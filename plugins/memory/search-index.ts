@@ -3,7 +3,7 @@ import { dayWords, findTimes, type NamedTime, timeWords } from "./dates.ts";
 import { isPathOf } from "./filter.ts";
 import type { Filter } from "./memory.ts";
 import type { Observation } from "./observation.ts";
-import type { Doc, Field, Postings } from "./postings.ts";
+import type { Bm25, Doc, Field, Postings, Scores } from "./postings.ts";
 import type { Condition, ParsedQuery, QueryTerm } from "./query.ts";
 import { foldText, readSequence, readWords } from "./words.ts";
 
@@ -122,8 +122,8 @@ export const WEIGHTS: Weights = {
   mention: 0.3,
   date: 1,
   said: 1,
-  before: [0.3, 0.25],
-  after: [0.2, 0.15],
+  before: [0.4, 0.35],
+  after: [0.25, 0.2],
   repeated: 0.5,
   asked: 1,
   near: 0.25,
@@ -360,7 +360,7 @@ class WordIndex implements SearchIndex {
     let met = among;
     for (const term of terms) {
       const list = this.#having(term);
-      met = keep(met, (order) => list.has(order));
+      met = keep(met, (order) => list.of(order) > 0);
     }
     if (kind === "words" && !title) return met;
     const isMet = (observation: Observation) =>
@@ -374,22 +374,27 @@ class WordIndex implements SearchIndex {
     return ids.length === 0 ? [] : read(ids);
   }
 
+  #bm25(): Bm25 {
+    const { k, b, d } = this.#options.weights;
+    return { k, b, d, size: this.#next };
+  }
+
   /** Of a word as it stands, wherever. */
-  #having(term: string): Map<number, number> {
-    return this.#postings.scores(term, { text: 1, who: 1, date: 1, said: 1 }, this.#options.weights);
+  #having(term: string): Scores {
+    return this.#postings.scores(term, { text: 1, who: 1, date: 1, said: 1 }, this.#bm25());
   }
 
   /** Scores of one term. A word that nobody wrote is looked up as the beginning of one, then as a slip of the keyboard. */
-  #lookUp({ term, kind }: QueryTerm): { scores: Map<number, number>; sort: "time" | "name" | "word" | "guess" } {
-    const { weights } = this.#options;
-    const scores = (boosts: Partial<Record<Field, number>>) => this.#postings.scores(term, boosts, weights);
+  #lookUp({ term, kind }: QueryTerm): { scores: Scores; sort: "time" | "name" | "word" | "guess" } {
+    const [{ weights }, bm25] = [this.#options, this.#bm25()];
+    const scores = (boosts: Partial<Record<Field, number>>) => this.#postings.scores(term, boosts, bm25);
     if (kind === "time") return { scores: scores({ date: weights.date, said: weights.said }), sort: "time" };
-    if (scores({ who: 1 }).size > 0) return { scores: scores({ who: weights.speaker, text: weights.mention }), sort: "name" };
+    if (scores({ who: 1 }).ids.length > 0) return { scores: scores({ who: weights.speaker, text: weights.mention }), sort: "name" };
     const exact = scores({ text: 1 });
-    if (exact.size > 0 || kind !== "word") return { scores: exact, sort: "word" };
-    const begun = term.length < PREFIX_LENGTH ? exact : this.#postings.guesses(term, weights, 0);
-    if (begun.size > 0) return { scores: begun, sort: "guess" };
-    return { scores: term.length < FUZZY_LENGTH ? exact : this.#postings.guesses(term, weights, term.length < 8 ? 1 : 2), sort: "guess" };
+    if (exact.ids.length > 0 || kind !== "word") return { scores: exact, sort: "word" };
+    const begun = term.length < PREFIX_LENGTH ? exact : this.#postings.guesses(term, bm25, 0);
+    if (begun.ids.length > 0) return { scores: begun, sort: "guess" };
+    return { scores: term.length < FUZZY_LENGTH ? exact : this.#postings.guesses(term, bm25, term.length < 8 ? 1 : 2), sort: "guess" };
   }
 
   /**
@@ -403,11 +408,11 @@ class WordIndex implements SearchIndex {
     for (const term of terms) {
       const { scores, sort } = this.#lookUp(term);
       // Whoever is asked about by name is known; a time says nothing of what is asked.
-      const mass = sort === "time" ? 0 : term.weight * this.#rarity(sort === "name" ? 0 : scores.size);
+      const mass = sort === "time" ? 0 : term.weight * this.#rarity(sort === "name" ? 0 : scores.ids.length);
       whole += mass;
       const sure = sort === "guess" ? mass * GUESSED : mass;
-      for (const [order, score] of scores) {
-        words[order]! += term.weight * score;
+      for (const order of scores.ids) {
+        words[order]! += term.weight * scores.of(order);
         masses[order]! += sure;
         has[order] = 1;
       }
@@ -415,7 +420,10 @@ class WordIndex implements SearchIndex {
     }
     const { asked, timely } = this.#options.weights;
     for (const mark of [asks.when && HAS_TIME, asks.count && HAS_NUMBER])
-      if (mark) for (const [order, score] of this.#having(mark)) if (words[order]! > 0) words[order]! += asked * score;
+      if (mark) {
+        const scores = this.#having(mark);
+        for (const order of scores.ids) if (words[order]! > 0) words[order]! += asked * scores.of(order);
+      }
     const found = new Map<number, Found>();
     for (const order of allowed) {
       if (words[order]! === 0) continue;
@@ -432,23 +440,21 @@ class WordIndex implements SearchIndex {
   }
 
   /** What the entries that have a word give to those beside them. */
-  #spread(
-    scores: ReadonlyMap<number, number>,
-    { weight, mass, words, masses }: { weight: number; mass: number; words: Float64Array; masses: Float64Array },
-  ): void {
+  #spread(scores: Scores, { weight, mass, words, masses }: { weight: number; mass: number; words: Float64Array; masses: Float64Array }): void {
     const { before, after, repeated } = this.#options.weights;
     this.#neighbours ??= findNeighbours(this.#entries, this.#next);
     const { previous, next } = this.#neighbours;
     const seen = new Uint8Array(this.#next);
     const give = (order: number, score: number) => {
       if (order < 0 || score === 0) return;
-      const has = scores.has(order);
+      const has = scores.of(order) > 0;
       words[order]! += weight * score * (has ? repeated : 1);
       if (has || seen[order] === 1) return;
       seen[order] = 1;
       masses[order]! += mass;
     };
-    for (const [order, score] of scores) {
+    for (const order of scores.ids) {
+      const score = scores.of(order);
       // What comes before an entry is seen by it as "before": the one after gets `before`.
       const [left, right] = [previous[order]!, next[order]!];
       give(right, before[0] * score);
@@ -467,7 +473,7 @@ class WordIndex implements SearchIndex {
       .filter(([, { words }]) => words > 0)
       .sort(([, a], [, b]) => b.words - a.words)
       .slice(0, NEAR_READ);
-    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#postings.scores(term, { text: 1 }, this.#options.weights).size)]));
+    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#postings.scores(term, { text: 1 }, this.#bm25()).ids.length)]));
     for (const observation of await this.#read(
       best.map(([order]) => order),
       read,
@@ -552,7 +558,7 @@ function textsOf({ title, subtitle, facts, narrative, symbols, filesModified, fi
 }
 
 function makeDoc(order: number, observation: Observation, weights: Weights): Doc {
-  const { title, subtitle, facts, narrative, concepts, symbols, filesModified, filesRead, summary, createdAt } = observation;
+  const { type, title, subtitle, facts, narrative, concepts, symbols, filesModified, filesRead, summary, createdAt } = observation;
   // A title that is all there is counts as a narrative that is all there is.
   const isAlone = narrative === "" && subtitle === "" && facts.length === 0;
   const whole = isAlone ? title : narrative;
@@ -564,7 +570,7 @@ function makeDoc(order: number, observation: Observation, weights: Weights): Doc
       readWords(text).map(({ term }) => term),
       count,
     );
-  const tags = [...symbols, ...concepts, ...filesModified, ...filesRead];
+  const tags = [type, ...symbols, ...concepts, ...filesModified, ...filesRead];
   const body = [told, subtitle, ...facts, ...Object.values(summary ?? {})].join("\n");
   return {
     id: order,

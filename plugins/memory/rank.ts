@@ -109,7 +109,9 @@ function putBehind(ranked: Scored[]): void {
 
 /** 0 for the oldest to 1 for the newest of those that fit about as well as the best; of one time all are alike. */
 function rankByTime(candidates: readonly Candidate[], bases: ReadonlyMap<Candidate, number>): Map<Candidate, number> {
-  const times = [...new Set(candidates.filter((one) => bases.get(one)! >= FITS_TOO).map(({ createdAt }) => createdAt))].sort((a, b) => a - b);
+  // Of an import without dates each entry is a millisecond later than the one before.
+  const minuteOf = ({ createdAt }: Candidate) => Math.floor(createdAt / 60_000);
+  const times = [...new Set(candidates.filter((one) => bases.get(one)! >= FITS_TOO).map(minuteOf))].sort((a, b) => a - b);
   const places = new Map(times.map((time, i) => [time, times.length < 2 ? 0 : i / (times.length - 1)]));
-  return new Map(candidates.map((one) => [one, bases.get(one)! >= FITS_TOO ? places.get(one.createdAt)! : 0]));
+  return new Map(candidates.map((one) => [one, bases.get(one)! >= FITS_TOO ? places.get(minuteOf(one))! : 0]));
 }

@@ -88,7 +88,7 @@ class Engine implements SearchEngine {
     const { search } = this.#needs.options();
     const parsed = parseQuery(query, this.#needs.now());
     const vectors = search.embeddings === undefined ? undefined : await this.#nearest(parsed, filter);
-    const candidates = await this.#index.search(parsed, { filter, read: (ids) => this.#read(ids), ...(vectors && { vectors }) });
+    const candidates = await this.#index.search(parsed, { filter, read: (ids) => this.#read(ids), limit, ...(vectors && { vectors }) });
     const how = { query: parsed, now: this.#needs.now(), halfLifeDays: search.halfLifeDays };
     const ranked = rankCandidates(candidates, { ...how, limit: Math.max(limit, search.rerank === undefined ? 0 : RERANKED) });
     const observations = new Map((await this.#read(ranked.map(({ id }) => id))).map((each) => [each.id, each]));

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { dayWords, findTimes, type NamedTime, timeWords } from "./dates.ts";
+import { isPathOf } from "./filter.ts";
 import type { Filter } from "./memory.ts";
 import type { Observation } from "./observation.ts";
-import type { Doc, Field, Postings } from "./postings.ts";
+import type { Bm25, Doc, Field, Postings, Scores } from "./postings.ts";
 import type { Condition, ParsedQuery, QueryTerm } from "./query.ts";
 import { foldText, readSequence, readWords } from "./words.ts";
 
@@ -73,6 +74,8 @@ interface Entry {
   at: number;
   trust: Observation["trust"];
   importance: number;
+  /** Somebody says it: the words it is about are often in what was said before. */
+  spoken: boolean;
   supersededBy?: string;
   conflictsWith?: string[];
 }
@@ -119,8 +122,8 @@ export const WEIGHTS: Weights = {
   mention: 0.3,
   date: 1,
   said: 1,
-  before: [0.3, 0.25],
-  after: [0.2, 0.15],
+  before: [0.4, 0.35],
+  after: [0.25, 0.2],
   repeated: 0.5,
   asked: 1,
   near: 0.25,
@@ -318,8 +321,9 @@ class WordIndex implements SearchIndex {
   }
 
   async #allow({ condition }: ParsedQuery, filter: Filter, read: IndexQuery["read"]): Promise<Set<number>> {
-    const allowed = new Set<number>();
-    for (const [order, entry] of this.#entries) if (passes(entry, filter)) allowed.add(order);
+    const isOpen = Object.values(filter).every((wanted) => wanted === undefined);
+    const allowed = new Set<number>(isOpen ? this.#entries.keys() : []);
+    if (!isOpen) for (const [order, entry] of this.#entries) if (passes(entry, filter)) allowed.add(order);
     if (condition === undefined) return allowed;
     return this.#meet(condition, allowed, read);
   }
@@ -356,7 +360,7 @@ class WordIndex implements SearchIndex {
     let met = among;
     for (const term of terms) {
       const list = this.#having(term);
-      met = keep(met, (order) => list.has(order));
+      met = keep(met, (order) => list.of(order) > 0);
     }
     if (kind === "words" && !title) return met;
     const isMet = (observation: Observation) =>
@@ -370,50 +374,62 @@ class WordIndex implements SearchIndex {
     return ids.length === 0 ? [] : read(ids);
   }
 
+  #bm25(): Bm25 {
+    const { k, b, d } = this.#options.weights;
+    return { k, b, d, size: this.#next };
+  }
+
   /** Of a word as it stands, wherever. */
-  #having(term: string): Map<number, number> {
-    return this.#postings.scores(term, { text: 1, who: 1, date: 1, said: 1 }, this.#options.weights);
+  #having(term: string): Scores {
+    return this.#postings.scores(term, { text: 1, who: 1, date: 1, said: 1 }, this.#bm25());
   }
 
   /** Scores of one term. A word that nobody wrote is looked up as the beginning of one, then as a slip of the keyboard. */
-  #lookUp({ term, kind }: QueryTerm): { scores: Map<number, number>; sort: "time" | "name" | "word" | "guess" } {
-    const { weights } = this.#options;
-    const scores = (boosts: Partial<Record<Field, number>>) => this.#postings.scores(term, boosts, weights);
+  #lookUp({ term, kind }: QueryTerm): { scores: Scores; sort: "time" | "name" | "word" | "guess" } {
+    const [{ weights }, bm25] = [this.#options, this.#bm25()];
+    const scores = (boosts: Partial<Record<Field, number>>) => this.#postings.scores(term, boosts, bm25);
     if (kind === "time") return { scores: scores({ date: weights.date, said: weights.said }), sort: "time" };
-    if (scores({ who: 1 }).size > 0) return { scores: scores({ who: weights.speaker, text: weights.mention }), sort: "name" };
+    if (scores({ who: 1 }).ids.length > 0) return { scores: scores({ who: weights.speaker, text: weights.mention }), sort: "name" };
     const exact = scores({ text: 1 });
-    if (exact.size > 0 || kind !== "word") return { scores: exact, sort: "word" };
-    const begun = term.length < PREFIX_LENGTH ? exact : this.#postings.guesses(term, weights, 0);
-    if (begun.size > 0) return { scores: begun, sort: "guess" };
-    return { scores: term.length < FUZZY_LENGTH ? exact : this.#postings.guesses(term, weights, term.length < 8 ? 1 : 2), sort: "guess" };
+    if (exact.ids.length > 0 || kind !== "word") return { scores: exact, sort: "word" };
+    const begun = term.length < PREFIX_LENGTH ? exact : this.#postings.guesses(term, bm25, 0);
+    if (begun.ids.length > 0) return { scores: begun, sort: "guess" };
+    return { scores: term.length < FUZZY_LENGTH ? exact : this.#postings.guesses(term, bm25, term.length < 8 ? 1 : 2), sort: "guess" };
   }
 
   /**
    * s(d) = Σ of the terms: its own score, and parts of those of the entries before and after it in its session, as an answer often
-   * stands beside the words of the question. Only what is allowed is returned; neighbours count whether they are or not.
+   * stands beside the words of the question. Without a word of its own only what somebody says is found. Neighbours count
+   * whether they are allowed or not.
    */
   #score({ terms, asks, times }: ParsedQuery, allowed: ReadonlySet<number>): Map<number, Found> {
-    const [words, masses] = [new Float64Array(this.#next), new Float64Array(this.#next)];
+    const [words, masses, has] = [new Float64Array(this.#next), new Float64Array(this.#next), new Uint8Array(this.#next)];
     let whole = 0;
     for (const term of terms) {
       const { scores, sort } = this.#lookUp(term);
       // Whoever is asked about by name is known; a time says nothing of what is asked.
-      const mass = sort === "time" ? 0 : term.weight * this.#rarity(sort === "name" ? 0 : scores.size);
+      const mass = sort === "time" ? 0 : term.weight * this.#rarity(sort === "name" ? 0 : scores.ids.length);
       whole += mass;
       const sure = sort === "guess" ? mass * GUESSED : mass;
-      for (const [order, score] of scores) {
-        words[order]! += term.weight * score;
+      for (const order of scores.ids) {
+        words[order]! += term.weight * scores.of(order);
         masses[order]! += sure;
+        has[order] = 1;
       }
       if (sort === "word" || sort === "guess") this.#spread(scores, { weight: term.weight, mass: sure / 2, words, masses });
     }
     const { asked, timely } = this.#options.weights;
     for (const mark of [asks.when && HAS_TIME, asks.count && HAS_NUMBER])
-      if (mark) for (const [order, score] of this.#having(mark)) if (words[order]! > 0) words[order]! += asked * score;
+      if (mark) {
+        const scores = this.#having(mark);
+        for (const order of scores.ids) if (words[order]! > 0) words[order]! += asked * scores.of(order);
+      }
     const found = new Map<number, Found>();
     for (const order of allowed) {
       if (words[order]! === 0) continue;
-      const favour = isOfTime(this.#entries.get(order)!.at, times) ? 1 + timely : 1;
+      const { at, spoken } = this.#entries.get(order)!;
+      if (has[order] === 0 && !spoken) continue;
+      const favour = isOfTime(at, times) ? 1 + timely : 1;
       found.set(order, { words: words[order]! * favour, coverage: whole === 0 ? 1 : masses[order]! / whole });
     }
     return found;
@@ -424,28 +440,27 @@ class WordIndex implements SearchIndex {
   }
 
   /** What the entries that have a word give to those beside them. */
-  #spread(
-    scores: ReadonlyMap<number, number>,
-    { weight, mass, words, masses }: { weight: number; mass: number; words: Float64Array; masses: Float64Array },
-  ): void {
+  #spread(scores: Scores, { weight, mass, words, masses }: { weight: number; mass: number; words: Float64Array; masses: Float64Array }): void {
     const { before, after, repeated } = this.#options.weights;
-    this.#neighbours ??= findNeighbours(this.#entries);
-    const seen = new Set<number>();
-    const give = (order: number | undefined, score: number) => {
-      if (order === undefined || score === 0) return;
-      const has = scores.has(order);
+    this.#neighbours ??= findNeighbours(this.#entries, this.#next);
+    const { previous, next } = this.#neighbours;
+    const seen = new Uint8Array(this.#next);
+    const give = (order: number, score: number) => {
+      if (order < 0 || score === 0) return;
+      const has = scores.of(order) > 0;
       words[order]! += weight * score * (has ? repeated : 1);
-      if (has || seen.has(order)) return;
-      seen.add(order);
+      if (has || seen[order] === 1) return;
+      seen[order] = 1;
       masses[order]! += mass;
     };
-    for (const [order, score] of scores) {
-      const { session, at } = this.#neighbours.get(order)!;
+    for (const order of scores.ids) {
+      const score = scores.of(order);
       // What comes before an entry is seen by it as "before": the one after gets `before`.
-      for (const step of [1, 2] as const) {
-        give(session[at + step], before[step - 1]! * score);
-        give(session[at - step], after[step - 1]! * score);
-      }
+      const [left, right] = [previous[order]!, next[order]!];
+      give(right, before[0] * score);
+      give(left, after[0] * score);
+      if (right >= 0) give(next[right]!, before[1] * score);
+      if (left >= 0) give(previous[left]!, after[1] * score);
     }
   }
 
@@ -458,7 +473,7 @@ class WordIndex implements SearchIndex {
       .filter(([, { words }]) => words > 0)
       .sort(([, a], [, b]) => b.words - a.words)
       .slice(0, NEAR_READ);
-    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#postings.scores(term, { text: 1 }, this.#options.weights).size)]));
+    const rarities = new Map(plain.map((term) => [term, this.#rarity(this.#postings.scores(term, { text: 1 }, this.#bm25()).ids.length)]));
     for (const observation of await this.#read(
       best.map(([order]) => order),
       read,
@@ -480,20 +495,27 @@ interface Found {
   vector?: number;
 }
 
-type Neighbours = Map<number, { session: number[]; at: number }>;
+/** By the order of an entry that of the one before and after it in its session; -1 is none. */
+interface Neighbours {
+  previous: Int32Array;
+  next: Int32Array;
+}
 
 /** Entries of a session by time; of one time in the order in which they came. */
-function findNeighbours(entries: ReadonlyMap<number, Entry>): Neighbours {
+function findNeighbours(entries: ReadonlyMap<number, Entry>, size: number): Neighbours {
   const sessions = new Map<string, number[]>();
   for (const [order, { session }] of entries) {
     const list = sessions.get(session);
     if (list === undefined) sessions.set(session, [order]);
     else list.push(order);
   }
-  const neighbours: Neighbours = new Map();
+  const neighbours = { previous: new Int32Array(size).fill(-1), next: new Int32Array(size).fill(-1) };
   for (const session of sessions.values()) {
     session.sort((a, b) => entries.get(a)!.at - entries.get(b)!.at || a - b);
-    for (const [at, order] of session.entries()) neighbours.set(order, { session, at });
+    for (const [i, order] of session.entries()) {
+      neighbours.previous[order] = session[i - 1] ?? -1;
+      neighbours.next[order] = session[i + 1] ?? -1;
+    }
   }
   return neighbours;
 }
@@ -509,7 +531,7 @@ function keep(among: Set<number>, isKept: (order: number) => boolean): Set<numbe
 }
 
 function makeEntry(part: string, observation: Observation): Entry {
-  const { id, type, concepts, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
+  const { id, type, concepts, title, narrative, filesRead, filesModified, sessionId, createdAt, trust, importance, supersededBy, conflictsWith } = observation;
   return {
     id,
     part,
@@ -521,6 +543,7 @@ function makeEntry(part: string, observation: Observation): Entry {
     at: createdAt,
     trust,
     importance,
+    spoken: SPEAKER.test(narrative === "" ? title : narrative),
     ...(supersededBy !== undefined && { supersededBy }),
     ...(conflictsWith !== undefined && { conflictsWith }),
   };
@@ -535,23 +558,24 @@ function textsOf({ title, subtitle, facts, narrative, symbols, filesModified, fi
 }
 
 function makeDoc(order: number, observation: Observation, weights: Weights): Doc {
-  const { title, subtitle, facts, narrative, concepts, symbols, filesModified, filesRead, summary, createdAt } = observation;
-  const speaker = SPEAKER.exec(narrative)?.[1] ?? "";
-  const told = narrative.slice(SPEAKER.exec(narrative)?.[0].length ?? 0);
-  const heading = repeatsNarrative(title, narrative) ? "" : title;
+  const { type, title, subtitle, facts, narrative, concepts, symbols, filesModified, filesRead, summary, createdAt } = observation;
+  // A title that is all there is counts as a narrative that is all there is.
+  const isAlone = narrative === "" && subtitle === "" && facts.length === 0;
+  const whole = isAlone ? title : narrative;
+  const [opening = "", speaker = ""] = SPEAKER.exec(whole) ?? [];
+  const told = whole.slice(opening.length);
+  const heading = isAlone || repeatsNarrative(title, narrative) ? "" : title;
   const times = (text: string, count: number) =>
     repeat(
       readWords(text).map(({ term }) => term),
       count,
     );
-  const tags = [...symbols, ...concepts, ...filesModified, ...filesRead];
-  // A title that is all there is counts once, as a narrative that is all there is.
-  const isAlone = subtitle === "" && facts.length === 0 && told === "";
+  const tags = [type, ...symbols, ...concepts, ...filesModified, ...filesRead];
   const body = [told, subtitle, ...facts, ...Object.values(summary ?? {})].join("\n");
   return {
     id: order,
     text: [
-      ...times(heading, isAlone ? 1 : weights.title),
+      ...times(heading, weights.title),
       ...times(subtitle, weights.subtitle),
       ...facts.flatMap((fact) => times(fact, weights.facts)),
       ...times(told, 1),
@@ -610,12 +634,6 @@ function hasField(entry: Entry, { field, value }: Pick<Extract<Condition, { kind
     case "file":
       return entry.files.some((file) => isPathOf(foldText(file), wanted));
   }
-}
-
-/** The path itself, a folder above it, or its last parts. */
-function isPathOf(path: string, wanted: string): boolean {
-  const part = wanted.replace(/^\.\//, "").replace(/\/+$/, "");
-  return part !== "" && `/${path}/`.includes(`/${part.replace(/^\/+/, "")}/`);
 }
 
 function hasAll(text: string, terms: string[]): boolean {

@@ -66,12 +66,16 @@ export function readEntry(value: unknown, context: EntryContext): Entry {
     // An entry that has none is called after its narrative.
     const cleaned = own.success || kept.title.trim() !== "" ? kept : { ...kept, title: titleOf(kept.narrative) };
     if (saysNothing(cleaned) && !saysNothing(observation)) return { private: true };
+    if (JSON.stringify(cleaned).length > LARGEST) throw new Fault(`it is larger than ${LARGEST / 1_000_000} million characters.`);
     return { observation: { ...cleaned, id: observation.id || observationId(cleaned) }, time };
   } catch (error) {
     if (error instanceof Fault) return { fault: error.message };
     throw error;
   }
 }
+
+/** An observation is a note, not an archive. */
+const LARGEST = 1_000_000;
 
 const saysNothing = ({ title, narrative, facts, summary }: Observation): boolean =>
   [title, narrative, ...facts, ...Object.values(summary ?? {})].every((text) => text.trim() === "");

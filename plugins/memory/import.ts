@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { AgentError } from "agent-runtime";
 import { type ClaudeMem, type ClaudeMemChoice, entriesOf, readClaudeMemDatabase, readClaudeMemExport, SQLITE_MAGIC } from "./claude-mem.ts";
-import { type Entry, type EntryContext, readEntry } from "./entry.ts";
+import { type Entry, type EntryContext, parseJson, readEntry } from "./entry.ts";
 import { JSON_FORMAT, JSON_VERSION } from "./export.ts";
 import { MARKDOWN_MARK, readMarkdown } from "./markdown.ts";
 import { readNotes } from "./notes.ts";
@@ -80,10 +80,13 @@ function decode(bytes: Buffer, path: string): string {
   }
 }
 
+/** JSON, or one object a line. */
 function parse(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
+    const values = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [parseJson(line)]));
+    if (values.length > 1 && values.every((value) => typeof value === "object" && value !== null)) return values;
     throw new AgentError("IMPORT_REFUSED", { file: path, reason: `it begins as JSON, and is none: ${(error as Error).message}` }, { cause: error });
   }
 }

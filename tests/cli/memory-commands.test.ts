@@ -2,7 +2,8 @@ import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 
 import { join } from "node:path";
 import sqlite from "node-sqlite3-wasm";
 import { afterAll, describe, expect, test } from "vitest";
-import { isBuilt, KEY, LAUNCHER, makeHome, makeHomeWith, readAll, removeHomes, runCommand } from "./command.ts";
+import type { Script } from "../fixtures/server.ts";
+import { isBuilt, KEY, LAUNCHER, makeConfiguredHome, makeHome, makeHomeWith, readAll, removeHomes, runCommand } from "./command.ts";
 import { runTools } from "./tool-runs.ts";
 
 afterAll(removeHomes);
@@ -172,5 +173,49 @@ describe.skipIf(!isBuilt)("agent memory", { concurrent: true }, () => {
       const run = await runCommand({ args: ["--model", "demo/echo", ...args] });
       expect([run.code, run.stdout]).toEqual([0, expect.stringContaining("memory save evil")]);
     }
+  });
+});
+
+describe.skipIf(!isBuilt)("agent memory work", { concurrent: true }, () => {
+  /** A home where a run has left a call and its end in the queue. */
+  const makeQueued = async (): Promise<string> => {
+    const options = { model: "openrouter/acme/model-1", drainSeconds: 0, maxAttempts: 1 };
+    const home = makeConfiguredHome({ plugin: [["memory", options]], retry: { maxRetries: 0 } });
+    const run = await runTools([["write", { filePath: "port.ts", content: "export const port = 8080;\n" }]], { home });
+    expect([run.code, run.stderr]).toEqual([0, ""]);
+    return home;
+  };
+  const run = (home: string, words: string[], script?: Script) => runCommand({ home, args: ["memory", ...words, "--json"], ...(script && { script }) });
+  const states = async (home: string) => JSON.parse((await run(home, ["queue"])).stdout).map(({ state, tool, reason }: any) => [state, tool, reason]);
+  const reply = (body: any): string =>
+    JSON.stringify(body).includes("port.ts")
+      ? JSON.stringify({
+          observations: [{ type: "change", title: "The port is 8080", narrative: "port.ts exports it.", facts: [], concepts: [], files_read: [] }],
+        })
+      : JSON.stringify({ skip_summary: true });
+
+  test("works off what a run has left, and says what came of it", async () => {
+    const home = await makeQueued();
+    expect(await states(home)).toEqual([
+      ["pending", "write", null],
+      ["pending", null, null],
+    ]);
+    const failed = await run(home, ["work"], () => ({ status: 503, body: { error: { message: "down" } } }));
+    expect([failed.code, JSON.parse(failed.stdout)]).toEqual([4, { stored: [], left: 2, failure: expect.stringMatching(/\w/) }]);
+    const one = await run(home, ["work", "--limit", "1"], ({ body }) => ({ text: reply(body) }));
+    expect([one.code, JSON.parse(one.stdout)]).toEqual([0, { stored: [expect.stringMatching(/^obs_/)], left: 1, failure: null }]);
+    const rest = await run(home, ["work"], ({ body }) => ({ text: reply(body) }));
+    expect([rest.code, JSON.parse(rest.stdout).left]).toEqual([0, 0]);
+    expect(JSON.parse((await run(home, ["list", "--type", "change"])).stdout)).toMatchObject([{ title: "The port is 8080", filesModified: ["port.ts"] }]);
+  });
+
+  test("shows what was given up and why, and revives it", async () => {
+    const home = await makeQueued();
+    expect((await run(home, ["work"], () => ({ text: "I would rather not say." }))).code).toBe(0);
+    expect((await states(home))[0]).toEqual(["dead", "write", expect.stringMatching(/\w/)]);
+    const [{ id }] = JSON.parse((await run(home, ["queue"])).stdout);
+    expect(JSON.parse((await run(home, ["retry", id])).stdout)).toEqual({ revived: 1 });
+    expect((await states(home))[0]).toEqual(["pending", "write", null]);
+    expect((await run(home, ["retry", id])).code).toBe(2);
   });
 });

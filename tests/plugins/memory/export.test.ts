@@ -50,7 +50,7 @@ describe.each(formats)("an export as %s", (format) => {
         expect(observations).toEqual([observation, full]);
         expect(formatExport(observations, format)).toBe(exported);
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 

@@ -5,6 +5,7 @@ import sqlite from "node-sqlite3-wasm";
 import { afterAll, describe, expect, test } from "vitest";
 import { type ImportRequest, readImport } from "../../../plugins/memory/import.ts";
 import type { Observation } from "../../../plugins/memory/observation.ts";
+import { withoutPrivateIn } from "../../../plugins/memory/private-text.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "agent-import-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -153,6 +154,21 @@ describe("an array of entries", () => {
     );
     expect([counts.private, JSON.stringify(observations)]).toEqual([1, expect.not.stringContaining("SECRET")]);
     expect(observations[0]).toMatchObject({ title: "a  b", facts: ["x"], filesRead: ["/f"], extra: { kept: { deep: "!" } } });
+  });
+
+  test("hides what stands between tags that open in one text and close in another, or never", async () => {
+    const clean = (value: unknown) => withoutPrivateIn(value).value;
+    const across = { title: "Open <private>one", facts: ["two"], narrative: "three</private> kept", concepts: ["gotcha"] };
+    const { observations, private: hidden } = await read([across, { title: "Half <PRIVATE>four", narrative: "five" }, { narrative: "<private>six" }], {
+      clean,
+    });
+    expect([hidden, JSON.stringify(observations)]).toEqual([1, expect.not.stringMatching(/one|two|three|four|five|six/)]);
+    expect(observations.map(({ title }) => title.trim())).toEqual(["Open", "Half"]);
+  });
+
+  test("may be one object a line, and none may be an archive of its own", async () => {
+    const { observations, bad } = await read(`{"title":"A"}\n\n{"title":"B","narrative":"${"x".repeat(1_000_000)}"}\n`);
+    expect([observations.map(({ title }) => title), bad]).toEqual([["A"], [{ index: 1, reason: "it is larger than 1 million characters." }]]);
   });
 
   test("can be marked as text from outside", async () => {

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Reply, type SeenRequest, startServer } from "../fixtures/server.ts";
@@ -107,6 +107,20 @@ describe.skipIf(!isBuilt)("a run that is remembered", { concurrent: true, timeou
     expect(await memory(home, "queue", "--json")).toHaveLength(2);
     await runCommand({ args: ["memory", "work"], home, script: script([]) });
     expect(await titlesIn(home)).toHaveLength(2);
+  });
+
+  test("takes another model with the next piece of work, when the configuration is edited meanwhile", async () => {
+    const home = makeMemoryHome({}, { "work/parser.ts": "// a comment\n" });
+    const other = makeMemoryHome({ model: "openrouter/acme/other" });
+    const edited = script([READ, { text: "Mended." }], (request) => {
+      copyFileSync(join(other, ".config/agent/agent.json"), join(home, ".config/agent/agent.json"));
+      return extract(request);
+    });
+    const { requests, code } = await run({ home, script: (request) => (request.body.model === "acme/other" ? extract(request) : edited(request)) });
+    expect([code, requests.map(({ body }) => body.model).slice(2)]).toEqual([0, [EXTRACTOR, "acme/other"]]);
+    expect(await titlesIn(home)).toHaveLength(2);
+    // The second model is asked with all that the first was asked, and its answer, once.
+    expect(textOf(requests[3] as SeenRequest).split("The parser skips comments, it was seen.")).toHaveLength(2);
   });
 
   test("is what it was where the extractor fails: the answer stands, the exit code is 0, the queue has it all", async () => {

@@ -49,7 +49,9 @@ export type SearchInput = z.output<typeof searchInput>;
 export type TimelineInput = z.output<typeof timelineInput>;
 
 /** The model's way to the memory, in three layers that cost more and more: hits, what happened around one, whole notes. */
-export const memoryTools = (needs: ToolNeeds): Tool[] => [
+export const memoryTools = (needs: ToolNeeds): Tool[] => [...askingTools(needs), ...changingTools(needs)];
+
+const askingTools = (needs: ToolNeeds): Tool[] => [
   tool({
     name: "memory_search",
     description: "Search the notes on earlier sessions of this project, one line a hit. Look here before you work out again what may be known.",
@@ -74,6 +76,9 @@ export const memoryTools = (needs: ToolNeeds): Tool[] => [
     patterns: ({ ids = [] }) => ids,
     run: async ({ ids }) => (await import("./tool-answers.ts")).answerGet(await needs.memory(), ids),
   }),
+];
+
+const changingTools = (needs: ToolNeeds): Tool[] => [
   tool({
     name: "memory_save",
     description: "Keep something that later sessions should know: a decision, a trap, what the user prefers. No secrets.",

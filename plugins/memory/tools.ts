@@ -5,6 +5,8 @@ import type { Content } from "./observation.ts";
 /** What the tools may use; nothing of it is opened before a call. */
 export interface ToolNeeds {
   memory(): Promise<Memory>;
+  /** Whether the session has read text from outside. */
+  hasOutside(sessionId: string): Promise<boolean>;
   /** Keeps what the model wants kept, as of the session and its prompt. Returns its id, and whether it is new. Throws where nothing may be kept. */
   save(
     said: Pick<Content, "type" | "title" | "narrative" | "concepts" | "filesRead">,
@@ -97,6 +99,7 @@ const changingTools = (needs: ToolNeeds): Tool[] => [
     input: getInput,
     effect: "write",
     patterns: ({ ids = [] }) => ids,
-    run: async ({ ids }) => (await import("./tool-answers.ts")).forgetNotes(await needs.memory(), ids),
+    run: async ({ ids }, { sessionId }) =>
+      (await import("./tool-answers.ts")).forgetNotes(await needs.memory(), ids, { sessionId, hasOutside: await needs.hasOutside(sessionId) }),
   }),
 ];

@@ -7,10 +7,11 @@ import { type CommandRun, isBuilt, JSON_OUT, MODEL, makeHomeWith, readAll, remov
 afterAll(removeHomes);
 
 const EXTRACTOR = "acme/extractor";
+const CONFIG = ".config/agent/agent.json";
 
 /** A home whose user has the memory on. */
 const makeMemoryHome = (options: object = {}, files: Record<string, string> = {}) =>
-  makeHomeWith({ ".config/agent/agent.json": { plugin: [["memory", { model: `openrouter/${EXTRACTOR}`, ...options }]], permissionMode: "yolo" }, ...files });
+  makeHomeWith({ [CONFIG]: { plugin: [["memory", { model: `openrouter/${EXTRACTOR}`, ...options }]], permissionMode: "yolo" }, ...files });
 
 const isExtraction = ({ body }: SeenRequest): boolean => body.model === EXTRACTOR;
 const textOf = ({ body }: SeenRequest): string => JSON.stringify(body.messages);
@@ -21,7 +22,7 @@ const systemOf = ({ body }: SeenRequest): string => {
 
 const observed = (title: string): Reply => ({ text: JSON.stringify({ observations: [{ type: "discovery", title, narrative: `${title}, it was seen.` }] }) });
 const summed = (request: string): Reply => ({
-  text: JSON.stringify({ summary: { request, investigated: "", learned: "", completed: "It is done.", next_steps: "", notes: "" } }),
+  text: JSON.stringify({ summary: { request, investigated: "", learned: "", completed: request, next_steps: "", notes: "" } }),
 });
 
 /** What an extractor answers: one observation for each call, and a summary of each end. */
@@ -87,6 +88,7 @@ describe.skipIf(!isBuilt)("a run that is remembered", { concurrent: true, timeou
     const home = makeMemoryHome({ drainSeconds: 0.3 });
     const hung = await run({ home, script: script([{ text: "Mended." }], () => ({ raw: ["HANG"] })) });
     expect([hung.code, hung.stdout]).toEqual([0, "Mended.\n"]);
+    copyFileSync(join(makeMemoryHome(), CONFIG), join(home, CONFIG));
     const next = await run({ home, prompt: "again", script: script([{ text: "Yes." }]) });
     expect(next.requests.filter(isExtraction)).toHaveLength(2);
     expect(await titlesIn(home)).toEqual(["The parser was mended", "The parser was mended"]);
@@ -113,7 +115,7 @@ describe.skipIf(!isBuilt)("a run that is remembered", { concurrent: true, timeou
     const home = makeMemoryHome({}, { "work/parser.ts": "// a comment\n" });
     const other = makeMemoryHome({ model: "openrouter/acme/other" });
     const edited = script([READ, { text: "Mended." }], (request) => {
-      copyFileSync(join(other, ".config/agent/agent.json"), join(home, ".config/agent/agent.json"));
+      copyFileSync(join(other, CONFIG), join(home, CONFIG));
       return extract(request);
     });
     const { requests, code } = await run({ home, script: (request) => (request.body.model === "acme/other" ? extract(request) : edited(request)) });

@@ -181,6 +181,11 @@ export class Life implements ToolNeeds {
     return makeReadNote(await this.memory(), pathInNotes(path, cwd));
   }
 
+  async hasOutside(sessionId: string): Promise<boolean> {
+    await this.#settle();
+    return this.#observer?.session(sessionId)?.hasOutside ?? true;
+  }
+
   async save(said: Parameters<ToolNeeds["save"]>[0], sessionId: string): ReturnType<ToolNeeds["save"]> {
     await this.#settle();
     const session = this.#observer?.session(sessionId);

@@ -5,8 +5,8 @@ export const tokensOf = (text: string): number => Math.ceil(text.length / 4);
 
 export const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 
-/** What begins like a tag; not a comparison, and not the brackets of a type as in `Map<string, Note>`. */
-const TAG = /<(?=\s*[/!|?])|(?<![\w<>=])<(?=[a-zA-Z])/g;
+/** What begins like a tag; not a comparison, and not the brackets of a type as in `Map<string, Note>`. Names of those who speak to a model are none of a type. */
+const TAG = /<(?=\s*(?:[/!|?]|(?:system|assistant|user|human|developer|tool|instruction|memory|untrusted)))|(?<!\w)<(?=[a-zA-Z])/gi;
 
 /** What looks like the end of one of our blocks: with an entity, an escape, another bracket or another slash. */
 const FORGED = new RegExp(

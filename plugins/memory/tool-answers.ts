@@ -148,12 +148,22 @@ function describeWhole(observation: Observation): string {
   return text.length <= WHOLE ? text : `${text.slice(0, WHOLE).replace(/[\uD800-\uDBFF]$/, "")}\n(Cut here: agent memory show ${id} shows all of it.)`;
 }
 
-/** By whole ids alone: what is removed is gone. */
-export async function forgetNotes(memory: Memory, ids: string[]): Promise<ToolResult> {
+export interface Forgetter {
+  sessionId: string;
+  hasOutside: boolean;
+}
+
+/** By whole ids alone: what is removed is gone. Text from outside cannot make a session remove what others have left. */
+export async function forgetNotes(memory: Memory, ids: string[], { sessionId, hasOutside }: Forgetter): Promise<ToolResult> {
   const wanted = [...new Set(ids.map((id) => id.trim()))];
   const found = await memory.get(wanted);
   const unknown = wanted.filter((id) => !found.some((each) => each.id === id));
   if (unknown.length > 0) throw new Error(`there is no note ${unknown.map((id) => lineOf(id, 40)).join(", ")}. Nothing was removed.`);
+  const foreign = found.filter((each) => each.trust === "trusted" && each.sessionId !== sessionId);
+  if (hasOutside && foreign.length > 0)
+    throw new Error(
+      `This session has read text from outside, so it removes only what it saved itself and what came from outside. A person can remove the others: agent memory forget ${foreign.map(({ id }) => id).join(" ")}`,
+    );
   const { observations, others } = await memory.forget({ ids: wanted });
   const rest = others === 0 ? "" : ` With them went ${countOf(others, "other entry", "other entries")} about the same.`;
   return {

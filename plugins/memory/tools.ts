@@ -5,6 +5,8 @@ import type { Content } from "./observation.ts";
 /** What the tools may use; nothing of it is opened before a call. */
 export interface ToolNeeds {
   memory(): Promise<Memory>;
+  /** Whether the session has read text from outside. */
+  hasOutside(sessionId: string): Promise<boolean>;
   /** Keeps what the model wants kept, as of the session and its prompt. Returns its id, and whether it is new. Throws where nothing may be kept. */
   save(
     said: Pick<Content, "type" | "title" | "narrative" | "concepts" | "filesRead">,
@@ -49,7 +51,9 @@ export type SearchInput = z.output<typeof searchInput>;
 export type TimelineInput = z.output<typeof timelineInput>;
 
 /** The model's way to the memory, in three layers that cost more and more: hits, what happened around one, whole notes. */
-export const memoryTools = (needs: ToolNeeds): Tool[] => [
+export const memoryTools = (needs: ToolNeeds): Tool[] => [...askingTools(needs), ...changingTools(needs)];
+
+const askingTools = (needs: ToolNeeds): Tool[] => [
   tool({
     name: "memory_search",
     description: "Search the notes on earlier sessions of this project, one line a hit. Look here before you work out again what may be known.",
@@ -74,6 +78,9 @@ export const memoryTools = (needs: ToolNeeds): Tool[] => [
     patterns: ({ ids = [] }) => ids,
     run: async ({ ids }) => (await import("./tool-answers.ts")).answerGet(await needs.memory(), ids),
   }),
+];
+
+const changingTools = (needs: ToolNeeds): Tool[] => [
   tool({
     name: "memory_save",
     description: "Keep something that later sessions should know: a decision, a trap, what the user prefers. No secrets.",
@@ -92,6 +99,7 @@ export const memoryTools = (needs: ToolNeeds): Tool[] => [
     input: getInput,
     effect: "write",
     patterns: ({ ids = [] }) => ids,
-    run: async ({ ids }) => (await import("./tool-answers.ts")).forgetNotes(await needs.memory(), ids),
+    run: async ({ ids }, { sessionId }) =>
+      (await import("./tool-answers.ts")).forgetNotes(await needs.memory(), ids, { sessionId, hasOutside: await needs.hasOutside(sessionId) }),
   }),
 ];

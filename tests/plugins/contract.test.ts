@@ -14,7 +14,7 @@ const providers: Record<string, string> = { openrouter: "acme/model-1", openai: 
 
 for (const builtin of builtins) {
   const plugin: Plugin = (await builtin.load()).default;
-  const context = { options: {}, config: {} };
+  const context = { options: {}, config: {}, lasting: <T>(make: () => T): T => make() };
 
   describe(`the built-in plugin ${builtin.name} keeps what is asked of a stranger`, async () => {
     for (const { name, run } of await pluginChecks(plugin, context)) test(name, run);

@@ -1,9 +1,11 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { definePlugin, provider, textModel, tool, z } from "agent-runtime";
 import { call, calls, say } from "agent-runtime/testing";
 import { afterAll, describe, expect, test } from "vitest";
+import { builtins } from "../../../plugins/index.ts";
 import { observation } from "../../fixtures/memory.ts";
-import { bootAt, makePlace, type Place, readInbox, removePlaces, runPrompts, seed, seedOfNewerVersion } from "../../fixtures/memory-place.ts";
+import { bootAt, makePlace, type Place, readInbox, removePlaces, runPrompts, seed, seedOfNewerVersion, sources } from "../../fixtures/memory-place.ts";
 
 afterAll(removePlaces);
 
@@ -171,6 +173,52 @@ describe("a process that lives on", () => {
     await until(async () => (await readInbox(place)).items.length === 0);
     const { observations } = await readInbox(place);
     expect(observations.map(({ type }) => type)).toContain("summary");
+  });
+
+  test("takes up no further piece while a prompt runs, and goes on after it", async () => {
+    const place = await makePlace();
+    let release = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const asked: number[] = [];
+    const slow = definePlugin({
+      name: "slow",
+      setup: () => ({
+        providers: [
+          provider({
+            id: "slow",
+            keyless: true,
+            create: () => () =>
+              textModel(async function* () {
+                asked.push(Date.now());
+                await released;
+                yield '{"observations":[]}';
+              }),
+          }),
+        ],
+        tools: [
+          tool({
+            name: "look",
+            description: "d",
+            input: z.object({}),
+            effect: "read",
+            async run() {
+              release();
+              await until(async () => (await readInbox(place)).items.length === 3);
+              for (let n = 0; n < 5; n++) await readInbox(place);
+              return `${asked.length} asked`;
+            },
+          }),
+        ],
+      }),
+    });
+    const note = (text: string): [string, object] => ["note", { text }];
+    const script = [calls(note("a"), note("b"), note("c")), say("ok"), call("look"), say("ok")];
+    await using agent = await bootAt(place, script, { drainSeconds: 30, model: "slow/model", skipTools: ["look"] }, { plugins: [...builtins, sources, slow] });
+    await agent.prompt("note it");
+    await until(async () => asked.length === 1);
+    const { toolOutputs } = await agent.prompt("look");
+    expect(toolOutputs).toEqual(["1 asked"]);
+    await until(async () => asked.length > 3);
   });
 
   test("has the same memory with another configuration, and offers the tools only where they are wanted", async () => {

@@ -7,14 +7,17 @@ import { memoryTools, type ToolNeeds } from "../../../plugins/memory/tools.ts";
 import { DAY, NOW, observation, paperMemory } from "../../fixtures/memory.ts";
 
 /** The tools over a memory on paper; `ask` runs one as a model's call. */
-function openTools(notes: Observation[]) {
+function openTools(notes: Observation[], hasOutside = false) {
   const memory = paperMemory(notes);
   const saved: Parameters<ToolNeeds["save"]>[0][] = [];
   const save: ToolNeeds["save"] = async (said) => {
     saved.push(said);
     return { id: "obs_1", isNew: true, trust: "trusted" };
   };
-  const plugin = definePlugin({ name: "notes", setup: () => ({ tools: memoryTools({ memory: async () => memory, save }) }) });
+  const plugin = definePlugin({
+    name: "notes",
+    setup: () => ({ tools: memoryTools({ memory: async () => memory, hasOutside: async () => hasOutside, save }) }),
+  });
   const ask = async (tool: string, input: unknown): Promise<string> => {
     await using agent = await boot({ plugins: [plugin], script: [call(tool, input), say("done")] });
     const { toolOutputs } = await agent.prompt("go");
@@ -183,6 +186,16 @@ describe("memory_save and memory_forget", () => {
     expect(await ask("memory_forget", { ids: [idOf("Step 1").slice(0, 10)] })).toContain("Nothing was removed.");
     expect(await ask("memory_forget", { ids: [idOf("Step 1"), idOf("Step 2")] })).toBe("Removed 2 notes.");
     expect(await memory.get([idOf("Step 1"), idOf("Step 2")])).toEqual([]);
+  });
+
+  test("a session that has read outside text removes nothing that others can trust", async () => {
+    const outside = observation({ title: "From a page", trust: "untrusted" });
+    const { ask, memory } = openTools([...steps, outside], true);
+    expect(await ask("memory_forget", { ids: [outside.id, idOf("Step 1")] })).toContain(
+      `A person can remove the others: agent memory forget ${idOf("Step 1")}`,
+    );
+    expect(await memory.get([outside.id, idOf("Step 1")])).toHaveLength(2);
+    expect(await ask("memory_forget", { ids: [outside.id] })).toBe("Removed 1 note.");
   });
 
   test("are not there where a run may only read, and what reads is", async () => {

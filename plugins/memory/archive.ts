@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PluginContext } from "agent-runtime";
 import { bytesIn, namesIn, stampOf } from "./directory.ts";
@@ -124,6 +125,13 @@ export class Archive {
       if (here.length === 0) continue;
       await this.#change(name, (store) => here.forEach((id) => void store.remove("observations", id)));
     }
+  }
+
+  /** Whether its files hold these words, case aside, be it in what was removed or replaced long ago. */
+  hasBytes(name: string, words: string): boolean {
+    const wanted = JSON.stringify(words).slice(1, -1).toLowerCase();
+    const dir = join(this.#dir, name);
+    return namesIn(dir).some((file) => readFileSync(join(dir, file), "utf8").toLowerCase().includes(wanted));
   }
 
   /** Rewrites a segment without what is out of date. Whether it has. */

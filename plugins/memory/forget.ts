@@ -4,7 +4,7 @@ import { AgentError } from "agent-runtime";
 import { isPathOf } from "./filter.ts";
 import { type Inbox, type Turn, turnKeys } from "./inbox.ts";
 import type { Forgetting, Forgotten } from "./memory.ts";
-import { INDEX, type MemoryParts, persist, readAll } from "./memory-parts.ts";
+import { fileFresh, INDEX, type MemoryParts, persist, readAll } from "./memory-parts.ts";
 import type { Observation } from "./observation.ts";
 import type { WorkItem } from "./work-item.ts";
 
@@ -26,10 +26,12 @@ export async function forgetIn(parts: MemoryParts, what: Forgetting, { dryRun }:
   if (Object.values(what).every((value) => value === undefined || value.length === 0))
     throw new AgentError("OPTION_INVALID", { option: "forget", reason: "say what: ids, a source, a session, or words that it holds." });
   return parts.change(async () => {
+    // A changed one is put in the place of the old one first, whose words may be those that are meant.
+    if (!dryRun && Object.keys(parts.inbox.store.all("changed")).length > 0) await fileFresh(parts);
     const plan = planFor(parts.inbox, await readAll(parts), what);
     const forgotten = { observations: [...plan.observations], others: plan.items.size + plan.turns.size + plan.sessions.size };
     if (dryRun) return forgotten;
-    await carryOut(parts, plan);
+    await carryOut(parts, plan, what.match);
     await eraseLeft(parts);
     return forgotten;
   });
@@ -68,7 +70,7 @@ function planFor(inbox: Inbox, all: Map<string, Observation>, what: Forgetting):
   };
 }
 
-async function carryOut(parts: MemoryParts, plan: Plan): Promise<void> {
+async function carryOut(parts: MemoryParts, plan: Plan, match: string | undefined): Promise<void> {
   const { inbox, archive } = parts;
   const { store } = inbox;
   // Said before anything goes, so that whoever comes after a kill knows which files to rewrite.
@@ -89,6 +91,7 @@ async function carryOut(parts: MemoryParts, plan: Plan): Promise<void> {
   for (const id of plan.sessions) forgetSession(inbox, id);
   for await (const { name, observations } of archive.all())
     if ([...plan.observations, ...plan.mended.map(({ id }) => id)].some((id) => observations[id] !== undefined)) touch(name);
+  if (match !== undefined) for (const { name } of archive.segments()) if (archive.hasBytes(name, match)) touch(name);
   await persist(parts);
   await archive.remove(plan.observations);
   // What stays is in the archive without what it said of the rest before its files are rewritten.

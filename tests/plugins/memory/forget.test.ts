@@ -110,3 +110,12 @@ test("a forgetting that was killed before the files were rewritten is gone on wi
   await kit.work(await kit.open());
   expect(filesWith("canary")).toEqual([]);
 });
+
+test("words that were edited out before are taken out of the files, too", async () => {
+  const memory = await open();
+  await memory.add(range(0, 250).map((number) => makeObservation(number, number === 7 ? { id: "obs_0000000000000007", narrative: "canary" } : {})));
+  await memory.change([makeObservation(7, { id: "obs_0000000000000007", narrative: "harmless" })]);
+  expect(filesWith("canary").length).toBeGreaterThan(0);
+  expect(await memory.forget({ match: "Canary" })).toEqual({ observations: [], others: 0 });
+  expect([filesWith("canary"), (await memory.list({})).length]).toEqual([[], 250]);
+});

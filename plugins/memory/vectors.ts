@@ -72,23 +72,9 @@ interface Loaded {
 /** The vectors of one project: stores of 1,000 each, read when first needed. Whatever fails, words are still there. */
 export function createVectors(needs: VectorNeeds): Vectors {
   const trouble = createTrouble(needs);
-  let loading: Promise<Map<string, Loaded>> | undefined;
   /** Until then a search embeds its query alone. */
   let onlyQueryUntil = 0;
-  const load = () => (loading ??= loadAll(needs));
-  const missing = async (observations: readonly Observation[], model: string, dimensions?: number) => {
-    const loaded = await load();
-    return observations.filter((one) => !isCurrent(loaded.get(one.id), one, { model, dimensions }));
-  };
-  const fill = async (observations: readonly Observation[], model: string, signal: AbortSignal) => {
-    for (let from = 0; from < observations.length; from += BATCH) {
-      const batch = observations.slice(from, from + BATCH);
-      const { vectors } = await needs.embed({ model, texts: batch.map(textOf), signal });
-      const fresh = batch.map((one, index) => [one.id, { vector: toUnit(vectors[index]!), model, text: hashOf(one) }] as const);
-      await keep(fresh, await load(), needs);
-    }
-    return observations.length;
-  };
+  const { load, reload, missing, fill } = createShelves(needs);
   return {
     async fill(observations, { signal, limit = observations.length }) {
       const model = needs.model();
@@ -117,13 +103,33 @@ export function createVectors(needs: VectorNeeds): Vectors {
     },
     async forget(ids) {
       // Anew: another process may have written some.
-      loading = loadAll(needs);
-      const loaded = await loading;
+      const loaded = await reload();
       // A copy of a damaged shelf may hold what its shelf does not any more.
       for (const shelf of new Set([...loaded.values()].map((one) => one.shelf))) await removeFrom(await openShelf(needs, shelf, "shared"), ids);
       for (const id of ids) loaded.delete(id);
     },
   };
+}
+
+/** What is kept, and how more comes to it. */
+function createShelves(needs: VectorNeeds) {
+  let loading: Promise<Map<string, Loaded>> | undefined;
+  const load = () => (loading ??= loadAll(needs));
+  const missing = async (observations: readonly Observation[], model: string, dimensions?: number) => {
+    const loaded = await load();
+    return observations.filter((one) => !isCurrent(loaded.get(one.id), one, { model, dimensions }));
+  };
+  const fill = async (observations: readonly Observation[], model: string, signal: AbortSignal) => {
+    for (let from = 0; from < observations.length; from += BATCH) {
+      const batch = observations.slice(from, from + BATCH);
+      const { vectors } = await needs.embed({ model, texts: batch.map(textOf), signal });
+      const fresh = batch.map((one, index) => [one.id, { vector: toUnit(vectors[index]!), model, text: hashOf(one) }] as const);
+      await keep(fresh, await load(), needs);
+    }
+    return observations.length;
+  };
+  const reload = () => (loading = loadAll(needs));
+  return { load, reload, missing, fill };
 }
 
 type Place = Pick<VectorNeeds, "openStore" | "project">;

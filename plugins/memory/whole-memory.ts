@@ -42,13 +42,7 @@ export async function openWholeMemory(context: ContextNow, project?: string): Pr
       await tend(stored, { memory, vectors: own, consolidates: consolidate, signal, openStore: (name, options) => context().openStore(name, options) });
     },
     async forget(what, options) {
-      if (options?.dryRun) return forget(what, options);
-      const vectors = await openVectors(memory.project);
-      // First, so that a kill leaves something to forget again; and once more, for what was embedded meanwhile.
-      await vectors.forget((await forget(what, { dryRun: true })).observations);
-      const forgotten = await forget(what, options);
-      await vectors.forget(forgotten.observations);
-      return forgotten;
+      return options?.dryRun ? forget(what, options) : forgetWithVectors(what, forget, await openVectors(memory.project));
     },
     async close() {
       closing.abort();
@@ -56,6 +50,14 @@ export async function openWholeMemory(context: ContextNow, project?: string): Pr
     },
   };
   return Object.assign(memory, whole);
+}
+
+/** Vectors first, so that a kill leaves something to forget again; and once more, for what was embedded meanwhile. */
+async function forgetWithVectors(what: Parameters<OpenMemory["forget"]>[0], forget: OpenMemory["forget"], vectors: Vectors): ReturnType<OpenMemory["forget"]> {
+  await vectors.forget((await forget(what, { dryRun: true })).observations);
+  const forgotten = await forget(what);
+  await vectors.forget(forgotten.observations);
+  return forgotten;
 }
 
 async function makeVectors(context: ContextNow, project: string): Promise<Vectors> {

@@ -64,7 +64,14 @@ async function ask(path: string, count: number) {
   }
   const { user, system } = process.cpuUsage(cpuBefore);
   times.sort((a, b) => a - b);
-  return { megabytes: bytes.length / 1e6, parseMs, loadMs, p50: percentile(times, 0.5), p95: percentile(times, 0.95), cpu: (user + system) / 1000 / times.length };
+  return {
+    megabytes: bytes.length / 1e6,
+    parseMs,
+    loadMs,
+    p50: percentile(times, 0.5),
+    p95: percentile(times, 0.95),
+    cpu: (user + system) / 1000 / times.length,
+  };
 }
 
 export type ScaleFigures = Awaited<ReturnType<typeof ask>> & Awaited<ReturnType<typeof build>>;

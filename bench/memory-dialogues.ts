@@ -120,7 +120,7 @@ const CLOSING = ["Take care, {B}! Talk soon.", "Thanks {B}, bye for now!", "See 
 /** A dialogue of two people over months, in sessions of some twenty turns, with questions about it. The same for the same seed. */
 export function makeDialogue(seed: number, { sessions = 24, heldOut = false }: { sessions?: number; heldOut?: boolean } = {}): Dialogue {
   const random = createRandom(seed);
-  const topics = (heldOut ? [...HELD_OUT, ...EVERYDAY.slice(0, 6)] : EVERYDAY).map(topic);
+  const topics = (heldOut ? HELD_OUT : EVERYDAY).map(topic);
   const names = NAMES[seed % NAMES.length]!;
   const turns: Turn[] = [];
   const questions: Question[] = [];

@@ -55,14 +55,23 @@ async function ask(path: string, count: number) {
   const byId = new Map(observations.map((one) => [one.id, one]));
   const read = async (ids: string[]) => ids.flatMap((id) => byId.get(id) ?? []);
   const times: number[] = [];
+  const cpuBefore = process.cpuUsage();
   for (const text of texts) {
     const at = performance.now();
     const query = parseQuery(text, SET_NOW);
     rankCandidates(await index.search(query, { read }), { query, now: SET_NOW, halfLifeDays: 30, limit: 20 });
     times.push(performance.now() - at);
   }
+  const { user, system } = process.cpuUsage(cpuBefore);
   times.sort((a, b) => a - b);
-  return { megabytes: bytes.length / 1e6, parseMs, loadMs, p50: percentile(times, 0.5), p95: percentile(times, 0.95), queries: times.length };
+  return {
+    megabytes: bytes.length / 1e6,
+    parseMs,
+    loadMs,
+    p50: percentile(times, 0.5),
+    p95: percentile(times, 0.95),
+    cpu: (user + system) / 1000 / times.length,
+  };
 }
 
 export type ScaleFigures = Awaited<ReturnType<typeof ask>> & Awaited<ReturnType<typeof build>>;

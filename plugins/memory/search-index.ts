@@ -142,7 +142,7 @@ const FUZZY_LENGTH = 5;
 const GUESSED = 0.5;
 const MORE = 200;
 /** So many of the best are read for words that stand together. */
-const NEAR_READ = 50;
+const NEAR_READ = 20;
 
 export async function openSearchIndex({ project, file, weights = WEIGHTS }: { project: string; file: IndexFile; weights?: Weights }): Promise<SearchIndex> {
   const { Postings } = await import("./postings.ts");

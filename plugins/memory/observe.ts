@@ -70,11 +70,13 @@ export class Observer {
     const session = this.#sessions.get(sessionId);
     if (session === undefined) return;
     const clean = cleanPrompt(text, session.words, this.#needs.cleaning);
+    // First of all: what fails behind this makes nothing public.
+    session.isPrivate ||= clean.isPrivate;
+    Object.assign(session, { agent, request: session.isPrivate ? "" : clean.text });
     if (session.prompt === 0) await this.#recall(session);
     session.isRepeated = !clean.isPrivate && this.#duplicates.hasPrompt(sessionId, clean.text, at);
     if (!session.isRepeated) session.prompt++;
-    session.isPrivate ||= clean.isPrivate;
-    Object.assign(session, { agent, isAsked: true, request: session.isPrivate ? "" : clean.text });
+    session.isAsked = true;
     if (session.first === "") session.first = session.request;
   }
 
@@ -82,6 +84,8 @@ export class Observer {
   async #recall(session: WatchedSession): Promise<void> {
     if (!session.isUnread) return;
     const record = (await this.#needs.inbox()).session(session.sessionId);
+    // Nobody has watched it: it may have read anything.
+    if (record === undefined) session.hasOutside = true;
     if (record === undefined) return;
     Object.assign(session, { prompt: record.prompts, first: record.first, hasOutside: session.hasOutside || record.tainted });
     if (record.context !== undefined) session.context = record.context;

@@ -1,6 +1,6 @@
-import { call, calls, say } from "agent-runtime/testing";
+import { boot, call, calls, say } from "agent-runtime/testing";
 import { afterAll, describe, expect, test } from "vitest";
-import { makePlace, readInbox, removePlaces, runPrompts } from "../../fixtures/memory-place.ts";
+import { makePlace, readInbox, removePlaces, runPrompts, sources } from "../../fixtures/memory-place.ts";
 
 afterAll(removePlaces);
 
@@ -69,6 +69,15 @@ describe("what happens becomes work", () => {
     const { items, sessions } = await readInbox(place);
     expect(items.map(({ trust }) => trust)).toEqual(["untrusted", "untrusted", "untrusted"]);
     expect(sessions[session]?.tainted).toBe(true);
+  });
+
+  test("a session that nobody has watched so far may have read anything", async () => {
+    const place = await makePlace();
+    await using agent = await boot({ ...place, plugins: [sources], script: [say("ok")] });
+    const { result } = await agent.prompt("go");
+    await agent.runtime.close();
+    await runPrompts(place, ["go on"], [say("ok")], { session: result.sessionId });
+    expect((await readInbox(place)).items.map(({ trust }) => trust)).toEqual(["untrusted"]);
   });
 
   test("what is left out is counted by its reason", async () => {

@@ -1,4 +1,4 @@
-import { type CommandNeeds, formatRows, formatTime, oneLine, type WorkReport, withMemories, withMemory, writeJson } from "./command-needs.ts";
+import { type CommandNeeds, findObservation, formatRows, formatTime, oneLine, type WorkReport, withMemories, withMemory, writeJson } from "./command-needs.ts";
 import type { ConsolidationReport, MemoryStats } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { WorkItem } from "./work-item.ts";
@@ -130,11 +130,31 @@ export async function reindex({ project, json }: CareOptions, needs: CommandNeed
   return 0;
 }
 
+interface ConsolidateOptions extends CareOptions {
+  dryRun?: boolean | undefined;
+  /** Id of one that has taken in others. */
+  undo?: string | undefined;
+}
+
 /** `agent memory consolidate`: near-duplicates are merged, what is out of date is linked to what took its place. */
-export async function consolidate({ project, json, dryRun = false }: CareOptions & { dryRun?: boolean | undefined }, needs: CommandNeeds): Promise<number> {
+export async function consolidate({ undo, ...options }: ConsolidateOptions, needs: CommandNeeds): Promise<number> {
+  if (undo !== undefined) return undoMerge(undo, options, needs);
+  const { project, json, dryRun = false } = options;
   const report = await withMemory(project, needs, (memory) => memory.consolidate({ dryRun }));
   if (json) writeJson(needs, { ...report, dryRun });
   else needs.write(formatConsolidation(report, dryRun));
+  return 0;
+}
+
+async function undoMerge(id: string, { project, json, dryRun = false }: Omit<ConsolidateOptions, "undo">, needs: CommandNeeds): Promise<number> {
+  const freed = await withMemory(project, needs, async (memory) => {
+    const { takeApart } = await import("./consolidate.ts");
+    const changed = takeApart(await findObservation(id, memory), await memory.list({}));
+    if (!dryRun) await memory.change(changed);
+    return changed.slice(1).map((each) => each.id);
+  });
+  if (json) writeJson(needs, { freed, dryRun });
+  else needs.write(freed.length === 0 ? "It has taken in nothing.\n" : `${dryRun ? "Would stand" : "Stand"} for themselves again: ${freed.join(", ")}\n`);
   return 0;
 }
 

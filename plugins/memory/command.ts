@@ -181,6 +181,7 @@ function addCare(program: Command, { needs, run }: Adding): void {
   }
   shared(program.command("consolidate").description("merge near-duplicates, link what is out of date; nothing is deleted"))
     .option("--dry-run", "only say what would be done")
+    .option("--undo <id>", "take apart again what this one took in; they stay apart from then on")
     .action((options: Values) => run(async () => (await care()).consolidate(options, needs)));
 }
 

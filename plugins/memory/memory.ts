@@ -88,6 +88,10 @@ export interface Memory {
   list(filter: Filter & { limit?: number; project?: string | undefined }): Promise<Observation[]>;
   /** By id, or by the beginning of one that fits only one. In the order asked; those that there are not are left out. */
   get(ids: string[]): Promise<Observation[]>;
+  /** They were given to a model: what is used fades more slowly. */
+  noteUse(ids: readonly string[]): Promise<void>;
+  /** How often each was used, of those that were. */
+  uses(): Promise<ReadonlyMap<string, number>>;
   /** Best first. */
   search(request: SearchRequest): Promise<Hit[]>;
   /** Stores them; those that are there already stay as they are. Returns the ids, in order, and how many were new. */

@@ -97,6 +97,15 @@ class ProjectMemory implements OpenMemory {
     return found.filter((each) => each !== undefined);
   }
 
+  async noteUse(ids: readonly string[]): Promise<void> {
+    this.parts.inbox.noteUse(ids, Date.now());
+  }
+
+  async uses(): Promise<ReadonlyMap<string, number>> {
+    await this.parts.refresh();
+    return new Map(Object.entries(this.parts.inbox.store.all("uses")).map(([id, { count }]) => [id, count]));
+  }
+
   async search({ project, limit = 20, ...request }: SearchRequest): Promise<Hit[]> {
     const memories = await this.#named(project);
     const lists = await Promise.all(

@@ -45,7 +45,7 @@ export async function makeSessionContext(memory: Memory, request: ContextRequest
   const [summary] = recent.filter(isSummary);
   const traps = await findTraps(memory, request.prompt);
   const taken = new Set([...(summary === undefined ? [] : [summary]), ...traps].map(({ id }) => id));
-  const ranked = rank(recent, hits, request).filter((each) => !taken.has(each.id) && !isSummary(each));
+  const ranked = rank(recent, hits, { ...request, uses: await memory.uses() }).filter((each) => !taken.has(each.id) && !isSummary(each));
   return fill([summaryPart(summary), notesPart("Known traps in files that the prompt names:", traps), notesPart("What fits best:", ranked)], outside, request);
 }
 
@@ -98,11 +98,12 @@ const filesIn = (prompt: string): string[] => {
 };
 
 /** Best first. Nothing has a factor of zero: what is old and fits is there, and so is what is new and says something else. */
-function rank(recent: Observation[], hits: Hit[], { now, halfLifeDays }: ContextRequest): Observation[] {
+function rank(recent: Observation[], hits: Hit[], { now, halfLifeDays, uses }: ContextRequest & { uses: ReadonlyMap<string, number> }): Observation[] {
   const best = Math.max(...hits.map(relevanceOf), Number.MIN_VALUE);
   const relevance = new Map(hits.map((hit) => [hit.observation.id, relevanceOf(hit) / best]));
   const all = new Map([...hits.map(({ observation }) => observation), ...recent].map((each) => [each.id, each]));
-  const score = (each: Observation): number => (LEAST_RELEVANCE + (relevance.get(each.id) ?? 0)) * weightOf(each, { now, halfLifeDays });
+  const score = (each: Observation): number =>
+    (LEAST_RELEVANCE + (relevance.get(each.id) ?? 0)) * weightOf(each, { now, halfLifeDays, uses: uses.get(each.id) ?? 0 });
   const scored = [...all.values()].map((observation) => ({ observation, score: score(observation) }));
   return scored.sort((a, b) => b.score - a.score || b.observation.createdAt - a.observation.createdAt).map(({ observation }) => observation);
 }

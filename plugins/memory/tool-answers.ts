@@ -114,6 +114,7 @@ export async function answerGet(memory: Memory, ids: string[]): Promise<ToolResu
   const found = await memory.get(wanted);
   const missing = wanted.filter((id) => !found.some((each) => each.id.startsWith(id)));
   if (found.length === 0) throw new Error(`there is no note ${missing.map((id) => lineOf(id, 40)).join(", ")}; memory_search gives ids.`);
+  await memory.noteUse(found.map(({ id }) => id));
   const lines = found.map((observation) => ({ observation, text: describeWhole(observation) }));
   const tail = missing.length === 0 ? [] : [`(Not there: ${missing.map((id) => lineOf(id, 40)).join(", ")})`];
   return {

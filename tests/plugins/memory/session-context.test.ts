@@ -57,6 +57,17 @@ describe("what a session is told of the ones before", () => {
     expect(order).toEqual([...order].sort((a, b) => a - b));
   });
 
+  test("lets what is used fade more slowly", async () => {
+    const [used, unused] = ["used", "left"].map((word) => observation({ title: `The parser is ${word}`, createdAt: NOW - 60 * DAY })) as [
+      Observation,
+      Observation,
+    ];
+    const memory = paperMemory([unused, used]);
+    for (let times = 0; times < 3; times++) await memory.noteUse([used.id]);
+    const context = await makeSessionContext(memory, { prompt: "parser", now: NOW, maxTokens: 2_000, halfLifeDays: 30, searchMs: 5_000 });
+    expect(context.indexOf("is used")).toBeLessThan(context.indexOf("is left"));
+  });
+
   test("keeps to its tokens, whatever there is to say", async () => {
     const notes = Array.from({ length: 300 }, (_, n) =>
       observation({ title: `Fact ${n} of the parser`, facts: ["x".repeat(200), `${n}`], createdAt: NOW - n * 1000 }),

@@ -78,7 +78,7 @@ describe("options", () => {
     "--token",
     "--api-key",
     ...["--type", "--concept", "--since", "--until", "--limit", "--source", "--match", "--subtitle", "--narrative", "--fact", "--importance"],
-    ...["--skip-bad", "--untrusted", "--from-project", "--prompts", "--format"],
+    ...["--skip-bad", "--untrusted", "--from-project", "--prompts", "--format", "--undo"],
   ];
   /** Claude Code's names are accepted and not shown: only their values may be refused here. */
   const isAccepted = (option: string): boolean =>

@@ -34,3 +34,4 @@ export function readAnswer(text: string, item: WorkItem, { mode, isCut, isLast }
 }
 
 export { observeWithoutModel as contentsByRules } from "./heuristic.ts";
+export { cleanContents } from "./make-item.ts";

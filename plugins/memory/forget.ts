@@ -53,8 +53,12 @@ export async function eraseLeft(parts: MemoryParts): Promise<void> {
 function planFor(inbox: Inbox, all: Map<string, Observation>, what: Forgetting): Plan {
   const ids = new Set((what.ids ?? []).flatMap((id) => [...all.keys()].filter((known) => known === id || (id.length >= 8 && known.startsWith(id)))));
   const wanted = { ...what, ids: what.ids && [...ids, ...what.ids] };
-  const gone = new Set([...all.values()].filter((observation) => isMeant(factsOf(observation), wanted)).map(({ id }) => id));
-  const items = inbox.items().filter((item) => isMeant(factsOfItem(item), wanted));
+  const meant = [...all.values()].filter((observation) => isMeant(factsOf(observation), wanted));
+  const meantItems = inbox.items().filter((item) => isMeant(factsOfItem(item), wanted));
+  const isRepeated = what.source === undefined ? () => false : repeatsFrom([...meant, ...meantItems.map(({ at, ...item }) => ({ ...item, createdAt: at }))]);
+  const repeated = [...all.values()].filter(({ source: { kind }, ...rest }) => (kind === "session" || kind === "save") && isRepeated(rest));
+  const gone = new Set([...meant, ...repeated].map(({ id }) => id));
+  const items = [...meantItems, ...inbox.items().filter(({ kind, at, ...rest }) => kind === "end" && isRepeated({ ...rest, createdAt: at }))];
   const turns = Object.entries(inbox.store.all("turns")).filter(
     ([key, turn]) => turn.observations.some((id) => gone.has(id)) || isMeant(factsOfTurn(key, turn), wanted),
   );
@@ -68,6 +72,16 @@ function planFor(inbox: Inbox, all: Map<string, Observation>, what: Forgetting):
     sessions: new Set(sessions.map(([id]) => id)),
     mended,
   };
+}
+
+type Told = Pick<Observation, "sessionId" | "trust" | "createdAt">;
+
+/** Whether a session has read one of these strangers' words before it said this: what nobody vouches for in it may repeat them. */
+function repeatsFrom(strange: Told[]): (told: Told) => boolean {
+  const since = new Map<string, number>();
+  for (const { sessionId, trust, createdAt } of strange)
+    if (trust === "untrusted") since.set(sessionId, Math.min(createdAt, since.get(sessionId) ?? createdAt));
+  return ({ sessionId, trust, createdAt }) => trust === "untrusted" && createdAt >= (since.get(sessionId) ?? Number.POSITIVE_INFINITY);
 }
 
 async function carryOut(parts: MemoryParts, plan: Plan, match: string | undefined): Promise<void> {
@@ -178,9 +192,9 @@ function isMeant({ ids, session, sources, texts }: Facts, what: Forgetting): boo
   );
 }
 
-/** A tool, a path or one of its folders, a URL or the beginning of one, a command or its first words. */
+/** A tool, a path or one of its folders, a URL or the beginning of one, also in a command; a command or its first words. */
 const isFrom = (source: string, wanted: string): boolean =>
-  source === wanted || source.startsWith(`${wanted} `) || (wanted.includes("://") && source.startsWith(wanted)) || isPathOf(source, wanted);
+  source === wanted || source.startsWith(`${wanted} `) || (wanted.includes("://") && source.includes(wanted)) || isPathOf(source, wanted);
 
 function holds(value: unknown, words: string): boolean {
   if (typeof value === "string") return value.toLowerCase().includes(words);

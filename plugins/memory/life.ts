@@ -199,11 +199,12 @@ export class Life implements ToolNeeds {
     said: Parameters<ToolNeeds["save"]>[0],
     { sessionId, session }: { sessionId: string; session: WatchedSession | undefined },
   ): Promise<Observation> {
-    const [{ cleanAnswer }, { createPrivateWords }, { pathInNotes }, { importanceOf }] = await Promise.all([
+    const [{ cleanAnswer }, { createPrivateWords }, { pathInNotes }, { importanceOf }, { givesOrders }] = await Promise.all([
       import("./make-item.ts"),
       import("./private-text.ts"),
       import("./read-note.ts"),
       import("./importance.ts"),
+      import("./outside.ts"),
     ]);
     const words = session?.words ?? createPrivateWords();
     const clean = (text: string) => cleanAnswer(text, words, { redact: (each) => this.context.redact(each) }).text;
@@ -216,7 +217,7 @@ export class Life implements ToolNeeds {
       filesRead: said.filesRead.map((path) => clean(pathInNotes(path, this.context.cwd))).filter((path) => path !== ""),
       ...(session?.agent !== undefined && { agent: session.agent }),
       source: { kind: "save" as const, tool: "memory_save" },
-      trust: session === undefined || session.hasOutside ? ("untrusted" as const) : ("trusted" as const),
+      trust: session === undefined || session.hasOutside || givesOrders(`${title}\n${narrative}`) ? ("untrusted" as const) : ("trusted" as const),
     };
     return { id: observationId(made), ...made, importance: importanceOf(made, { by: made.by }) };
   }

@@ -1,7 +1,8 @@
 import { isAbsolute, relative } from "node:path";
 import { type AgentEvent, cleanText, type RunResult } from "agent-runtime";
 import { capBytes, capField, capText, PROMPT_CHARACTERS } from "./cap.ts";
-import { isFromOutside, type OutsideSession } from "./outside.ts";
+import type { Content } from "./observation.ts";
+import { givesOrders, isFromOutside, type OutsideSession } from "./outside.ts";
 import { type PrivateWords, withoutPrivate, withoutPrivateIn } from "./private-text.ts";
 import type { WorkItem } from "./work-item.ts";
 
@@ -54,6 +55,14 @@ export function cleanAnswer(text: string, words: PrivateWords, { redact }: Clean
 
 /** Deeper values are left out: nothing that a tool takes is so deep. */
 const DEPTH = 100;
+/** What a model has made of a piece of work, as it may be kept: it was shown nothing private, but nobody vouches for what it writes. Empty ones go. */
+export function cleanContents(contents: readonly Content[], { redact }: Cleaning): Content[] {
+  const clean = contents.map((content) => mapTexts(content, (text) => redact(withoutPrivate(text).text)) as Content);
+  return clean.filter(({ title, narrative, facts, summary }) =>
+    [title, narrative, ...facts, ...Object.values(summary ?? {})].some((text) => text.trim() !== ""),
+  );
+}
+
 const PATTERNS = 50;
 const PATTERN_CHARACTERS = 2_000;
 const PATHS = 100;
@@ -79,11 +88,12 @@ export function makeCallItem(event: ToolFinish, session: SessionFacts, cleaning:
   ];
   const exit = state.metadata?.exit;
   const isOutside = isFromOutside({ tool, effect: source.effect, input: event.input, patterns: source.patterns, output }, session);
+  const isOrder = givesOrders(shown ?? "") || givesOrders(JSON.stringify(input) ?? "");
   return {
     ...placeOf(session, `${session.sessionId}/${event.callId}`, event.at),
     kind: "call",
     callId: event.callId,
-    trust: isOutside ? "untrusted" : "trusted",
+    trust: isOutside || isOrder ? "untrusted" : "trusted",
     call: {
       tool: cleanText(tool).slice(0, 100),
       effect: source.effect,
@@ -100,11 +110,12 @@ export function makeCallItem(event: ToolFinish, session: SessionFacts, cleaning:
 
 /** The end of a prompt. `at`: ms since 1970. */
 export function makeEndItem(result: RunResult, at: number, { session, cleaning }: { session: SessionFacts; cleaning: Cleaning }): WorkItem {
+  const answer = cleanAnswer(result.text, session.words, cleaning).text;
   return {
     ...placeOf(session, `${session.sessionId}/#${session.prompt}`, at),
     kind: "end",
-    trust: session.hasOutside ? "untrusted" : "trusted",
-    answer: cleanAnswer(result.text, session.words, cleaning).text,
+    trust: session.hasOutside || givesOrders(answer) ? "untrusted" : "trusted",
+    answer,
     status: result.status,
   };
 }

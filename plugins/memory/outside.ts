@@ -93,10 +93,29 @@ const READ_CHARACTERS = 20_000;
 
 /** Text from outside that lies in the memory comes out of it so, whoever asks. */
 const RECALL = /\bagent(?:\.[cm]?js)?["']?\s+memory\b/;
+/** What a shell is given to run and nobody sees here. */
+const UNSEEN_CODE = /\|\s*(?:sudo\s+)?(?:\S*\/)?(?:ba|da|z|k)?sh\b/;
+
+/**
+ * Text that speaks to a model as if it were in charge: somebody's attempt to be obeyed, wherever it lies. Written so that what
+ * people tell their agents ("always run the tests") is none.
+ */
+const ORDERS = new RegExp(
+  [
+    "\\b(?:SYSTEM|ASSISTANT|DEVELOPER)(?:[ _-](?:PROMPT|MESSAGE|NOTICE|NOTE|OVERRIDE|INSTRUCTIONS?|UPDATE))?\\W{0,4}:",
+    "(?:^|\\n|\\\\n)\\W{0,6}[Ss]ystem(?: (?:prompt|message|notice|note|override|instructions?))?\\W{0,4}: *(?:you|always|never|ignore|from now|new|please|run)\\b",
+    "\\b[Ii](?:gnore|GNORE) (?:all |any |ALL |ANY )?(?:of )?(?:the |your |my |THE )?(?:previous|prior|earlier|above|preceding|PREVIOUS|PRIOR) (?:\\w+ )?(?:instruction|prompt|rule|message|INSTRUCTION)",
+    "\\b[Dd]isregard (?:all |any |everything )?(?:of )?(?:the |your )?(?:previous|prior|earlier|above|preceding)",
+    "<\\|(?:im_start|im_end|system|start_header_id)",
+    "\\[/?INST\\]|<</?SYS>>|</?(?:system|system-prompt|assistant)>",
+  ].join("|"),
+);
+
+export const givesOrders = (text: string): boolean => ORDERS.test(text);
 
 /** Whether a command of a shell may bring text from another host. */
 export function reachesNetwork(command: string): boolean {
-  if (command.length > READ_CHARACTERS || NETWORK_CODE.test(command) || RECALL.test(command)) return true;
+  if (command.length > READ_CHARACTERS || NETWORK_CODE.test(command) || RECALL.test(command) || UNSEEN_CODE.test(command)) return true;
   const joined = command.replace(/\\\r?\n/g, " ");
   // What a quoted text says is a command only to a program that runs such; a substitution is one everywhere.
   const plain = SHELLS.test(joined) || UNCLEAR.test(joined) ? joined : joined.replace(/'[^']*'|"(?:[^"\\$`]|\\[\s\S])*"/g, "_");
@@ -107,6 +126,8 @@ function isNetworkProgram(part: string): boolean {
   const words = part
     .trim()
     .split(/\s+/)
+    // `C=curl; $C …` names it where it is given a name.
+    .map((word) => word.replace(/^\w+=/, (name) => (NETWORK.has(word.slice(name.length)) ? "" : name)))
     .filter((word) => !/^\w+=/.test(word));
   let at = 0;
   while (at < words.length && (WRAPPERS.has(words[at] as string) || (at > 0 && /^(?:-.*|\d+(?:\.\d+)?[smhd]?)$/.test(words[at] as string)))) at++;

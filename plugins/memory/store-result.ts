@@ -2,6 +2,7 @@ import { withProvenance } from "./archive.ts";
 import { importanceOf } from "./importance.ts";
 import type { MemoryParts } from "./memory-parts.ts";
 import { type Content, type Observation, observationId } from "./observation.ts";
+import { givesOrders } from "./outside.ts";
 import { withSymbols } from "./symbols.ts";
 import type { WorkItem } from "./work-item.ts";
 
@@ -51,7 +52,7 @@ function observationOf(content: Content, item: WorkItem, by: string): Observatio
     ...(agent !== undefined && { agent }),
     createdAt: at,
     source: call === undefined ? { kind: "session" } : { kind: "call", tool: call.tool, ...(from !== "" && { from }) },
-    trust,
+    trust: givesOrders(JSON.stringify(content)) ? "untrusted" : trust,
     by,
     importance: importanceOf({ ...rest, filesModified }, { by, failed: call?.status === "error" || item.status === "error" }),
   };

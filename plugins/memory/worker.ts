@@ -61,6 +61,8 @@ const isDue = (parts: MemoryParts): boolean => leftIn(parts) > 0 || freshIn(part
 const BATCH = 50;
 /** Failures in a row after which a person is told. */
 const FAILURES_TO_TELL = 3;
+/** What does not mend itself is told at once. */
+const NEEDS_PERSON = /^(?:KEY_MISSING|AUTH_REFUSED|MODEL_(?:INVALID|UNSET|NOT_FOUND|NOT_FREE|UNAVAILABLE)|QUOTA_EXCEEDED|PROVIDER_BROKEN):/;
 const REASON_CHARACTERS = 600;
 /** How often a reply that was cut is asked for again, each time with half as much to read. */
 const MAX_CUTS = 2;
@@ -80,6 +82,8 @@ class Worker {
   readonly #stored: Observation[] = [];
   /** Refused; passed over until the next start. */
   readonly #suspects = new Map<string, { reason: string; isCounted: boolean }>();
+  /** Those that were told. */
+  readonly #fallbacks = new Set<string>();
   #taken = 0;
   #isFiling = true;
 
@@ -236,7 +240,8 @@ class Worker {
   /** On a fallback the item is free for a moment: whoever looks, or is killed, finds it as it is. The next provider gets the same messages. */
   #noteStep(item: WorkItem, { type, from, to, message }: { type: "retry" | "fallback"; from: string; to: string; message: string }): void {
     if (type === "retry") return;
-    this.#needs.context.log.warn("extraction falls back", { from, to, reason: this.#clean(message) });
+    if (!this.#fallbacks.has(`${from}\n${to}`)) this.#needs.context.log.warn("extraction falls back", { from, to, reason: this.#clean(message) });
+    this.#fallbacks.add(`${from}\n${to}`);
     for (const state of ["pending", "leased"] as const) {
       this.#setState(item, state);
       void this.#parts.inbox.store.write();
@@ -249,7 +254,7 @@ class Worker {
     answer: Answer,
     { mode, cuts, ask }: AskHow & { ask: string },
   ): Promise<Outcome | { kind: "cut" } | { kind: "unusable"; reason: string }> {
-    const { readAnswer } = await import("./extract.ts");
+    const { cleanContents, readAnswer } = await import("./extract.ts");
     const reply = readAnswer(answer.text, item, { mode, isCut: answer.reason === "length", isLast: cuts >= MAX_CUTS });
     const spent = {
       requests: 1,
@@ -270,7 +275,12 @@ class Worker {
         return reply.kind === "failed" ? { kind: "failed", reason: this.#clean(reply.reason) } : reply;
       }
       inbox.store.remove("health", "extraction");
-      this.#keep(await this.#storeReply(item, reply.contents, { answer, ask }));
+      const contents = cleanContents(reply.contents, this.#needs.context);
+      const said =
+        isSame(contents, reply.contents) && this.#clean(answer.text, answer.text.length) === answer.text
+          ? answer.text
+          : JSON.stringify({ observations: contents });
+      this.#keep(await this.#storeReply(item, contents, { answer: { ...answer, text: said }, ask }));
       await persist(this.#parts);
       return { kind: "done" };
     });
@@ -309,7 +319,8 @@ class Worker {
   }
 
   /** Given up after so many; never silently. */
-  async #countAttempt(id: string, reason: string, { maxAttempts }: MemoryOptions): Promise<Outcome> {
+  async #countAttempt(id: string, why: string, { maxAttempts }: MemoryOptions): Promise<Outcome> {
+    const reason = this.#clean(why);
     await this.#parts.change(async () => {
       const { inbox } = this.#parts;
       const item = inbox.item(id);
@@ -339,12 +350,12 @@ class Worker {
     const { now, context } = this.#needs;
     const before = inbox.health();
     const failures = (before?.failures ?? 0) + 1;
-    const told = before?.told === true || failures >= FAILURES_TO_TELL;
+    const told = before?.told === true || failures >= FAILURES_TO_TELL || NEEDS_PERSON.test(reason);
     inbox.store.put("health", "extraction", { failures, since: before?.since ?? now(), at: now(), reason, told });
     await inbox.store.sync();
     if (told && before?.told !== true)
       context.report(
-        `memory: extraction has failed ${failures} times in a row (${reason}). Nothing is lost: ${leftIn(this.#parts)} pieces of work wait; see agent memory stats.`,
+        `memory: extraction has failed${failures === 1 ? "" : ` ${failures} times in a row`} (${reason}). Nothing is lost: ${leftIn(this.#parts)} pieces of work wait; see agent memory stats.`,
       );
     return reason;
   }
@@ -353,8 +364,10 @@ class Worker {
     this.#parts.inbox.setState(id, { state, attempts, ...(reason !== undefined && { reason }) });
   }
 
-  #clean = (text: string): string => this.#needs.context.redact(text).slice(0, REASON_CHARACTERS);
+  #clean = (text: string, most = REASON_CHARACTERS): string => this.#needs.context.redact(text).slice(0, most);
 }
+
+const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 type Answer = Awaited<ReturnType<PluginContext["ask"]>>;
 

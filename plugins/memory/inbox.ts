@@ -20,6 +20,8 @@ export interface SessionRecord {
   context?: string;
   /** It has read text from outside. */
   tainted: boolean;
+  /** Files that came from outside, as far as it knows. */
+  brought?: string[];
   agent?: string;
   /** ms since 1970: last use. */
   at: number;
@@ -142,6 +144,11 @@ export class Inbox {
 
   session(id: string): SessionRecord | undefined {
     return this.store.get("sessions", id);
+  }
+
+  /** Files that sessions have brought from outside. */
+  brought(): string[] {
+    return [...new Set(Object.values(this.store.all("sessions")).flatMap(({ brought = [] }) => brought))];
   }
 
   putSession(id: string, record: SessionRecord): void {

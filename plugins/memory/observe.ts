@@ -1,8 +1,8 @@
 import type { AgentEvent, Message } from "agent-runtime";
 import type { Inbox } from "./inbox.ts";
 import { createDuplicates, findEndLeftOut, findLeftOut, type LeftOut } from "./left-out.ts";
-import { type Cleaning, cleanPrompt, makeCallItem, makeEndItem, type SessionFacts } from "./make-item.ts";
-import { findBrought, isFromOutside } from "./outside.ts";
+import { type Cleaning, cleanAnswer, cleanPrompt, makeCallItem, makeEndItem, type SessionFacts } from "./make-item.ts";
+import { findBrought, hear, isFromOutside, isHeard } from "./outside.ts";
 import { createPrivateWords, withoutPrivate } from "./private-text.ts";
 import type { WorkItem } from "./work-item.ts";
 
@@ -31,10 +31,14 @@ export interface WatchedSession extends SessionFacts {
   context?: string | undefined;
   /** It is gone on with, and what was private in it is not known yet. */
   isUnread: boolean;
+  /** It knows what files earlier sessions have brought from outside. */
+  knowsBrought?: boolean;
 }
 
 /** Sessions that are kept in mind; of an older one its record says what counts. */
 const MOST_SESSIONS = 200;
+/** Files of strangers that a session's record names. */
+const MOST_BROUGHT = 50;
 
 /**
  * Makes work of what happens: who, where, which prompt and whose words are fixed at that moment, private text is out before
@@ -56,10 +60,18 @@ export class Observer {
   start({ sessionId, parentId, cwd, resumed }: EventOf<"session.start">): void {
     const known = this.#sessions.get(sessionId);
     const parent = parentId === undefined ? undefined : this.#sessions.get(parentId);
-    const fresh = { prompt: 0, request: "", first: "", words: parent?.words ?? createPrivateWords(), hasOutside: false, brought: [], isUnread: resumed };
+    const fresh = {
+      prompt: 0,
+      request: "",
+      first: "",
+      words: parent?.words ?? createPrivateWords(),
+      hasOutside: false,
+      brought: parent?.brought ?? [],
+      isUnread: resumed,
+    };
     this.#sessions.delete(sessionId);
     this.#sessions.set(sessionId, {
-      ...(known ?? { sessionId, ...fresh }),
+      ...(known ?? { sessionId, ...fresh, heard: parent?.heard ?? new Set() }),
       ...{ parentId, cwd, isAsked: false, isRepeated: false, isPrivate: parent?.isPrivate ?? false },
       hasOutside: known?.hasOutside === true || parent?.hasOutside === true,
     });
@@ -91,9 +103,21 @@ export class Observer {
     if (record.context !== undefined) session.context = record.context;
   }
 
+  async #recallBrought(session: WatchedSession): Promise<void> {
+    try {
+      const inbox = await this.#needs.inbox();
+      session.brought = [...new Set([...session.brought, ...inbox.brought()])];
+      session.knowsBrought = true;
+    } catch (error) {
+      session.hasOutside = true;
+      throw error;
+    }
+  }
+
   async finishTool(event: EventOf<"tool.finish">): Promise<void> {
     const session = this.#sessions.get(event.sessionId);
     if (session === undefined) return;
+    if (!session.knowsBrought) await this.#recallBrought(session);
     const isNew = this.#noteOutside(event, session);
     const made = this.#makeItem(event, session);
     const inbox = await this.#needs.inbox();
@@ -117,9 +141,11 @@ export class Observer {
     const output = state.status === "completed" ? state.output : state.error;
     const call = { tool, input, output, ...source };
     const hasRecalled = tool.startsWith("memory_") && Number(state.metadata?.untrusted ?? 0) > 0;
-    const brought = findBrought(call);
-    if (brought.length > 0) session.brought = [...new Set([...session.brought, ...brought])];
-    if (session.hasOutside || !(hasRecalled || isFromOutside(call, session))) return false;
+    const brought = findBrought(call, session).filter((path) => !session.brought.includes(path));
+    if (brought.length > 0) session.brought = [...session.brought, ...brought];
+    const isOutside = hasRecalled || isFromOutside(call, session);
+    if (isOutside && session.heard !== undefined && isHeard(call, session)) hear(session.heard, output);
+    if (session.hasOutside || !isOutside) return brought.length > 0;
     for (let each: WatchedSession | undefined = session; each !== undefined; each = this.#sessions.get(each.parentId ?? "")) each.hasOutside = true;
     return true;
   }
@@ -127,7 +153,8 @@ export class Observer {
   /** The session's record goes with what is written. */
   keep(inbox: Inbox, session: WatchedSession, item?: WorkItem): void {
     const { sessionId, first, prompt, hasOutside, agent, context } = session;
-    const own = { ...(agent !== undefined && { agent }), ...(context !== undefined && { context }) };
+    const brought = session.brought.slice(-MOST_BROUGHT).map((path) => cleanAnswer(path, session.words, this.#needs.cleaning).text);
+    const own = { ...(agent !== undefined && { agent }), ...(context !== undefined && { context }), ...(brought.length > 0 && { brought }) };
     const record = { first, prompts: prompt, tainted: hasOutside, at: Date.now(), ...own };
     if (item === undefined) inbox.putSession(sessionId, record);
     else {

@@ -164,14 +164,60 @@ const textOf = (input: unknown, key: string): string => {
 export interface OutsideSession {
   /** It has read text from outside. */
   hasOutside: boolean;
-  /** Files that its calls have brought from outside: see `findBrought`. */
+  /** Files that its calls, or those of earlier sessions, have brought from outside: see `findBrought`. */
   brought: readonly string[];
+  /** What strangers have said in it: see `hear`. */
+  heard?: Set<number>;
+}
+
+/** So many words in a row are nobody's chance. */
+const RUN = 8;
+const MOST_HEARD = 50_000;
+
+/** Hashes (FNV-1a) of each eight words in a row. */
+function* runsOf(text: string): Generator<number> {
+  const words = text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) ?? [];
+  for (let at = 0; at + RUN <= words.length; at++) {
+    let hash = 0x811c9dc5;
+    for (const letter of words.slice(at, at + RUN).join(" ")) hash = Math.imul(hash ^ (letter.codePointAt(0) as number), 0x01000193);
+    yield hash;
+  }
+}
+
+/** Whether a call has shown a stranger's text, and not only what a program that may reach the network says of one's own. */
+export const isHeard = ({ tool, effect, input, patterns }: OutsideCall, { brought }: OutsideSession): boolean =>
+  effect !== "run" || isOfServer(tool) || /\bhttps?:\/\/|\b(?:curl|wget)\b/.test(textOf(input, "command")) || patterns.some((path) => isBrought(path, brought));
+
+/** Keeps in mind what a stranger has said, so that it is known again where the session writes it down. */
+export function hear(heard: Set<number>, text: string): void {
+  for (const run of runsOf(text)) {
+    if (heard.size >= MOST_HEARD) return;
+    heard.add(run);
+  }
+}
+
+function* textsIn(value: unknown): Generator<string> {
+  if (typeof value === "string") yield value;
+  else if (typeof value === "object" && value !== null) for (const each of Object.values(value)) yield* textsIn(each);
+}
+
+/** How much of what a call was given and has shown strangers have said before in its session: 0 to 1. */
+function repeatedShare(texts: unknown, { heard }: OutsideSession): number {
+  if (heard === undefined || heard.size === 0) return 0;
+  let [known, all] = [0, 0];
+  for (const text of textsIn(texts))
+    for (const run of runsOf(text)) {
+      all++;
+      if (heard.has(run)) known++;
+    }
+  return all === 0 ? 0 : known / all;
 }
 
 /** Whether what a call has shown may be a stranger's words. */
 export function isFromOutside(call: OutsideCall, session: OutsideSession): boolean {
   const { tool, effect, input, patterns, output } = call;
   if (effect === "net" || isOfServer(tool)) return true;
+  if (effect !== "read" && repeatedShare([input, output], session) > 0) return true;
   // A session that may have read anything, and a command that was judged when it began.
   if (tool === "task" || tool === "bash_output") return session.hasOutside;
   const paths = [textOf(input, "filePath"), textOf(input, "path"), ...patterns];
@@ -189,11 +235,15 @@ const isBrought = (path: string, brought: readonly string[]): boolean => {
 
 const MOST_BROUGHT = 20;
 
-/** The files that a command has written with what came from outside, as far as it names them: reading them is reading that. */
-export function findBrought({ tool, effect, input, patterns }: Pick<OutsideCall, "tool" | "effect" | "input" | "patterns">): string[] {
-  if (effect !== "run" || isOfServer(tool)) return [];
+/** The files that a call has written with what came from outside, as far as it names them: reading them is reading that. */
+export function findBrought(call: OutsideCall, session: OutsideSession): string[] {
+  const { tool, effect, input, patterns } = call;
+  if (isOfServer(tool)) return [];
+  // A copy; an edit that quotes a line makes nobody a stranger in his own file.
+  if (effect === "write" && repeatedShare(textOf(input, "content"), session) > 0.5) return patterns.filter((path) => path !== "*").slice(0, MOST_BROUGHT);
+  if (effect !== "run") return [];
   const command = textOf(input, "command") || patterns.join("\n");
-  if (!reachesNetwork(command) || command.length > READ_CHARACTERS) return [];
+  if (command.length > READ_CHARACTERS || !(reachesNetwork(command) || repeatedShare(command, session) > 0)) return [];
   const named = [
     ...command.matchAll(/(?:>{1,2}\s*|\s-(?:o|O|P|d)\s*|\s--(?:output|output-document|directory-prefix|out)[= ]\s*|\btee\s+(?:-a\s+)?)["']?([^\s"'|;&<>()]+)/g),
   ];

@@ -201,7 +201,8 @@ describe("whose words a call has shown", () => {
   });
 
   test("a file that a command has brought is read as a stranger's", () => {
-    const bring = (command: string) => findBrought({ tool: "bash", effect: "run", input: { command }, patterns: [command] });
+    const bring = (command: string) =>
+      findBrought({ tool: "bash", effect: "run", input: { command }, patterns: [command], output: "" }, { hasOutside: false, brought: [] });
     expect(bring("curl -s https://x.org/a > notes/a.md")).toEqual(["notes/a.md"]);
     expect(bring("curl -o a.html https://x.org")).toEqual(["a.html"]);
     expect(bring("wget https://x.org/dir/b.tgz")).toEqual(["b.tgz"]);

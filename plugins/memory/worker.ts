@@ -61,8 +61,11 @@ const isDue = (parts: MemoryParts): boolean => leftIn(parts) > 0 || freshIn(part
 const BATCH = 50;
 /** Failures in a row after which a person is told. */
 const FAILURES_TO_TELL = 3;
-/** What does not mend itself is told at once. */
-const NEEDS_PERSON = /^(?:KEY_MISSING|AUTH_REFUSED|MODEL_(?:INVALID|UNSET|NOT_FOUND|NOT_FREE|UNAVAILABLE)|QUOTA_EXCEEDED|PROVIDER_BROKEN):/;
+/** Errors that no waiting mends: they are told at once. */
+const SETTINGS = new Set([
+  ...["OPTION_INVALID", "MODEL_INVALID", "MODEL_UNSET", "MODEL_NOT_FOUND", "MODEL_NOT_FREE", "MODEL_UNAVAILABLE"],
+  ...["KEY_MISSING", "AUTH_REFUSED", "QUOTA_EXCEEDED", "PROVIDER_BROKEN"],
+]);
 const REASON_CHARACTERS = 600;
 /** How often a reply that was cut is asked for again, each time with half as much to read. */
 const MAX_CUTS = 2;
@@ -70,8 +73,8 @@ const MAX_CUTS = 2;
 /** What became of asking about one item. */
 type Outcome =
   | { kind: "done" }
-  /** The provider cannot be asked now; nothing is lost, and nothing counts. */
-  | { kind: "failed"; reason: string }
+  /** The provider cannot be asked now; nothing is lost, and nothing counts. `code`: of our error, where it is one. */
+  | { kind: "failed"; reason: string; code?: string }
   /** The request itself was refused: because of the item, or of how we ask? The next one tells. */
   | { kind: "refused"; reason: string }
   | { kind: "aborted" };
@@ -96,7 +99,7 @@ class Worker {
     await this.#recover();
     const failure = await this.#workOff().catch((error: unknown) => {
       if (!(error instanceof AgentError)) throw error;
-      return this.#noteFailure(this.#clean(`${error.code}: ${error.message}`));
+      return this.#noteFailure({ reason: this.#clean(`${error.code}: ${error.message}`), code: error.code });
     });
     await this.#fileIfDue();
     return { stored: this.#stored, left: leftIn(this.#parts), ...(failure !== undefined && { failure }) };
@@ -143,7 +146,7 @@ class Worker {
       if (outcome.kind === "done") await this.#judgeSuspects(options);
       else if (outcome.kind === "refused" && [...this.#suspects.values()].every(({ isCounted }) => isCounted))
         this.#suspects.set(item.id, { reason: outcome.reason, isCounted: false });
-      else return this.#noteFailure(outcome.reason);
+      else return this.#noteFailure(outcome);
     }
     return undefined;
   }
@@ -314,7 +317,7 @@ class Worker {
       case "REQUEST_INVALID":
         return { kind: "refused", reason };
       default:
-        return { kind: "failed", reason };
+        return { kind: "failed", reason, code: error.code };
     }
   }
 
@@ -345,12 +348,12 @@ class Worker {
     }
   }
 
-  async #noteFailure(reason: string): Promise<string> {
+  async #noteFailure({ reason, code = "" }: { reason: string; code?: string }): Promise<string> {
     const { inbox } = this.#parts;
     const { now, context } = this.#needs;
     const before = inbox.health();
     const failures = (before?.failures ?? 0) + 1;
-    const told = before?.told === true || failures >= FAILURES_TO_TELL || NEEDS_PERSON.test(reason);
+    const told = before?.told === true || failures >= FAILURES_TO_TELL || SETTINGS.has(code);
     inbox.store.put("health", "extraction", { failures, since: before?.since ?? now(), at: now(), reason, told });
     await inbox.store.sync();
     if (told && before?.told !== true)

@@ -79,6 +79,15 @@ describe("agent memory list and search", () => {
     expect(text).toBe("2026-06-01 12:00  bugfix    obs_2  (untrusted) Total was wrong\n2026-06-01 11:00  decision  obs_1  Retries stop at five\n");
   });
 
+  test("mark what is out of date and what is contradicted", async () => {
+    const [one, other] = two.map((each) => ({ ...each, trust: "trusted" as const }));
+    const { text } = await makeWorld([
+      { ...one!, supersededBy: "obs_2" },
+      { ...other!, conflictsWith: ["obs_1"] },
+    ]).run("list");
+    expect(text).toMatch(/obs_2 {2}\(contradicted\) Total was wrong\n.*obs_1 {2}\(superseded\) Retries/);
+  });
+
   test("give machines the listed fields; a search its score with its parts", async () => {
     const { run } = makeWorld(two);
     const listed = (await run("list", "--json")).json;
@@ -104,7 +113,7 @@ describe("agent memory list and search", () => {
       },
     });
     const [hit] = (await run("search", "Retries", "--json", "--limit", "1")).json;
-    expect(hit).toEqual({ ...listed[1], score: 1, parts: { words: 3, recency: 0.5, importance: 0.5 } });
+    expect(hit).toEqual({ ...listed[1], score: 1, parts: { words: 3.1235, recency: 0.5, importance: 0.5 } });
   });
 
   test("say so where there is nothing, and that is no failure", async () => {
@@ -398,7 +407,7 @@ describe("the care of a memory", () => {
   test.each<[string, WorkReport, number, string]>([
     ["is done", { stored: two, left: 0 }, 0, "Stored 2 observations; 0 pieces of work are left.\n"],
     ["was limited", { stored: [two[0] as Observation], left: 3 }, 0, "Stored 1 observation; 3 pieces of work are left.\n"],
-    ["failed", { stored: [], left: 3, failure: "acme is overloaded" }, 4, "Providers failed: acme is overloaded\n"],
+    ["failed", { stored: [], left: 3, failure: "acme is overloaded" }, 4, "Extraction failed: acme is overloaded\n"],
   ])("tells how work ends that %s", async (_, report, code, text) => {
     const { run } = makeWorld([], { work: async () => report });
     expect(await run("work")).toMatchObject({ code, text: expect.stringContaining(text) });

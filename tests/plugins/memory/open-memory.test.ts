@@ -28,8 +28,8 @@ test("what is added is there after opening again, once, newest first, and narrow
   const titles = async (filter: object) => (await again.list(filter)).map(({ title }) => title);
   expect(await titles({})).toEqual(["observation 5", "observation 3", "observation 2", "observation 1"]);
   for (const filter of [
-    { type: "bugfix" },
-    { concept: "gotcha" },
+    { type: "BugFix" },
+    { concept: "Gotcha" },
     { file: "parser.ts" },
     { file: "src/deep/" },
     { session: "ses_2" },
@@ -109,6 +109,24 @@ test("other projects are named by their id, its beginning, or * for all", async 
   expect([await titles(), await titles("alpha"), await titles("*")]).toEqual([["observation 2"], ["observation 1"], ["observation 2", "observation 1"]]);
   expect(listProjects(kit.dataDir)).toEqual(["alpha-11111111", "beta-22222222"]);
   await expect(memory.list({ project: "gamma" })).rejects.toMatchObject({ code: "OPTION_INVALID" });
+});
+
+test("of hits in several projects that comes first which has more of the words, not the best of whichever project", async () => {
+  const words: Record<string, number> = { alpha: 2, beta: 8 };
+  const makeSearch: Parameters<typeof openMemory>[0]["makeSearch"] = async ({ project }) => ({
+    search: async () => [
+      { observation: makeObservation(1), project, score: project === "alpha" ? 1.1 : 1, parts: { words: words[project]!, recency: 0, importance: 0.5 } },
+    ],
+    reindex: async () => 0,
+    close: async () => {},
+  });
+  for (const project of ["alpha", "beta"]) await (await open(project)).add([makeObservation(1)]);
+  const memory = await openMemory({ context: kit.context, cwd: kit.dataDir, project: "alpha", makeSearch });
+  const hits = await memory.search({ query: "x", project: "*" });
+  expect(hits.map(({ project, score }) => [project, score])).toEqual([
+    ["beta", 1],
+    ["alpha", 0.275],
+  ]);
 });
 
 test("what only records opens the inbox and nothing of the archive", async () => {

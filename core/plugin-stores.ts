@@ -1,5 +1,6 @@
 import * as nodeFs from "node:fs";
 import { join } from "node:path";
+import { AgentError } from "./errors.ts";
 import { makeDirectories } from "./generation.ts";
 import { acquireLock } from "./lock.ts";
 import type { Notices } from "./notices.ts";
@@ -29,6 +30,10 @@ export async function openPluginStore<T>(
 
 export async function lockForPlugin(place: string, name: string, { waitMs = 0 }: { waitMs?: number } = {}): Promise<{ release(): void } | { busy: number }> {
   const dir = directoryOf(place, name);
-  makeDirectories(nodeFs, dir);
-  return acquireLock({ dir, waitMs });
+  try {
+    makeDirectories(nodeFs, dir);
+    return await acquireLock({ dir, waitMs });
+  } catch (error) {
+    throw new AgentError("STORE_UNWRITABLE", { path: dir, reason: (error as Error).message }, { cause: error });
+  }
 }

@@ -18,12 +18,15 @@ export async function search(query: string, options: FindOptions, needs: Command
   if (json)
     writeJson(
       needs,
-      hits.map(({ observation, project: of, score, parts }) => ({ ...listed(observation, of), score, parts })),
+      hits.map(({ observation, project: of, score, parts }) => ({ ...listed(observation, of), ...roundIn({ score, parts }) })),
     );
   else if (hits.length === 0) needs.write("Nothing in the memory fits. Fewer words or filters find more; --project '*' looks into all projects.\n");
   else needs.write(formatRows(hits.map((hit) => ({ observation: hit.observation, ...(project === "*" && { project: hit.project }) }))));
   return 0;
 }
+
+/** Four decimals: age changes the others with each second, and what is asked twice should say the same. */
+const roundIn = <T>(value: T): T => JSON.parse(JSON.stringify(value, (_, item) => (typeof item === "number" ? Number(item.toFixed(4)) : item)));
 
 /** `agent memory list`: newest first. */
 export async function list(options: FindOptions, needs: CommandNeeds): Promise<number> {

@@ -122,7 +122,7 @@ function takeNames(value: Record<string, unknown>) {
     given[name] = value[alias];
     ours.set(alias, name);
   }
-  for (const [key, item] of Object.entries(value)) if (!ours.has(key) && item !== null && item !== "") extra[key] = item;
+  for (const [key, item] of Object.entries(checkKeys(value))) if (!ours.has(key) && item !== null && item !== "") extra[key] = item;
   for (const key of ["created_at", "created_at_epoch"]) if (given.createdAt !== undefined) delete extra[key];
   return { given, extra };
 }
@@ -212,8 +212,20 @@ function checkKeys<T>(value: T, depth = 0): T {
 /** Of what it says, not of what it is named by: its own id and those of sessions, calls and other observations stay. */
 export function cleanObservation(observation: Observation, clean: Clean): Observation {
   const { type, title, subtitle, facts, narrative, concepts, filesRead, filesModified, symbols, summary, source, merged, extra } = observation;
-  const names = { concepts, filesRead, filesModified, symbols, ...(source.from !== undefined && { from: source.from }) };
-  const texts = { type, title, subtitle, facts, narrative, ...names, summary, merged: merged?.map((part) => part.title), extra: checkKeys(extra) };
+  const names = { concepts, filesRead, filesModified, symbols };
+  // Where it comes from stands first: a tag that opens in what it says does not reach it.
+  const texts = {
+    from: source.from,
+    type,
+    title,
+    subtitle,
+    facts,
+    narrative,
+    ...names,
+    summary,
+    merged: merged?.map((part) => part.title),
+    extra: checkKeys(extra),
+  };
   const before = withoutUndefined(texts);
   const said = clean(before) as Partial<typeof texts>;
   if (JSON.stringify(said) === JSON.stringify(before)) return observation;

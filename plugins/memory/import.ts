@@ -54,7 +54,7 @@ async function readValues(request: ImportRequest): Promise<Values> {
   const bytes = request.text === undefined ? await readBytes(path) : Buffer.from(request.text);
   if (bytes.toString("latin1", 0, SQLITE_MAGIC.length) === SQLITE_MAGIC) return claudeMemValues(await readClaudeMemDatabase(path), request);
   const text = decode(bytes, path);
-  if (/^\s*[[{]/.test(text)) return readJsonValues(parse(text, path), request);
+  if (/^\s*[[{]/.test(text) || (/\.jsonl?$/i.test(path) && text.trim() !== "")) return readJsonValues(parse(text, path), request);
   if (text.split("\n", 20).some((line) => line.trim() === MARKDOWN_MARK)) return { kind: "agent-memory", values: readMarkdown(text) };
   const newer = /^<!-- agent-memory (\d+) -->\s*$/m.exec(text.slice(0, 1000))?.[1];
   if (newer !== undefined) throw newerVersion(path, newer);
@@ -64,6 +64,9 @@ async function readValues(request: ImportRequest): Promise<Values> {
 
 async function readBytes(path: string): Promise<Buffer> {
   try {
+    const stats = await stat(path);
+    // Opening a pipe waits for a writer, and nothing can end that.
+    if (!stats.isFile() && !stats.isDirectory()) throw new Error("it is no regular file; what a pipe brings is taken from stdin: agent memory import -");
     return await readFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
@@ -87,7 +90,7 @@ function parse(text: string, path: string): unknown {
   } catch (error) {
     const values = text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [parseJson(line)]));
     if (values.length > 1 && values.every((value) => typeof value === "object" && value !== null)) return values;
-    throw new AgentError("IMPORT_REFUSED", { file: path, reason: `it begins as JSON, and is none: ${(error as Error).message}` }, { cause: error });
+    throw new AgentError("IMPORT_REFUSED", { file: path, reason: `it should be JSON, and is none: ${(error as Error).message}` }, { cause: error });
   }
 }
 

@@ -42,7 +42,7 @@ const COUNT = /\bhow (?:many|much|old|long|often|far|tall|big|large)\b/i;
 /**
  * Reads a query: words; "a phrase"; AND, OR, NOT (in capitals), -word, brackets; title: type: file: concept: session: id:.
  * What is not well formed is plain words: there are no errors. Words beside each other are looked for without being required,
- * unless the query has an AND or OR.
+ * unless the query has an AND, OR or NOT.
  */
 export function parseQuery(text: string, now: number): ParsedQuery {
   const tree = parseTree(text);
@@ -58,12 +58,13 @@ export function parseQuery(text: string, now: number): ParsedQuery {
 
 type Node =
   | { kind: "all" | "any" | "sequence"; of: Node[] }
-  | { kind: "not"; of: Node }
+  /** `strict`: written as NOT, which makes the words beside it required as AND does; `-word` only takes away. */
+  | { kind: "not"; of: Node; strict: boolean }
   | { kind: "word"; text: string; title?: boolean }
   | { kind: "phrase"; text: string; title?: boolean }
   | { kind: "field"; field: Exclude<(typeof FIELDS)[number], "title">; value: string };
 
-type Token = { kind: "(" | ")" | "AND" | "OR" | "NOT" } | { kind: "item"; node: Node };
+type Token = { kind: "(" | ")" | "AND" | "OR" | "NOT" | "-" } | { kind: "item"; node: Node };
 
 /** A field with its value, a phrase, a sign, or whatever else stands between spaces. */
 const TOKEN = new RegExp(
@@ -86,7 +87,7 @@ function readTokens(text: string): Token[] | undefined {
 
 function readToken(groups: Record<string, string | undefined>): Token | undefined {
   if (groups.sign !== undefined) return { kind: groups.sign as "(" | ")" };
-  if (groups.minus !== undefined) return { kind: "NOT" };
+  if (groups.minus !== undefined) return { kind: "-" };
   if (groups.phrase !== undefined) return { kind: "item", node: fieldNode(groups.field, groups.phrase, "phrase") };
   if (groups.name !== undefined) return { kind: "item", node: fieldNode(groups.name, groups.value ?? "", "word") };
   if (groups.word === undefined) return undefined;
@@ -138,10 +139,10 @@ function parseOne(rest: Token[]): Node | undefined {
   const token = rest.shift();
   if (token === undefined) return undefined;
   if (token.kind === "item") return token.node;
-  if (token.kind === "NOT") {
+  if (token.kind === "NOT" || token.kind === "-") {
     // "a AND NOT b" and "a NOT b" are the same.
     const of = parseOne(rest);
-    return of && { kind: "not", of };
+    return of && { kind: "not", of, strict: token.kind === "NOT" };
   }
   if (token.kind !== "(") return undefined;
   const inner = parseAny(rest);
@@ -151,7 +152,7 @@ function parseOne(rest: Token[]): Node | undefined {
 function hasOperator(node: Node): boolean {
   if (node.kind === "any" || node.kind === "all") return true;
   if (node.kind === "sequence") return node.of.some(hasOperator);
-  return node.kind === "not" && hasOperator(node.of);
+  return node.kind === "not" && (node.strict || hasOperator(node.of));
 }
 
 /** The words that say what comes first: those that are asked for, not those that are excluded. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { dayWords, findTimes, type NamedTime, timeWords } from "./dates.ts";
-import { isPathOf } from "./filter.ts";
+import { type Filterable, hasField, passesFilter } from "./filter.ts";
 import type { Filter } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { Bm25, Doc, Field, Postings, Scores } from "./postings.ts";
@@ -62,17 +62,10 @@ export interface SearchIndex {
   readonly rebuilt: "missing" | "damaged" | "outdated" | undefined;
 }
 
-interface Entry {
-  id: string;
+interface Entry extends Filterable {
   part: string;
   /** Of its content. */
   print: string;
-  type: string;
-  concepts: string[];
-  files: string[];
-  session: string;
-  at: number;
-  trust: Observation["trust"];
   importance: number;
   /** Somebody says it: the words it is about are often in what was said before. */
   spoken: boolean;
@@ -323,7 +316,7 @@ class WordIndex implements SearchIndex {
   async #allow({ condition }: ParsedQuery, filter: Filter, read: IndexQuery["read"]): Promise<Set<number>> {
     const isOpen = Object.values(filter).every((wanted) => wanted === undefined);
     const allowed = new Set<number>(isOpen ? this.#entries.keys() : []);
-    if (!isOpen) for (const [order, entry] of this.#entries) if (passes(entry, filter)) allowed.add(order);
+    if (!isOpen) for (const [order, entry] of this.#entries) if (passesFilter(entry, filter)) allowed.add(order);
     if (condition === undefined) return allowed;
     return this.#meet(condition, allowed, read);
   }
@@ -332,7 +325,7 @@ class WordIndex implements SearchIndex {
   async #meet(condition: Condition, among: Set<number>, read: IndexQuery["read"]): Promise<Set<number>> {
     switch (condition.kind) {
       case "field":
-        return keep(among, (order) => hasField(this.#entries.get(order)!, condition));
+        return keep(among, (order) => hasField(this.#entries.get(order)!, condition.field, condition.value));
       case "not": {
         const met = await this.#meet(condition.of, among, read);
         return keep(among, (order) => !met.has(order));
@@ -607,34 +600,6 @@ function repeatsNarrative(title: string, narrative: string): boolean {
 }
 
 const repeat = (terms: string[], times: number): string[] => Array.from({ length: times }, () => terms).flat();
-
-function passes(entry: Entry, { type, concept, file, session, since, until, trust }: Filter): boolean {
-  return (
-    (type === undefined || entry.type === type) &&
-    (concept === undefined || hasField(entry, { field: "concept", value: concept })) &&
-    (file === undefined || hasField(entry, { field: "file", value: file })) &&
-    (session === undefined || entry.session.startsWith(session)) &&
-    (since === undefined || entry.at >= since) &&
-    (until === undefined || entry.at <= until) &&
-    (trust === undefined || entry.trust === trust)
-  );
-}
-
-function hasField(entry: Entry, { field, value }: Pick<Extract<Condition, { kind: "field" }>, "field" | "value">): boolean {
-  const wanted = foldText(value);
-  switch (field) {
-    case "type":
-      return foldText(entry.type) === wanted;
-    case "concept":
-      return entry.concepts.some((concept) => foldText(concept) === wanted);
-    case "session":
-      return foldText(entry.session).startsWith(wanted);
-    case "id":
-      return entry.id.startsWith(wanted);
-    case "file":
-      return entry.files.some((file) => isPathOf(foldText(file), wanted));
-  }
-}
 
 function hasAll(text: string, terms: string[]): boolean {
   const there = new Set(readWords(text).map(({ term }) => term));

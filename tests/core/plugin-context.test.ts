@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { definePlugin, type PluginContext } from "../../core/index.ts";
 import { type BootOptions, boot, say } from "../../core/testing/index.ts";
@@ -101,6 +103,8 @@ describe("what the runtime gives to plugins", () => {
     expect(await context.lock("work")).toEqual({ busy: process.pid });
     if ("release" in lock) lock.release();
     expect(await context.lock("work")).toHaveProperty("release");
+    writeFileSync(join(await context.dataDir(), "file"), "");
+    await expect(context.lock("file/lock")).rejects.toMatchObject({ code: "STORE_UNWRITABLE" });
   });
 
   test("what others bring for an extension point", async () => {

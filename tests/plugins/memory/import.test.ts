@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -107,7 +108,7 @@ describe("an array of entries", () => {
       { title: "T", createdAt: "never" },
       { title: "T", importance: "much" },
     ];
-    const { observations, bad } = await read([...entries, JSON.parse('{"title":"T","x":{"__proto__":1}}')]);
+    const { observations, bad } = await read([...entries, JSON.parse('{"title":"T","x":{"__proto__":1}}'), JSON.parse('{"title":"T","__proto__":{}}')]);
     expect(observations.map(({ title }) => title)).toEqual(["Good"]);
     expect(bad).toEqual([
       { index: 1, reason: "it is no object." },
@@ -117,6 +118,7 @@ describe("an array of entries", () => {
       { index: 5, reason: 'its createdAt "never" is no time.' },
       { index: 6, reason: "its importance is no number." },
       { index: 7, reason: 'it has the key "__proto__".' },
+      { index: 8, reason: 'it has the key "__proto__".' },
     ]);
   });
 
@@ -163,7 +165,10 @@ describe("an array of entries", () => {
       clean,
     });
     expect([hidden, JSON.stringify(observations)]).toEqual([1, expect.not.stringMatching(/one|two|three|four|five|six/)]);
-    expect(observations.map(({ title }) => title.trim())).toEqual(["Open", "Half"]);
+    expect(observations.map(({ title, source }) => [title.trim(), source.from])).toEqual([
+      ["Open", "f"],
+      ["Half", "f"],
+    ]);
   });
 
   test("may be one object a line, and none may be an archive of its own", async () => {
@@ -192,6 +197,10 @@ describe("an array of entries", () => {
     const request = { from: "f", now: NOW, clean: untouched };
     await expect(readImport({ ...request, path: join(dir, "bytes") })).rejects.toMatchObject({ code: "IMPORT_REFUSED" });
     await expect(readImport({ ...request, path: join(dir, "none") })).rejects.toMatchObject({ code: "FILE_NOT_FOUND" });
+    execFileSync("mkfifo", [join(dir, "pipe")]);
+    await expect(readImport({ ...request, path: join(dir, "pipe") })).rejects.toThrow("import -");
+    writeFileSync(join(dir, "broken.json"), "title: no JSON");
+    await expect(readImport({ ...request, path: join(dir, "broken.json") })).rejects.toMatchObject({ code: "IMPORT_REFUSED" });
   });
 });
 

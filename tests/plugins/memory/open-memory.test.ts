@@ -28,8 +28,8 @@ test("what is added is there after opening again, once, newest first, and narrow
   const titles = async (filter: object) => (await again.list(filter)).map(({ title }) => title);
   expect(await titles({})).toEqual(["observation 5", "observation 3", "observation 2", "observation 1"]);
   for (const filter of [
-    { type: "bugfix" },
-    { concept: "gotcha" },
+    { type: "BugFix" },
+    { concept: "Gotcha" },
     { file: "parser.ts" },
     { file: "src/deep/" },
     { session: "ses_2" },

@@ -58,6 +58,8 @@ test.each([
   ["token AND login", ["login"]],
   ["token OR cache", ["cache", "login", "logout"]],
   ["token NOT login", ["logout"]],
+  ["payment refresh NOT login", []],
+  ["payment refresh -login", ["logout", "never"]],
   ["token AND NOT login", ["logout"]],
   ["token -login", ["logout"]],
   ['"token refresh"', ["login"]],

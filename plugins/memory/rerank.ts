@@ -1,5 +1,6 @@
 import { cleanText, type PluginContext } from "agent-runtime";
 import type { Observation } from "./observation.ts";
+import { reasonOf } from "./trouble.ts";
 
 /** What putting hits in order takes. */
 export interface RerankRequest {
@@ -61,12 +62,14 @@ export async function rerank({ query, hits, model, ask, signal }: RerankRequest)
       signal: limited,
     });
     const named = readOrder(text, shown);
-    if (named.length === 0) return { order: before, scores: new Map(), failure: "the model named none of the notes" };
+    // That none of them helps is an answer.
+    const failure = /\[\s*\]/.test(text) ? {} : { failure: "the model named none of the notes" };
+    if (named.length === 0) return { order: before, scores: new Map(), ...failure };
     const order = [...new Set([...named, ...before])];
     return { order, scores: new Map(order.map((id, place) => [id, 1 - place / order.length])) };
   } catch (error) {
     signal.throwIfAborted();
-    return { order: before, scores: new Map(), failure: error instanceof Error ? error.message : String(error) };
+    return { order: before, scores: new Map(), failure: reasonOf(error) };
   }
 }
 

@@ -8,10 +8,11 @@ import type { MemoryOptions } from "./options.ts";
 import { type ParsedQuery, parseQuery } from "./query.ts";
 import { type Ranked, rankCandidates } from "./rank.ts";
 import { type IndexFile, openSearchIndex, type SearchIndex } from "./search-index.ts";
+import { createTrouble } from "./trouble.ts";
 import type { Vectors } from "./vectors.ts";
 
 export interface SearchNeeds {
-  context: Pick<PluginContext, "ask">;
+  context: Pick<PluginContext, "ask" | "report">;
   /** As they are now. */
   options(): MemoryOptions;
   /** Asked only where the options name a model of embeddings. */
@@ -35,6 +36,7 @@ class Engine implements SearchEngine {
   readonly #index: SearchIndex;
   readonly #source: ObservationSource;
   readonly #needs: SearchNeeds;
+  readonly #trouble: ReturnType<typeof createTrouble>;
   /** Searches of one index come one after the other: they bring it up to date. */
   #line: Promise<unknown> = Promise.resolve();
 
@@ -42,6 +44,8 @@ class Engine implements SearchEngine {
     this.#index = index;
     this.#source = source;
     this.#needs = needs;
+    const report = (message: string) => needs.context.report(message);
+    this.#trouble = createTrouble({ report, now: needs.now, what: "reranking fails, so hits stay in the order in which they were found" });
   }
 
   search(request: SearchRequest): Promise<Hit[]> {
@@ -106,9 +110,14 @@ class Engine implements SearchEngine {
   }
 
   async #rerank(query: string, hits: Observation[], model: string | string[]): Promise<ReadonlyMap<string, number>> {
-    const { rerank } = await import("./rerank.ts");
-    const { scores } = await rerank({ query, hits, model, ask: this.#needs.context.ask, signal: this.#needs.signal });
-    return scores;
+    const [{ rerank }, { signal }] = [await import("./rerank.ts"), this.#needs];
+    if (this.#trouble.isPaused()) return new Map();
+    const reranked = await this.#trouble.guard(async () => {
+      const { scores, failure } = await rerank({ query, hits, model, ask: this.#needs.context.ask, signal });
+      if (failure !== undefined) throw new Error(failure);
+      return scores;
+    }, signal);
+    return reranked ?? new Map();
   }
 
   async #readAll(): Promise<Map<string, Observation>> {

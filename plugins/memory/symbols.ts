@@ -64,22 +64,6 @@ function namesOfSpan(span: string, paths: ReadonlySet<string>): string[] {
   return span.replace(PATH, " ").match(PROSE) ?? [];
 }
 
-/** The paths that a text names; not those of URLs. */
-export function findPaths({ title, subtitle, facts, narrative }: Said): string[] {
-  const text = toPlain([title, subtitle, ...facts, narrative].join("\n"));
-  const isPath = (path: string) =>
-    /[a-z]/i.test(path) &&
-    !/^\.+$/.test(path) &&
-    !/^v?\d+(\.\d+)+/.test(path) &&
-    (path.includes("/") || isFileName(path)) &&
-    !/^(?:and|or|n|i)\/\w+$/i.test(path);
-  return [...new Set((text.match(PATH) ?? []).map((path) => path.replace(/^\.\//, "").replace(/[.,;:]+$/, "")))].filter(isPath).slice(0, MOST_SYMBOLS);
-}
-
-const EXTENSIONS =
-  /\.(?:[cm]?[jt]sx?|json[c5l]?|ya?ml|toml|md|mdx|txt|css|scss|html?|vue|svelte|py|rb|rs|go|java|kt|swift|c|h|cc|cpp|hpp|cs|php|sh|bash|zsh|sql|lock|env|ini|cfg|conf|xml|csv|proto|gradle|lua|ex|exs|clj|scala|dart|r|pl|nix|tf|log|snap|map|wasm|db|sqlite)$/i;
-const isFileName = (name: string): boolean => EXTENSIONS.test(name);
-
 /** The same with the symbols that its text names, those that it has already first. */
 export function withSymbols<T extends Said & Pick<Content, "symbols">>(said: T): T {
   const symbols = [...new Set([...said.symbols.map((name) => name.trim()).filter((name) => name !== ""), ...findSymbols(said)])].slice(0, MOST_SYMBOLS);

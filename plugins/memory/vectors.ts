@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { PluginContext } from "agent-runtime";
 import type { Observation } from "./observation.ts";
+import { createTrouble, PAUSE_MS } from "./trouble.ts";
 
 /** What keeping vectors takes of the plugin's context. */
 export interface VectorNeeds extends Pick<PluginContext, "openStore" | "embed" | "report"> {
@@ -59,8 +60,6 @@ const BATCH = 96;
 const LONGEST = 2_000;
 /** What a search waits for embeddings. */
 const QUERY_MS = 5_000;
-/** After a failure nobody asks for that long. */
-const PAUSE_MS = 60_000;
 
 interface Loaded {
   vector: Float32Array;
@@ -71,7 +70,7 @@ interface Loaded {
 
 /** The vectors of one project: stores of 1,000 each, read when first needed. Whatever fails, words are still there. */
 export function createVectors(needs: VectorNeeds): Vectors {
-  const trouble = createTrouble(needs);
+  const trouble = createTrouble({ report: needs.report, now: needs.now, what: "embeddings fail, so memory is searched by words alone" });
   /** Until then a search embeds its query alone. */
   let onlyQueryUntil = 0;
   const { load, reload, missing, fill } = createShelves(needs);
@@ -257,26 +256,4 @@ function findNearest(query: Float32Array, { among, limit, model, loaded }: Among
     return cosine > 0 ? [{ id, cosine }] : [];
   });
   return found.sort((a, b) => b.cosine - a.cosine || (a.id < b.id ? -1 : 1)).slice(0, limit);
-}
-
-/** What fails is told once until it works again, and left alone for a while. */
-function createTrouble({ report, now }: Pick<VectorNeeds, "report" | "now">) {
-  let pausedUntil = 0;
-  let isTold = false;
-  return {
-    isPaused: () => now() < pausedUntil,
-    async guard<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-      try {
-        const done = await work();
-        isTold = false;
-        return done;
-      } catch (error) {
-        signal.throwIfAborted();
-        pausedUntil = now() + PAUSE_MS;
-        if (!isTold) report(`embeddings fail, so memory is searched by words alone: ${error instanceof Error ? error.message : String(error)}`);
-        isTold = true;
-        return undefined;
-      }
-    },
-  };
 }

@@ -32,7 +32,7 @@ function makeSource(parts: Record<string, Observation[]>) {
 
 const open = (source: ObservationSource, search: Partial<MemoryOptions["search"]> = {}, needs: Partial<SearchNeeds> = {}) =>
   createSearchEngine(source, {
-    context: { ask: async () => Promise.reject(new Error("nobody is to be asked")) },
+    context: { ask: async () => Promise.reject(new Error("nobody is to be asked")), report() {} },
     options: () => optionsSchema.parse({ search }),
     vectors: async () => Promise.reject(new Error("there are no vectors")),
     now: () => NOW,
@@ -102,12 +102,25 @@ describe("a search", () => {
   test("puts the hits in the order that a model says; an answer that cannot be read changes nothing", async () => {
     const other = observation({ title: "The parser is written by hand" });
     const { source } = makeSource({ "0": [parser, other], inbox: [] });
+    const reports: string[] = [];
+    let asked = 0;
     const answer = (text: string): Partial<SearchNeeds> => ({
-      context: { ask: async () => ({ text, reason: "stop", model: "acme/rank", tokens: {} }) as never },
+      context: {
+        async ask() {
+          asked++;
+          return { text, reason: "stop", model: "acme/rank", tokens: {} } as never;
+        },
+        report: (message) => void reports.push(message),
+      },
     });
     const before = await titles(await open(source), "parser comments");
     expect(before).toEqual([parser.title, other.title]);
     expect(await titles(await open(source, { rerank: "acme/rank" }, answer('{"order":["n2","n1"]}')), "parser comments")).toEqual([other.title, parser.title]);
-    expect(await titles(await open(source, { rerank: "acme/rank" }, answer("I cannot")), "parser comments")).toEqual(before);
+    expect(await titles(await open(source, { rerank: "acme/rank" }, answer('{"order":[]}')), "parser comments")).toEqual(before);
+    expect([reports, asked]).toEqual([[], 2]);
+    const engine = await open(source, { rerank: "acme/rank" }, answer("I cannot"));
+    for (const _ of [1, 2]) expect(await titles(engine, "parser comments")).toEqual(before);
+    // It is told once, and left alone for a while.
+    expect([reports, asked]).toEqual([[expect.stringContaining("reranking fails")], 3]);
   });
 });

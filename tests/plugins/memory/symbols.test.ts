@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { findPaths, findSymbols, relatedBy, withSymbols } from "../../../plugins/memory/symbols.ts";
+import { findSymbols, relatedBy, withSymbols } from "../../../plugins/memory/symbols.ts";
 import { DAY, NOW, observation } from "../../fixtures/memory.ts";
 
 const said = (narrative: string) => ({ title: "", subtitle: "", facts: [], narrative });
@@ -46,13 +46,6 @@ describe("symbols of a text", () => {
   test("are not looked for in what is longer than any name", () => {
     for (const piece of ["a_", "a.", "/a", "aB"])
       expect(findSymbols(said(`openStore ${piece.repeat(100_000)} closeStore`))).toEqual(["openStore", "closeStore"]);
-  });
-});
-
-describe("paths of a text", () => {
-  test("are files and folders, not addresses, versions or fractions", () => {
-    const text = "core/route.ts and ./src/a.test.ts, the folder docs/adr/, package.json (v1.2.3, 1.5) at https://example.org/x/y.html, and/or e.g. this.";
-    expect(findPaths(said(text))).toEqual(["core/route.ts", "src/a.test.ts", "docs/adr/", "package.json"]);
   });
 });
 

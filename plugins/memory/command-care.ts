@@ -94,7 +94,7 @@ export async function work({ project, json, limit, timeout }: WorkChoice, needs:
   else {
     needs.write(formatRows(stored.map((row) => (project === "*" ? row : { observation: row.observation }))));
     needs.write(`Stored ${stored.length} ${stored.length === 1 ? "observation" : "observations"}; ${left} pieces of work are left.\n`);
-    if (failure !== undefined) needs.write(`Providers failed: ${oneLine(failure)}\n`);
+    if (failure !== undefined) needs.write(`Extraction failed: ${oneLine(failure)}\n`);
   }
   return failure !== undefined ? 4 : left > 0 && timer?.aborted ? 3 : 0;
 }

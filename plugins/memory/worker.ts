@@ -62,7 +62,7 @@ const BATCH = 50;
 /** Failures in a row after which a person is told. */
 const FAILURES_TO_TELL = 3;
 /** What does not mend itself is told at once. */
-const NEEDS_PERSON = /^(?:KEY_MISSING|AUTH_REFUSED|MODEL_(?:INVALID|UNSET|NOT_FOUND|NOT_FREE|UNAVAILABLE)|QUOTA_EXCEEDED|PROVIDER_BROKEN):/;
+const NEEDS_PERSON = /^(?:OPTION_INVALID|KEY_MISSING|AUTH_REFUSED|MODEL_(?:INVALID|UNSET|NOT_FOUND|NOT_FREE|UNAVAILABLE)|QUOTA_EXCEEDED|PROVIDER_BROKEN):/;
 const REASON_CHARACTERS = 600;
 /** How often a reply that was cut is asked for again, each time with half as much to read. */
 const MAX_CUTS = 2;

@@ -398,7 +398,7 @@ describe("the care of a memory", () => {
   test.each<[string, WorkReport, number, string]>([
     ["is done", { stored: two, left: 0 }, 0, "Stored 2 observations; 0 pieces of work are left.\n"],
     ["was limited", { stored: [two[0] as Observation], left: 3 }, 0, "Stored 1 observation; 3 pieces of work are left.\n"],
-    ["failed", { stored: [], left: 3, failure: "acme is overloaded" }, 4, "Providers failed: acme is overloaded\n"],
+    ["failed", { stored: [], left: 3, failure: "acme is overloaded" }, 4, "Extraction failed: acme is overloaded\n"],
   ])("tells how work ends that %s", async (_, report, code, text) => {
     const { run } = makeWorld([], { work: async () => report });
     expect(await run("work")).toMatchObject({ code, text: expect.stringContaining(text) });

@@ -85,6 +85,19 @@ test("three failures in a row are told once, counted, and forgotten with the fir
   expect([parts.inbox.health(), await titlesIn(kit)]).toEqual([undefined, ["at last"]]);
 });
 
+test("what no waiting mends is told at once, and loses nothing", async () => {
+  const kit = await start([say(reply("a"))]);
+  const parts = await kit.open();
+  parts.inbox.append(makeItem(1));
+  for (const wrong of [{ ...model, mode: "nope" }, { model: "acme" }, { model: "nobody/model" }]) {
+    kit.reports.length = 0;
+    parts.inbox.store.remove("health", "extraction");
+    expect(await kit.work(parts, wrong)).toMatchObject({ stored: [], left: 1, failure: expect.any(String) });
+    expect(kit.reports).toEqual([expect.stringMatching(/extraction has failed \(.*Nothing is lost: 1 pieces/)]);
+  }
+  expect((await kit.work(parts, model)).stored).toHaveLength(1);
+});
+
 test("unusable replies count; after maxAttempts the item is a dead letter with its reason, which is told, and the others go on", async () => {
   const kit = await start((request) => say(textOf(request as never).includes("content 1") ? "Sorry, I cannot do that." : reply("fine")));
   const parts = await kit.open();

@@ -90,6 +90,8 @@ export async function importMemory(file: string, options: ImportOptions, needs: 
       needs.signal.throwIfAborted();
       added += (await memory.add(read.observations.slice(at, at + BATCH))).added;
     }
+    // Whoever imports thousands waits a little longer here, so that the first search need not.
+    if (added >= BATCH) await memory.search({ query: "", limit: 1 });
     report(file, { read, added, options }, needs);
     return 0;
   });

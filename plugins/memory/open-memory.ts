@@ -111,11 +111,7 @@ class ProjectMemory implements OpenMemory {
     const lists = await Promise.all(
       memories.map(async (memory) => (memory === this ? (await this.#search()).search({ ...request, limit }) : memory.search({ ...request, limit }))),
     );
-    if (memories.length === 1) return lists[0] as Hit[];
-    return lists
-      .flat()
-      .sort((a, b) => b.score - a.score)
-      .slice(0, limit);
+    return memories.length === 1 ? (lists[0] as Hit[]) : joinHits(lists).slice(0, limit);
   }
 
   #search(): Promise<SearchEngine> {
@@ -288,6 +284,15 @@ class ProjectMemory implements OpenMemory {
     this.#others.set(project, other);
     return other;
   }
+}
+
+/** By words alone the scores of a project stand beside its own best hit: between projects the words of the best ones compare. */
+function joinHits(lists: Hit[][]): Hit[] {
+  const bests = lists.map((hits) => hits.reduce((most, { parts }) => Math.max(most, parts.words), 0));
+  const best = Math.max(...bests);
+  const isByWords = best > 0 && lists.flat().every(({ parts }) => parts.fused === undefined && parts.rerank === undefined);
+  const joined = lists.flatMap((hits, index) => hits.map((hit) => (isByWords ? { ...hit, score: (hit.score * bests[index]!) / best } : hit)));
+  return joined.sort((a, b) => b.score - a.score);
 }
 
 const byTime = (a: Observation, b: Observation): number => b.createdAt - a.createdAt;

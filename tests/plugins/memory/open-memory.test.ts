@@ -111,6 +111,24 @@ test("other projects are named by their id, its beginning, or * for all", async 
   await expect(memory.list({ project: "gamma" })).rejects.toMatchObject({ code: "OPTION_INVALID" });
 });
 
+test("of hits in several projects that comes first which has more of the words, not the best of whichever project", async () => {
+  const words: Record<string, number> = { alpha: 2, beta: 8 };
+  const makeSearch: Parameters<typeof openMemory>[0]["makeSearch"] = async ({ project }) => ({
+    search: async () => [
+      { observation: makeObservation(1), project, score: project === "alpha" ? 1.1 : 1, parts: { words: words[project]!, recency: 0, importance: 0.5 } },
+    ],
+    reindex: async () => 0,
+    close: async () => {},
+  });
+  for (const project of ["alpha", "beta"]) await (await open(project)).add([makeObservation(1)]);
+  const memory = await openMemory({ context: kit.context, cwd: kit.dataDir, project: "alpha", makeSearch });
+  const hits = await memory.search({ query: "x", project: "*" });
+  expect(hits.map(({ project, score }) => [project, score])).toEqual([
+    ["beta", 1],
+    ["alpha", 0.275],
+  ]);
+});
+
 test("what only records opens the inbox and nothing of the archive", async () => {
   const filled = await open();
   await filled.add(range(0, 300).map((number) => makeObservation(number)));

@@ -119,10 +119,11 @@ export function formatRows(rows: Row[]): string {
   const projectWidth = Math.max(0, ...rows.map(({ project = "" }) => project.length));
   return rows
     .map(({ observation, project }) => {
-      const { id, type, title, createdAt, trust, supersededBy } = observation;
-      const marks = [trust === "untrusted" ? "(untrusted) " : "", supersededBy === undefined ? "" : "(superseded) "].join("");
+      const { id, type, title, createdAt, trust, supersededBy, conflictsWith } = observation;
+      const is = { untrusted: trust === "untrusted", superseded: supersededBy !== undefined, contradicted: conflictsWith !== undefined };
+      const marks = Object.entries(is).map(([mark, holds]) => (holds ? `(${mark}) ` : ""));
       const place = project === undefined ? "" : `${project.padEnd(projectWidth)}  `;
-      return `${place}${formatTime(createdAt)}  ${oneLine(type).padEnd(width)}  ${id}  ${marks}${oneLine(title) || oneLine(observation.narrative).slice(0, 100)}\n`;
+      return `${place}${formatTime(createdAt)}  ${oneLine(type).padEnd(width)}  ${id}  ${marks.join("")}${oneLine(title) || oneLine(observation.narrative).slice(0, 100)}\n`;
     })
     .join("");
 }

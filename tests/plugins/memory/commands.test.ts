@@ -79,6 +79,15 @@ describe("agent memory list and search", () => {
     expect(text).toBe("2026-06-01 12:00  bugfix    obs_2  (untrusted) Total was wrong\n2026-06-01 11:00  decision  obs_1  Retries stop at five\n");
   });
 
+  test("mark what is out of date and what is contradicted", async () => {
+    const [one, other] = two.map((each) => ({ ...each, trust: "trusted" as const }));
+    const { text } = await makeWorld([
+      { ...one!, supersededBy: "obs_2" },
+      { ...other!, conflictsWith: ["obs_1"] },
+    ]).run("list");
+    expect(text).toMatch(/obs_2 {2}\(contradicted\) Total was wrong\n.*obs_1 {2}\(superseded\) Retries/);
+  });
+
   test("give machines the listed fields; a search its score with its parts", async () => {
     const { run } = makeWorld(two);
     const listed = (await run("list", "--json")).json;

@@ -53,7 +53,8 @@ function describeCall(call: Call, input: Input, isOutside: boolean): Described {
   if (call.tool === "bash" || typeof input.command === "string") return describeCommand(call, input, isOutside);
   if (call.status === "error") return describeFailure(call, isOutside);
   if (call.effect === "write") return describeChange(call, input);
-  if (call.effect === "read") return describeReading(call, input, isOutside);
+  if (call.effect === "read" && (call.filesRead.length > 0 || textOf(input.pattern) !== "" || subjectOf(call) !== ""))
+    return describeReading(call, input, isOutside);
   return describeOther(call, input, isOutside);
 }
 
@@ -210,7 +211,7 @@ function describeReading(call: Call, input: Input, isOutside: boolean): Describe
     ...(lines !== undefined && !isOutside ? [`${lines} lines`] : []),
     ...(symbols.length > 0 ? [`Defines ${symbols.join(", ")}`] : []),
   ];
-  return { ...none, title: `Read ${call.filesRead.join(", ") || subjectOf(call) || "a file"}`, facts, symbols };
+  return { ...none, title: `Read ${call.filesRead.join(", ") || subjectOf(call)}`, facts, symbols };
 }
 
 function describeOther(call: Call, input: Input, isOutside: boolean): Described {

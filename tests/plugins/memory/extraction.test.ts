@@ -210,6 +210,11 @@ describe("without a model", () => {
     });
   });
 
+  test("a task, which reads no file by itself, is what it was called for", () => {
+    const call = callOf({ tool: "task", patterns: ["*"], filesRead: [], input: json({ description: "Look for leaks", prompt: "…" }), output: "None found." });
+    expect(first(call)).toMatchObject({ title: "Called task: Look for leaks", narrative: "None found." });
+  });
+
   test("a change says what was changed", () => {
     const write = { tool: "write", effect: "write", filesModified: ["src/a.ts"] };
     expect(

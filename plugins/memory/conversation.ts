@@ -1,6 +1,7 @@
 import { type Inbox, type Turn, turnKeys } from "./inbox.ts";
 import { describeItem, type ExtractedSession, sessionTurns } from "./instructions.ts";
 import type { Mode } from "./mode.ts";
+import { tokensOf } from "./note-text.ts";
 import type { WorkItem } from "./work-item.ts";
 
 export interface Window {
@@ -42,9 +43,6 @@ export interface AskingOptions {
   /** How often the reply to this was cut by its length: there is less to read then. */
   cuts: number;
 }
-
-/** Estimated: a token is four characters. */
-export const tokensOf = (text: string): number => Math.ceil(text.length / 4);
 
 const MAX_CUTS = 4;
 

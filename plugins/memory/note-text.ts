@@ -1,6 +1,6 @@
 import { cleanText } from "agent-runtime";
 
-/** Estimated tokens of a text. */
+/** Estimated tokens of a text, four characters each. */
 export const tokensOf = (text: string): number => Math.ceil(text.length / 4);
 
 export const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);

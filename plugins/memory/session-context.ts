@@ -1,5 +1,6 @@
 import { weightOf } from "./importance.ts";
 import type { Hit, Memory } from "./memory.ts";
+import { findDuplicates } from "./near-duplicates.ts";
 import { dayOf, lineOf, tokensOf } from "./note-text.ts";
 import type { Observation } from "./observation.ts";
 import { MEMORY_TAG } from "./private-text.ts";
@@ -27,8 +28,6 @@ const FOUND = 40;
 const MOST_NOTES = 40;
 const MOST_TRAPS = 5;
 const MOST_FILES = 5;
-/** Cosine or Jaccard from which two notes say the same (reference: 0.85). */
-const SAME = 0.85;
 /** Of what the search has not found: it may matter all the same. */
 const LEAST_RELEVANCE = 0.1;
 const TITLE = 120;
@@ -134,29 +133,16 @@ interface Folded {
   similar: number;
 }
 
-/** Those that say nearly the same as a better one are counted with it. */
+/** Those that say nearly the same are one, counted, in the place of the first of them. */
 function foldSimilar(observations: Observation[]): Folded[] {
-  const kept: (Folded & { words: Set<string> })[] = [];
-  for (const observation of observations.slice(0, RECENT + FOUND)) {
-    const words = new Set(
-      saidBy(observation)
-        .toLowerCase()
-        .match(/[\p{L}\p{N}_]+/gu),
-    );
-    const same = kept.find((each) => jaccard(each.words, words) >= SAME);
-    if (same === undefined) kept.push({ observation, words, similar: observation.merged?.length ?? 0 });
-    else same.similar += 1 + (observation.merged?.length ?? 0);
-  }
-  return kept;
-}
-
-const saidBy = ({ title, subtitle, facts, narrative }: Observation): string => [title, subtitle, ...facts, narrative].join(" ");
-
-function jaccard(a: Set<string>, b: Set<string>): number {
-  const [small, large] = a.size < b.size ? [a, b] : [b, a];
-  if (small.size < SAME * large.size) return 0;
-  const common = [...small].filter((word) => large.has(word)).length;
-  return common / Math.max(1, a.size + b.size - common);
+  const shown = observations.slice(0, RECENT + FOUND);
+  const groups = new Map(findDuplicates(shown));
+  const keepers = new Map([...groups].flatMap(([keeper, others]) => others.map((other) => [other, keeper])));
+  const mergedIn = ({ merged = [] }: Observation): number => merged.length;
+  return [...new Set(shown.map((each) => keepers.get(each) ?? each))].map((observation) => {
+    const others = groups.get(observation) ?? [];
+    return { observation, similar: others.reduce((sum, other) => sum + 1 + mergedIn(other), mergedIn(observation)) };
+  });
 }
 
 function describe({ observation, similar }: Folded): string {

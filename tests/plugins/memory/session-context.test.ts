@@ -98,10 +98,20 @@ describe("what a session is told of the ones before", () => {
 
   test("says once what several notes say", async () => {
     const words = "the build needs node twenty and a warm cache before it passes on every machine here";
-    const notes = [0, 1, 2].map((n) => observation({ title: words, narrative: `${words} ${n}`, sessionId: `ses_${n}` }));
+    const notes = ["", " again", ""].map((end, n) => observation({ title: words, narrative: `${words}${end}`, sessionId: `ses_${n}` }));
     const context = await ask(notes, "build");
     expect(context.match(/the build needs/g)).toHaveLength(2);
     expect(context).toContain("[+2 similar]");
+  });
+
+  test("says each of what differs in a number, however alike the words are", async () => {
+    const words = "the build needs so many seconds and a warm cache before it passes on every machine here:";
+    const context = await ask(
+      [30, 90].map((n) => observation({ title: `${words} ${n}`, sessionId: `ses_${n}` })),
+      "build",
+    );
+    expect(context).not.toContain("similar");
+    for (const n of ["30", "90"]) expect(context).toContain(`here: ${n}`);
   });
 
   test("never holds what came from outside, and says how much of it fits", async () => {

@@ -264,13 +264,13 @@ afterEach(() => {
   for (const flipper of flippers.splice(0)) flipper.kill("SIGKILL");
 });
 
-/** Two names change places, over and over, as fast as the system takes it; neither is ever missing. */
+/** Two names change places, over and over, as fast as the system takes it; neither is ever missing, but where an undo puts another thing in its place. */
 const FLIPPER = `
 import ctypes, os, sys
 first, second = (os.fsencode(name) for name in sys.argv[1:])
 exchange = ctypes.CDLL(None).renameat2
 print("flips", flush=True)
-while exchange(-100, first, -100, second, 2) == 0: pass
+while True: exchange(-100, first, -100, second, 2)
 `;
 
 /** `work/d` is a directory or a link to `outside/folder`, which has the same names and one more. */

@@ -1,5 +1,6 @@
 import type { PluginCommand, PluginContext } from "agent-runtime";
 import type { CommandNeeds } from "./command-needs.ts";
+import { mapTexts } from "./make-item.ts";
 import type { MemoryOptions } from "./options.ts";
 import { withoutPrivateIn } from "./private-text.ts";
 
@@ -26,15 +27,8 @@ export async function runMemoryCommand(words: string[], given: Given, context: (
       await whole.tend(report.stored, signal);
       return report;
     },
-    clean: (value) => redactIn(withoutPrivateIn(value).value, context().redact),
+    clean: (value) => mapTexts(withoutPrivateIn(value).value, context().redact),
     now: Date.now,
   };
   return runCommand(words, needs);
-}
-
-function redactIn(value: unknown, redact: (text: string) => string): unknown {
-  if (typeof value === "string") return redact(value);
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => redactIn(item, redact));
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [redact(key), redactIn(item, redact)]));
 }

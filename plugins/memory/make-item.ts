@@ -133,7 +133,7 @@ const textsOf = (texts: readonly unknown[], most: number, characters: number): s
   ].slice(0, most);
 
 /** Each string by itself: a key of several lines is found before JSON makes one line of them. */
-function mapTexts(value: unknown, change: (text: string) => string, depth = 0): unknown {
+export function mapTexts(value: unknown, change: (text: string) => string, depth = 0): unknown {
   if (typeof value === "string") return change(value);
   if (typeof value !== "object" || value === null) return value;
   if (depth >= DEPTH) return null;

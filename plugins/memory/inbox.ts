@@ -57,7 +57,6 @@ export interface Spent {
   costUsd: number;
   /** Replies in which there was nothing to keep. */
   empty: number;
-  dropped: number;
 }
 
 /** Failures of extraction in a row. */
@@ -93,7 +92,7 @@ interface InboxData {
   erase: number;
 }
 
-const NO_SPENT: Spent = { requests: 0, input: 0, output: 0, costUsd: 0, empty: 0, dropped: 0 };
+const NO_SPENT: Spent = { requests: 0, input: 0, output: 0, costUsd: 0, empty: 0 };
 
 /** Keys of work that was done, sessions and uses that are kept: each costs its bytes at every start. */
 const MAX_DONE = 2_000;

@@ -49,13 +49,10 @@ export async function askForPlugin(request: PluginAskRequest, dependencies: Plug
   return answerOf(turn, chain.model);
 }
 
-/** A provider without a model means its default; neither, the model of the configuration. */
+/** A provider without a model means its default, and with one it is of that provider; neither, the model of the configuration. */
 async function chainOf({ model, provider }: PluginAskRequest, opener: ModelOpener, { config, untrusted }: PluginAskDependencies) {
   const { resolveChain } = await import("./models.ts");
-  return resolveChain(
-    { model, fallback: [] },
-    { config, configSource: undefined, profile: undefined, provider: model === undefined ? provider : undefined, untrusted, ...opener },
-  );
+  return resolveChain({ model, fallback: [] }, { config, configSource: undefined, profile: undefined, provider, untrusted, ...opener });
 }
 
 type Model = Parameters<typeof route>[0][number];

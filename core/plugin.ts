@@ -116,7 +116,7 @@ export interface PluginContext<Options = Record<string, unknown>> {
 export type PluginStoreOptions<T> = Pick<StoreOptions<T>, "version" | "defaults" | "access">;
 
 export interface PluginAskRequest extends AskRequest {
-  /** Where no model is named: the provider whose default model is asked. Without both it is the model of the configuration. */
+  /** Of models that are named without it, as with `--provider`; where none is named its default is asked. Without both it is the model of the configuration. */
   provider?: string;
   temperature?: number;
   /** Of the providers of these models, for this request alone: options such as apiKey, over those of the configuration. */

@@ -4,7 +4,11 @@ import { readReply, toSummaryContent } from "./reply.ts";
 import type { WorkItem } from "./work-item.ts";
 
 /** What a model has answered about an item, as the worker needs it. `cut`: it shall be asked again for less; `failed`: the provider speaks, not the model. */
-export type Extracted = { kind: "contents"; contents: Content[] } | { kind: "cut" } | { kind: "unusable"; reason: string } | { kind: "failed"; reason: string };
+export type Extracted =
+  | { kind: "contents"; contents: Content[]; dropped?: number }
+  | { kind: "cut" }
+  | { kind: "unusable"; reason: string }
+  | { kind: "failed"; reason: string };
 
 export interface Reading {
   mode: Mode;
@@ -27,7 +31,7 @@ export function readAnswer(text: string, item: WorkItem, { mode, isCut, isLast }
     case "summary":
       return reply.isCut && !isLast ? { kind: "cut" } : { kind: "contents", contents: [toSummaryContent(reply.summary)] };
     case "observations":
-      return reply.isCut && !isLast ? { kind: "cut" } : { kind: "contents", contents: reply.observations };
+      return reply.isCut && !isLast ? { kind: "cut" } : { kind: "contents", contents: reply.observations, dropped: reply.dropped };
     default:
       return reply satisfies never;
   }

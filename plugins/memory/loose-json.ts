@@ -30,7 +30,7 @@ export function readLooseJson(text: string, isWanted: (value: Record<string, unk
   if (typeof whole === "object" && whole !== null) return { values: [whole], start: 0, isCut: false };
   if (typeof whole === "string") return readLooseJson(whole, isWanted);
   const values: unknown[] = [];
-  const begin = /\{\s*(?=["'}A-Za-z_]|$)|\[\s*(?=["'{[\]\w-]|$)/g;
+  const begin = /\{\s*(?=["'}A-Za-z_]|\/[/*]|$)|\[\s*(?=["'{[\]\w-]|\/[/*]|$)/g;
   let [start, isCut, tries] = [text.length, false, 0];
   for (let found = begin.exec(text); found !== null; found = begin.exec(text)) {
     const reader = new Reader(text, found.index, isWanted);
@@ -68,7 +68,8 @@ function parse(text: string): unknown {
   }
 }
 
-const SPACE = /\s*/y;
+/** Comments of a model count as such. */
+const SPACE = /(?:\s|\/\/[^\n]*|\/\*[\s\S]*?\*\/)*/y;
 const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORD = /[A-Za-z_$][\w$-]*/y;
 const WORDS: Record<string, unknown> = { true: true, false: false, null: null, True: true, False: false, None: null, undefined: null, NaN: null };

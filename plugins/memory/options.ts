@@ -7,7 +7,7 @@ const count = z.number().int().min(1);
 export const optionsSchema = z.strictObject({
   /** Extraction: `provider/model`, or several for a fallback chain. Without it and `provider` no model is asked. */
   model: chain.optional(),
-  /** Extraction by this provider's default model. */
+  /** Of models that `model` names without it; without `model` its default is asked. */
   provider: z.string().min(1).optional(),
   /** Key of that provider for extraction alone; the provider's own by default. */
   apiKey: z.string().min(1).optional(),

@@ -27,7 +27,8 @@ export interface ReplyPlace {
 
 /** Characters of the fields, in UTF-16 units, and how many of each. */
 const MOST = { title: 200, subtitle: 300, narrative: 4_000, fact: 500, facts: 20, concept: 60, concepts: 10, path: 500, paths: 50, symbol: 120, symbols: 50 };
-const MOST_OBSERVATIONS = 20;
+/** More than any reply has room for; what is over is told. */
+const MOST_OBSERVATIONS = 200;
 const SUMMARY_CHARACTERS = 2_000;
 const EXTRA_CHARACTERS = 2_000;
 
@@ -45,6 +46,15 @@ const NAMES: Record<string, string> = {
   skip_summary: "skip",
 };
 const OWN = new Set(["type", "title", "subtitle", "facts", "narrative", "concepts", "filesRead", "filesModified", "symbols"]);
+
+/** Names by their letters alone: models write `Title`, `files-read` and `nextSteps`. */
+const SPELLINGS = new Map(
+  [...OWN, ...SUMMARY_FIELDS, ...Object.keys(NAMES), "observations", "observation", "skip", "error"].map((name) => [lettersOf(name), name]),
+);
+
+function lettersOf(name: string): string {
+  return name.toLowerCase().replace(/[\s_-]/g, "");
+}
 
 const isObject = (value: unknown): value is Raw => typeof value === "object" && value !== null && !Array.isArray(value);
 const has = (value: Raw, ...keys: string[]): boolean => keys.some((key) => Object.hasOwn(value, key));
@@ -100,7 +110,10 @@ function findRoots(text: string): Found {
   return { ...sortValues(json.values), isCut: json.isCut };
 }
 
-const isWanted = (value: Raw): boolean => isObservation(value) || isSummary(value);
+const isWanted = (raw: Raw): boolean => {
+  const value = spell(raw);
+  return isObservation(value) || isSummary(value);
+};
 
 function sortRoots(roots: readonly XmlRoot[]): Found {
   const found: Found = { observations: [], summaries: [], isSkip: false, isCut: roots.some(({ isCut }) => isCut) };
@@ -127,7 +140,10 @@ function sortValue(value: unknown, found: Found, depth: number): void {
     for (const item of value) sortValue(item, found, depth + 1);
     return;
   }
-  if (!isObject(value)) return;
+  if (isObject(value)) sortObject(spell(value), found, depth);
+}
+
+function sortObject(value: Raw, found: Found, depth: number): void {
   if (value.skip_summary !== undefined && value.skip_summary !== false) found.first ??= "skip";
   else if (value.skip === true) found.first ??= "skip";
   else if (isObject(value.summary) && !isObservation(value)) takeSummary(value.summary, found);
@@ -142,7 +158,14 @@ function sortValue(value: unknown, found: Found, depth: number): void {
 
 function takeObservations(list: readonly unknown[], found: Found): void {
   found.first ??= "observations";
-  for (const item of list) found.observations.push(isObject(item) && isObject(item.observation) ? item.observation : isObject(item) ? item : {});
+  for (const item of list) found.observations.push(toRaw(item));
+}
+
+/** A text in the place of an observation is what it tells. */
+function toRaw(item: unknown): Raw {
+  if (!isObject(item)) return { narrative: item };
+  const named = spell(item);
+  return isObject(named.observation) ? spell(named.observation) : named;
 }
 
 function takeSummary(summary: Raw, found: Found): void {
@@ -152,9 +175,10 @@ function takeSummary(summary: Raw, found: Found): void {
 
 function judgeObservations(raws: readonly Raw[], isCut: boolean, place: ReplyPlace): Reply {
   const observations = raws.flatMap((raw) => toContent(raw, place) ?? []);
-  const dropped = raws.length - observations.length + Math.max(0, observations.length - MOST_OBSERVATIONS);
+  const dropped = Math.max(0, observations.length - MOST_OBSERVATIONS);
   if (observations.length > 0) return { kind: "observations", observations: observations.slice(0, MOST_OBSERVATIONS), isCut, dropped };
   if (isCut) return { kind: "unusable", reason: "it was cut before an observation was whole", isCut };
+  if (raws.some((raw) => extraOf(rename(raw)) !== undefined)) return { kind: "unusable", reason: "observations whose fields have other names", isCut };
   return { kind: "nothing", reason: raws.length === 0 ? "no observations" : "observations without content" };
 }
 
@@ -162,7 +186,7 @@ function judgeSummary(raws: readonly Raw[], isCut: boolean, { item }: ReplyPlace
   const [raw] = raws;
   if (item.kind === "call") return { kind: "unusable", reason: "it is a summary, where observations were asked for", isCut };
   if (raw === undefined) return { kind: "unusable", reason: "it was cut before the summary was whole", isCut: true };
-  const named = rename(raw);
+  const named = rename(spell(raw));
   const summary = Object.fromEntries(SUMMARY_FIELDS.map((field) => [field, capField(textOf(named[field]), SUMMARY_CHARACTERS)])) as Summary;
   if (SUMMARY_FIELDS.some((field) => summary[field] !== "")) return { kind: "summary", summary, isCut };
   // Asked for by a schema, every field is there: all of them empty say that nothing has happened.
@@ -187,6 +211,15 @@ export function toSummaryContent(summary: Summary): Content {
     summary,
   };
 }
+
+const spell = (raw: Raw): Raw => {
+  const spelled: Raw = {};
+  for (const [key, value] of Object.entries(raw)) {
+    const name = OWN.has(key) || Object.hasOwn(NAMES, key) ? key : (SPELLINGS.get(lettersOf(key)) ?? key);
+    if (!Object.hasOwn(spelled, name) || name === key) spelled[name] = value;
+  }
+  return spelled;
+};
 
 const rename = (raw: Raw): Raw => {
   const named: Raw = {};

@@ -225,11 +225,13 @@ class Worker {
 
   #requestFor(item: WorkItem, { options, mode }: AskHow, { said, system }: { said: Said[]; system: string }): Parameters<PluginContext["ask"]>[0] {
     const { provider, apiKey, siteUrl, appName, temperature, maxOutputTokens } = options;
-    const model = (item.kind === "end" ? options.summaryModel : undefined) ?? options.model;
+    const ofSummary = item.kind === "end" ? options.summaryModel : undefined;
+    const model = ofSummary ?? options.model;
     const own = { ...(apiKey !== undefined && { apiKey }), ...(siteUrl !== undefined && { siteUrl }), ...(appName !== undefined && { appName }) };
     const owner = provider ?? firstOf(options.model)?.split("/")[0];
     return {
-      ...(model !== undefined ? { model } : { provider: provider as string }),
+      ...(model !== undefined && { model }),
+      ...(ofSummary === undefined && provider !== undefined && { provider }),
       system,
       messages: said.map(({ role, text }) => ({ role, content: [{ type: "text", text }] })),
       temperature,
@@ -278,6 +280,7 @@ class Worker {
         return reply.kind === "failed" ? { kind: "failed", reason: this.#clean(reply.reason) } : reply;
       }
       inbox.store.remove("health", "extraction");
+      if (reply.dropped) this.#needs.context.report(`memory: a reply had ${reply.dropped} observations too many; they were left out (${item.id}).`);
       const contents = cleanContents(reply.contents, this.#needs.context);
       const said =
         isSame(contents, reply.contents) && this.#clean(answer.text, answer.text.length) === answer.text

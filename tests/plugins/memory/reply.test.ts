@@ -46,6 +46,17 @@ const OBSERVATIONS: [string, string, Wanted[], boolean?][] = [
   ["thoughts before", `<think>{"observations":[{"title":"no"}]} hmm</think>\n{"observations":[${A}]}`, wanted("A")],
   ["commas too much", `{"observations":[{"type":"bugfix","title":"A",},],}`, wanted("A")],
   ["a comma that is missing", '{"observations":[{"type":"bugfix" "title":"A"}{"title":"B"}]}', wanted("A", "B")],
+  [
+    "names of fields in capitals",
+    '{"Observations":[{"Type":"bugfix","Title":"A","Files-Read":["b.ts"]}]}',
+    [{ type: "bugfix", title: "A", filesRead: ["src/read.ts", "b.ts"] }],
+  ],
+  [
+    "texts in the place of observations",
+    '{"observations":["The cache is warm.\nIt was cold."]}',
+    [{ title: "The cache is warm.", narrative: "The cache is warm.\nIt was cold." }],
+  ],
+  ["comments", `{ // what I saw\n "observations":[${A}, /* and */ {"title":"see http://x.y/z"}] }`, wanted("A", "see http://x.y/z")],
   ["single quotes", "{'observations':[{'type':'bugfix','title':'It\\'s A'}]}", wanted("It's A")],
   ["keys without quotes", '{observations:[{type:"bugfix",title:"A"}]}', wanted("A")],
   ["the words of Python", `{"observations":[{"title":"A","subtitle":None,"isNew":True}]}`, [{ title: "A", subtitle: "", extra: { isNew: true } }]],
@@ -170,9 +181,17 @@ describe("observations", () => {
     expect(JSON.stringify(content).length).toBeLessThan(20_000);
   });
 
-  test("of more than twenty are counted, not forgotten in silence", () => {
-    expect(ofCall(`[${Array(25).fill(A).join(",")}]`)).toMatchObject({ dropped: 5 });
-    expect(ofCall(`[${A},{"subtitle":"x","type":"y"}]`)).toMatchObject({ dropped: 1 });
+  test("are all taken, as many as a reply has room for, and of more the rest is counted", () => {
+    const many = ofCall(`[${Array(60).fill(A).join(",")}]`);
+    expect(many).toMatchObject({ dropped: 0 });
+    expect(many.kind === "observations" && many.observations).toHaveLength(60);
+    expect(ofCall(`[${Array(205).fill(A).join(",")}]`)).toMatchObject({ dropped: 5 });
+  });
+
+  test("whose fields have names that nobody knows are asked for again, not taken for nothing", () => {
+    expect(ofCall('{"observations":[{"headline":"A","details":"what was found"}]}')).toMatchObject({ kind: "unusable", isCut: false });
+    expect(ofCall(`{"observations":[{"headline":"A"},${B}]}`)).toMatchObject({ kind: "observations", observations: wanted("B") });
+    expect(ofCall('{"observations":[{"type":"bugfix","title":"","subtitle":"x"}]}')).toMatchObject({ kind: "nothing" });
   });
 
   test("in the place of a summary stay observations", () => {
@@ -388,6 +407,6 @@ describe("whatever comes", () => {
     const narrative = "a < b, ".repeat(size / 7);
     expect(ofCall(JSON.stringify({ observations: [{ title: "A", narrative }] }))).toMatchObject({ kind: "observations" });
     expect(ofCall(xml("A", `<narrative>${narrative}</narrative>`))).toMatchObject({ kind: "observations", observations: wanted("A") });
-    expect(ofCall(`[${Array(50_000).fill(A).join(",")},{"ti`)).toMatchObject({ kind: "observations", isCut: true, dropped: 49_980 });
+    expect(ofCall(`[${Array(50_000).fill(A).join(",")},{"ti`)).toMatchObject({ kind: "observations", isCut: true, dropped: 49_800 });
   });
 });

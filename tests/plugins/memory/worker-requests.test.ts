@@ -38,6 +38,14 @@ test("the model of the options, its temperature and length, and a schema of the 
   expect(server.requests[0]?.body.tools).toBeUndefined();
 });
 
+test("a model is of the provider that stands beside it, whether or not its name says so", async () => {
+  for (const model of ["vendor/model:free", "openrouter/vendor/model:free", ["vendor/model:free", "vendor/other"]])
+    await ask({ provider: "openrouter", model, apiKey: "sk-or-of-the-memory" });
+  expect(server.requests.map(({ body }) => body.model)).toEqual(Array(3).fill("vendor/model:free"));
+  await ask({ provider: "openrouter", model: "a/small", summaryModel: "openrouter/a/large", apiKey: "sk-or-of-the-memory" }, makeEnd(1));
+  expect(server.requests[3]?.body.model).toBe("a/large");
+});
+
 test("sessions are summed up by the model for summaries", async () => {
   await ask({ model: "openrouter/a/small", summaryModel: "openrouter/a/large", apiKey: "sk-or-of-the-memory" }, makeEnd(1));
   expect(server.requests[0]?.body.model).toBe("a/large");

@@ -1,15 +1,22 @@
 import { findTimes, findWeekdays, type NamedTime, timeWords } from "./dates.ts";
+import { readMoment } from "./moment.ts";
 import { QUESTION_WORDS } from "./word-lists.ts";
 import { foldText, readSequence, readWords, stemWord, type Word } from "./words.ts";
+
+/** Texts of an observation that a query may look at alone. */
+const TEXT_FIELDS = ["title", "subtitle", "narrative", "facts"] as const;
+export type TextField = (typeof TEXT_FIELDS)[number];
 
 /** What an observation must satisfy; everything else of a query only says what comes first. */
 export type Condition =
   | { kind: "all" | "any"; of: Condition[] }
   | { kind: "not"; of: Condition }
-  /** Terms that are all there; `title`: in the title. */
-  | { kind: "words"; terms: string[]; sequence: string[]; title: boolean }
+  /** Terms that are all there; `within`: in one text of that field. */
+  | { kind: "words"; terms: string[]; sequence: string[]; within?: TextField }
   /** Words that follow each other, as `readSequence` gives them. */
-  | { kind: "phrase"; terms: string[]; sequence: string[]; title: boolean }
+  | { kind: "phrase"; terms: string[]; sequence: string[]; within?: TextField }
+  /** When it was: ms since 1970, both included. */
+  | { kind: "time"; since: number; until: number }
   | { kind: "field"; field: "type" | "file" | "concept" | "session" | "id"; value: string };
 
 /** One thing to look up. `time` looks at dates only and does not count as a word that was found. */
@@ -33,19 +40,23 @@ const PART_WEIGHT = 0.5;
 const LATEST_WEIGHT = 0.25;
 const TIME_WEIGHT = 1;
 const MOST_TERMS = 64;
-const FIELDS = ["title", "type", "file", "concept", "session", "id"] as const;
+const TIMES = ["date", "since", "until"] as const;
+const FIELDS = ["type", "file", "concept", "session", "id"] as const;
+/** Other names of the same. */
+const SPELLED: Record<string, string> = { fact: "facts", files: "file", concepts: "concept" };
+const NAMES = [...TEXT_FIELDS, ...TIMES, ...FIELDS, ...Object.keys(SPELLED)].join("|");
 const LATEST =
   /\b(?:latest|newest|current|currently|now|nowadays|most recent|most recently|recent|recently|at the moment|these days|up[- ]to[- ]date|any ?more|at present)\b/gi;
 const WHEN = /\b(?:when|what (?:date|day|month|year|time)|which (?:date|day|month|year)|how long ago|since when)\b/i;
 const COUNT = /\bhow (?:many|much|old|long|often|far|tall|big|large)\b/i;
 
 /**
- * Reads a query: words; "a phrase"; AND, OR, NOT (in capitals), -word, brackets; title: type: file: concept: session: id:.
+ * Reads a query: words; "a phrase"; AND, OR, NOT (in capitals), -word, brackets; title: narrative: type: file: date: and so on.
  * What is not well formed is plain words: there are no errors. Words beside each other are looked for without being required,
  * unless the query has an AND, OR or NOT.
  */
 export function parseQuery(text: string, now: number): ParsedQuery {
-  const tree = parseTree(text);
+  const tree = parseTree(text, now);
   if (tree === undefined) return { text, ...readPlain(text, now) };
   const strict = hasOperator(tree);
   const condition = toCondition(tree, strict);
@@ -60,51 +71,55 @@ type Node =
   | { kind: "all" | "any" | "sequence"; of: Node[] }
   /** `strict`: written as NOT, which makes the words beside it required as AND does; `-word` only takes away. */
   | { kind: "not"; of: Node; strict: boolean }
-  | { kind: "word"; text: string; title?: boolean }
-  | { kind: "phrase"; text: string; title?: boolean }
-  | { kind: "field"; field: Exclude<(typeof FIELDS)[number], "title">; value: string };
+  | { kind: "word"; text: string; within?: TextField | undefined }
+  | { kind: "phrase"; text: string; within?: TextField | undefined }
+  | { kind: "time"; since: number; until: number }
+  | { kind: "field"; field: (typeof FIELDS)[number]; value: string };
 
 type Token = { kind: "(" | ")" | "AND" | "OR" | "NOT" | "-" } | { kind: "item"; node: Node };
 
 /** A field with its value, a phrase, a sign, or whatever else stands between spaces. */
 const TOKEN = new RegExp(
-  `\\s+|(?<sign>[()])|(?<minus>-(?=[\\p{L}"(]\\S))|(?:(?<field>${FIELDS.join("|")}):)?"(?<phrase>[^"]*)"|(?<name>${FIELDS.join("|")}):(?<value>[^\\s()"]+)|(?<word>[^\\s()"]+(?:\\(\\))?[^\\s()"]*)|(?<odd>.)`,
+  `\\s+|(?<sign>[()])|(?<minus>-(?=[\\p{L}"(]\\S))|(?:(?<field>${NAMES}):)?"(?<phrase>[^"]*)"|(?<name>${NAMES}):(?<value>[^\\s()"]+)|(?<word>[^\\s()"]+(?:\\(\\))?[^\\s()"]*)|(?<odd>.)`,
   "giuy",
 );
 
-function readTokens(text: string): Token[] | undefined {
+function readTokens(text: string, now: number): Token[] | undefined {
   const tokens: Token[] = [];
   let spaced = true;
   for (const { groups = {}, 0: all } of text.matchAll(TOKEN)) {
     if (groups.odd !== undefined) return undefined;
     if (groups.minus !== undefined && !spaced) return undefined;
-    const token = readToken(groups);
+    const token = readToken(groups, now);
     if (token !== undefined) tokens.push(token);
     spaced = /^\s|^\($/.test(all);
   }
   return tokens;
 }
 
-function readToken(groups: Record<string, string | undefined>): Token | undefined {
+function readToken(groups: Record<string, string | undefined>, now: number): Token | undefined {
   if (groups.sign !== undefined) return { kind: groups.sign as "(" | ")" };
   if (groups.minus !== undefined) return { kind: "-" };
-  if (groups.phrase !== undefined) return { kind: "item", node: fieldNode(groups.field, groups.phrase, "phrase") };
-  if (groups.name !== undefined) return { kind: "item", node: fieldNode(groups.name, groups.value ?? "", "word") };
+  if (groups.phrase !== undefined) return { kind: "item", node: fieldNode(groups.field, groups.phrase, { kind: "phrase", now }) };
+  if (groups.name !== undefined) return { kind: "item", node: fieldNode(groups.name, groups.value ?? "", { kind: "word", now }) };
   if (groups.word === undefined) return undefined;
   if (groups.word === "AND" || groups.word === "OR" || groups.word === "NOT") return { kind: groups.word };
   return { kind: "item", node: { kind: "word", text: groups.word } };
 }
 
-function fieldNode(name: string | undefined, text: string, kind: "word" | "phrase"): Node {
-  const field = FIELDS.find((known) => known === name?.toLowerCase());
-  if (field === undefined) return { kind, text };
-  if (field === "title") return { kind, text, title: true };
-  return { kind: "field", field, value: text };
+function fieldNode(given: string | undefined, text: string, { kind, now }: { kind: "word" | "phrase"; now: number }): Node {
+  const name = SPELLED[given?.toLowerCase() ?? ""] ?? given?.toLowerCase();
+  const field = FIELDS.find((known) => known === name);
+  if (field !== undefined) return { kind: "field", field, value: text };
+  const time = TIMES.find((known) => known === name);
+  if (time === undefined) return { kind, text, within: TEXT_FIELDS.find((known) => known === name) };
+  const [since, until] = [time === "until" ? 0 : readMoment(text, "since", now), time === "since" ? Number.POSITIVE_INFINITY : readMoment(text, "until", now)];
+  return since === undefined || until === undefined ? { kind, text } : { kind: "time", since, until };
 }
 
 /** The tree of a query, or nothing where it is none. */
-function parseTree(text: string): Node | undefined {
-  const tokens = readTokens(text);
+function parseTree(text: string, now: number): Node | undefined {
+  const tokens = readTokens(text, now);
   if (tokens === undefined) return undefined;
   const rest = [...tokens];
   const tree = parseAny(rest);
@@ -158,18 +173,19 @@ function hasOperator(node: Node): boolean {
 /** The words that say what comes first: those that are asked for, not those that are excluded. */
 function wordsOf(node: Node): string[] {
   if (node.kind === "word" || node.kind === "phrase") return [node.text];
-  if (node.kind === "not" || node.kind === "field") return [];
+  if (node.kind === "not" || node.kind === "field" || node.kind === "time") return [];
   return node.of.flatMap(wordsOf);
 }
 
 function toCondition(node: Node, strict: boolean): Condition | undefined {
   switch (node.kind) {
     case "field":
+    case "time":
       return node;
     case "phrase":
-      return toWords(node.text, { kind: "phrase", title: node.title === true });
+      return toWords(node.text, { kind: "phrase", within: node.within });
     case "word":
-      return strict || node.title === true ? toWords(node.text, { kind: "words", title: node.title === true }) : undefined;
+      return strict || node.within !== undefined ? toWords(node.text, { kind: "words", within: node.within }) : undefined;
     case "not": {
       const of = toCondition(node.of, true);
       return of && { kind: "not", of };
@@ -183,14 +199,14 @@ function toCondition(node: Node, strict: boolean): Condition | undefined {
 }
 
 /** Nothing where only stop words are asked for. */
-function toWords(text: string, { kind, title }: { kind: "words" | "phrase"; title: boolean }): Condition | undefined {
+function toWords(text: string, { kind, within }: { kind: "words" | "phrase"; within: TextField | undefined }): Condition | undefined {
   const sequence = readSequence(text);
   if (sequence.length === 0) return undefined;
   const words = readWords(text);
-  // Of an identifier the whole says all; in a phrase, and in a title, parts will do.
-  const terms = words.filter((word) => (kind === "phrase" || title ? word.kind !== "whole" : word.kind !== "part")).map(({ term }) => term);
+  // Of an identifier the whole says all; in a phrase, and in one field, parts will do.
+  const terms = words.filter((word) => (kind === "phrase" || within !== undefined ? word.kind !== "whole" : word.kind !== "part")).map(({ term }) => term);
   if (terms.length === 0 && kind === "words") return undefined;
-  return { kind, terms, sequence, title };
+  return { kind, terms, sequence, ...(within && { within }) };
 }
 
 function joinConditions(kind: "all" | "any", of: (Condition | undefined)[]): Condition | undefined {

@@ -4,7 +4,7 @@ import { type Filterable, hasField, passesFilter } from "./filter.ts";
 import type { Filter } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { Bm25, Doc, Field, Postings, Scores } from "./postings.ts";
-import type { Condition, ParsedQuery, QueryTerm } from "./query.ts";
+import type { Condition, ParsedQuery, QueryTerm, TextField } from "./query.ts";
 import { foldText, readSequence, readWords } from "./words.ts";
 
 /** Where the index is kept. `read` gives nothing where there is no file; `write` replaces the whole of it or nothing. */
@@ -326,6 +326,8 @@ class WordIndex implements SearchIndex {
     switch (condition.kind) {
       case "field":
         return keep(among, (order) => hasField(this.#entries.get(order)!, condition.field, condition.value));
+      case "time":
+        return keep(among, (order) => this.#entries.get(order)!.at >= condition.since && this.#entries.get(order)!.at <= condition.until);
       case "not": {
         const met = await this.#meet(condition.of, among, read);
         return keep(among, (order) => !met.has(order));
@@ -346,7 +348,7 @@ class WordIndex implements SearchIndex {
   }
 
   async #meetWords(
-    { kind, terms, sequence, title }: Extract<Condition, { sequence: string[] }>,
+    { kind, terms, sequence, within }: Extract<Condition, { sequence: string[] }>,
     among: Set<number>,
     read: IndexQuery["read"],
   ): Promise<Set<number>> {
@@ -355,9 +357,9 @@ class WordIndex implements SearchIndex {
       const list = this.#having(term);
       met = keep(met, (order) => list.of(order) > 0);
     }
-    if (kind === "words" && !title) return met;
+    if (kind === "words" && within === undefined) return met;
     const isMet = (observation: Observation) =>
-      textsOf(observation, title).some((text) => (kind === "phrase" ? hasPhrase(readSequence(text), sequence) : hasAll(text, terms)));
+      textsOf(observation, within).some((text) => (kind === "phrase" ? hasPhrase(readSequence(text), sequence) : hasAll(text, terms)));
     const passed = new Set((await this.#read(met, read)).filter(isMet).map(({ id }) => this.#byId.get(id)!));
     return keep(met, (order) => passed.has(order));
   }
@@ -472,7 +474,7 @@ class WordIndex implements SearchIndex {
       read,
     )) {
       const result = found.get(this.#byId.get(observation.id)!)!;
-      const sequences = textsOf(observation, false).map((text) => readWords(text).map(({ term }) => term));
+      const sequences = textsOf(observation).map((text) => readWords(text).map(({ term }) => term));
       for (const [i, second] of plain.entries()) {
         const first = plain[i - 1];
         if (first === undefined || !sequences.some((sequence) => standTogether(sequence, first, second))) continue;
@@ -543,8 +545,9 @@ function makeEntry(part: string, observation: Observation): Entry {
 }
 
 /** The texts of an observation, each by itself: a phrase does not reach from one into the next. */
-function textsOf({ title, subtitle, facts, narrative, symbols, filesModified, filesRead, concepts, summary }: Observation, onlyTitle: boolean): string[] {
-  if (onlyTitle) return [title];
+function textsOf(observation: Observation, within?: TextField): string[] {
+  if (within !== undefined) return [observation[within]].flat();
+  const { title, subtitle, facts, narrative, symbols, filesModified, filesRead, concepts, summary } = observation;
   return [title, subtitle, ...facts, narrative, ...symbols, ...filesModified, ...filesRead, ...concepts, ...Object.values(summary ?? {})].filter(
     (text) => text !== "",
   );

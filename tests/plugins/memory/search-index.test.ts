@@ -71,6 +71,10 @@ test.each([
   ["title:logout", ["logout"]],
   ['title:"cache by"', ["cache"]],
   ["title:token", ["login"]],
+  ["narrative:login OR subtitle:cache", ["login"]],
+  ['narrative:"the refresh" AND type:bugfix', ["logout"]],
+  ["facts:token", []],
+  ["concepts:gotcha OR files:core", ["cache", "login"]],
   ["type:bugfix", ["login", "logout"]],
   ["type:bugfix -logout", ["login"]],
   ["type:decision OR concept:gotcha", ["cache", "login"]],
@@ -101,12 +105,26 @@ test.each([
   '""',
   ":",
   "foo:token",
+  "date:soon token",
   "https://x.y/token?a=(b",
   "a".repeat(10_000),
 ])("what is no query is plain words: %s", async (text) => {
   const { ids } = await searchIn(FIXTURES);
   const found = await ids(text);
   if (/(?:^|[\s("])token/.test(text)) expect(found).toContain("login");
+});
+
+test.each([
+  ["date:2025-03", ["march"]],
+  ["date:2025-03-09 note", ["march"]],
+  ["since:2025-03-09", ["april", "march"]],
+  ["note until:2025-03", ["january", "march"]],
+  ["note NOT date:2025-03", ["april", "january"]],
+  ["date:2025-01 OR date:2025-04", ["april", "january"]],
+])("the query %s finds what is of that time", async (text, expected) => {
+  const at = (id: string, month: number) => makeObservation({ id, title: `A note of ${id}`, createdAt: Date.UTC(2025, month - 1, 9, 12) });
+  const { ids } = await searchIn([at("january", 1), at("march", 3), at("april", 4)]);
+  expect((await ids(text)).sort()).toEqual(expected);
 });
 
 test("filters hold together, and none of them cuts by age", async () => {

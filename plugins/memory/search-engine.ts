@@ -7,7 +7,7 @@ import type { ObservationSource, SearchEngine } from "./open-memory.ts";
 import type { MemoryOptions } from "./options.ts";
 import { type ParsedQuery, parseQuery } from "./query.ts";
 import { type Ranked, rankCandidates } from "./rank.ts";
-import { type IndexFile, openSearchIndex, type SearchIndex } from "./search-index.ts";
+import { type Candidate, type IndexFile, openSearchIndex, type SearchIndex } from "./search-index.ts";
 import { createTrouble } from "./trouble.ts";
 import type { Vectors } from "./vectors.ts";
 
@@ -22,9 +22,10 @@ export interface SearchNeeds {
   signal: AbortSignal;
 }
 
-/** Hits that come from the vectors, and those that a reranker may put in order. */
+/** Hits that come from the vectors. */
 const NEAREST = 50;
-const RERANKED = 20;
+/** Those that are looked at once more: which of them is out of date, and what a reranker says. */
+const BEST = 20;
 
 /** Searches one project by words, and by what the options add. The index is a file beside the store; what has changed since is read when somebody searches. */
 export async function createSearchEngine(source: ObservationSource, needs: SearchNeeds): Promise<SearchEngine> {
@@ -92,14 +93,30 @@ class Engine implements SearchEngine {
     const { search } = this.#needs.options();
     const parsed = parseQuery(query, this.#needs.now());
     const vectors = search.embeddings === undefined ? undefined : await this.#nearest(parsed, filter);
-    const candidates = await this.#index.search(parsed, { filter, read: (ids) => this.#read(ids), limit, ...(vectors && { vectors }) });
+    const found = await this.#index.search(parsed, { filter, read: (ids) => this.#read(ids), limit, ...(vectors && { vectors }) });
     const how = { query: parsed, now: this.#needs.now(), halfLifeDays: search.halfLifeDays };
-    const ranked = rankCandidates(candidates, { ...how, limit: Math.max(limit, search.rerank === undefined ? 0 : RERANKED) });
+    const most = { ...how, limit: Math.max(limit, BEST) };
+    const candidates = await this.#linkBest(found, rankCandidates(found, most));
+    const ranked = rankCandidates(candidates, most);
     const observations = new Map((await this.#read(ranked.map(({ id }) => id))).map((each) => [each.id, each]));
     const hits = (list: Ranked[]) => list.flatMap((each) => toHit(each, observations, this.#source.project)).slice(0, limit);
     if (search.rerank === undefined || parsed.text.trim() === "") return hits(ranked);
     const scores = await this.#rerank(query, [...observations.values()], search.rerank);
     return hits(scores.size === 0 ? ranked : rankCandidates(candidates, { ...how, rerank: scores }));
+  }
+
+  /** Of the best those that are out of date stand behind what replaces them, also where nobody has consolidated them yet; of two that conflict the older one, if it has no more of the query. */
+  async #linkBest(candidates: Candidate[], ranked: Ranked[]): Promise<Candidate[]> {
+    const best = (await this.#read(ranked.slice(0, BEST).map(({ id }) => id))).filter(({ supersededBy }) => supersededBy === undefined);
+    const { findContradictions } = await import("./contradictions.ts");
+    const { superseded, conflicts } = findContradictions(best);
+    const coverage = new Map(candidates.map((one) => [one.id, one.coverage]));
+    const weaker = conflicts.filter(([older, newer]) => coverage.get(older.id)! <= coverage.get(newer.id)!);
+    const links = new Map([...weaker, ...superseded].map(([older, newer]) => [older.id, newer.id]));
+    return candidates.map((one) => {
+      const next = links.get(one.id);
+      return next === undefined ? one : { ...one, supersededBy: next };
+    });
   }
 
   async #nearest({ text }: ParsedQuery, filter: Filter): Promise<ReadonlyMap<string, number> | undefined> {

@@ -45,6 +45,22 @@ const lexer = observation({ title: "The lexer counts lines", sessionId: "ses_oth
 const titles = async (engine: Awaited<ReturnType<typeof open>>, query: string) => (await engine.search({ query })).map(({ observation }) => observation.title);
 
 describe("a search", () => {
+  test("shows what holds before what it replaces, though nobody has consolidated them", async () => {
+    const DAY_MS = 86_400_000;
+    const said = (title: string, narrative: string, days: number) =>
+      observation({ title, narrative, sessionId: `ses_${days}`, createdAt: NOW - days * DAY_MS });
+    const list = [
+      said("Database timeout is 30 seconds", "The connection timeout of the database pool is 30 seconds.", 300),
+      said("Database timeout is now 10 seconds", "The connection timeout of the database pool was changed from 30 seconds to 10 seconds.", 200),
+      said("Cache directory is .cache", "We keep it in the cache directory, as ever.", 300),
+      said("Cache directory is var", "It was moved.", 200),
+    ];
+    const engine = await open(makeSource({ "0": list }).source);
+    expect(await titles(engine, "database timeout")).toEqual(["Database timeout is now 10 seconds", "Database timeout is 30 seconds"]);
+    expect(await titles(engine, "cache directory")).toEqual(["Cache directory is var", "Cache directory is .cache"]);
+    expect((await titles(engine, "cache directory kept as ever"))[0]).toBe("Cache directory is .cache");
+  });
+
   test("finds what was added and does not find what was removed, without a new index", async () => {
     const { source, parts } = makeSource({ "0": [parser], inbox: [] });
     const engine = await open(source);

@@ -27,7 +27,7 @@ export async function storeResult(parts: MemoryParts, item: WorkItem, { contents
     const present = store.get("observations", observation.id);
     if (present === undefined) added.push(observation);
     store.put("observations", observation.id, present === undefined ? observation : withProvenance(present, observation));
-    if (item.kind === "end") await supersedeSummary(parts, observation);
+    if (observation.type === "summary") await supersedeSummary(parts, observation);
   }
   if (contents.length === 0) inbox.spend({ empty: 1 });
   store.put("done", item.id, now);

@@ -225,6 +225,17 @@ test("the summary of a later prompt takes the place of the one before, also when
   expect([first?.supersededBy, second?.supersededBy, third?.supersededBy]).toEqual([second?.id, third?.id, undefined]);
 });
 
+test("the summary of a prompt stays beside the decisions that its answer tells of", async () => {
+  const kit = await start([]);
+  const parts = await kit.open();
+  for (const [prompt, answer] of ["Mended the parser.", "I mended the store. We decided to use lowdb because it is small."].entries()) {
+    parts.inbox.append(makeEnd(prompt + 1, { answer }));
+    await kit.work(parts, {});
+  }
+  const current = [...(await readAll(parts)).values()].filter(({ supersededBy }) => supersededBy === undefined);
+  expect(current.map(({ type, prompt }) => `${type} ${prompt}`).sort()).toEqual(["decision 2", "summary 2"]);
+});
+
 test("a summary of what strangers may have written leaves the one before in its place", async () => {
   const kit = await start((_, index) => say(JSON.stringify({ summary: { request: `asked ${index}`, completed: `done ${index}` } })));
   const parts = await kit.open();

@@ -1,4 +1,5 @@
 import { AgentError, type PluginContext } from "agent-runtime";
+import { cleaningOf } from "./cleaning.ts";
 import { addTurn, openConversation, type Said } from "./conversation.ts";
 import { findMode } from "./find-mode.ts";
 import { eraseLeft } from "./forget.ts";
@@ -278,7 +279,10 @@ class Worker {
         return reply.kind === "failed" ? { kind: "failed", reason: this.#clean(reply.reason) } : reply;
       }
       inbox.store.remove("health", "extraction");
-      const contents = cleanContents(reply.contents, this.#needs.context);
+      const contents = cleanContents(
+        reply.contents,
+        cleaningOf(() => this.#needs.context),
+      );
       const said =
         isSame(contents, reply.contents) && this.#clean(answer.text, answer.text.length) === answer.text
           ? answer.text
@@ -367,7 +371,10 @@ class Worker {
     this.#parts.inbox.setState(id, { state, attempts, ...(reason !== undefined && { reason }) });
   }
 
-  #clean = (text: string, most = REASON_CHARACTERS): string => this.#needs.context.redact(text).slice(0, most);
+  #clean = (text: string, most = REASON_CHARACTERS): string =>
+    cleaningOf(() => this.#needs.context)
+      .redact(text)
+      .slice(0, most);
 }
 
 const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);

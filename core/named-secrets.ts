@@ -70,7 +70,8 @@ function isValue(value: string, { name, between, quoted, before }: NamedParts & 
   const isPassphrase = /^passphrase$/i.test(name) && quoted !== undefined;
   if (value.length < 4 || (/\s/.test(value) && !isPassphrase)) return false;
   // Only a flag, or a machine's login, has nothing but a space before its value.
-  if (!isAssigned && !/is|lautet/i.test(between) && !/(?:--[\w-]{0,40}|\blogin[ \t]+\S{1,40}[ \t]+)$/.test(before())) return false;
+  if (!isAssigned && /\blogin[ \t]+\S{1,40}[ \t]+$/.test(before())) return isPassword;
+  if (!isAssigned && !/is|lautet/i.test(between) && !/--[\w-]{0,40}$/.test(before())) return false;
   if (!/\p{L}/u.test(value)) return isPassword && isAssigned;
   if (/\d/.test(value)) return value.length >= (isPassword ? 5 : 8);
   if (/.[!@#$%^*+=?~]/.test(value)) return isPassword;

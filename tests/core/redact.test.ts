@@ -314,7 +314,7 @@ describe("the strict way", () => {
     ["export API_TOKEN='tk12345678'", "export API_TOKEN='[redacted]'"],
     ["the password is hunter2xyz", "the password is [redacted]"],
     ["tool --api-key abc12345 -v", "tool --api-key [redacted] -v"],
-    ["machine h login me password nr12345", "machine h login me password [redacted]"],
+    ["machine h login me password letMeIn", "machine h login me password [redacted]"],
     ["aws_secret_access_key = abCD1234/efGH5678+ijKL", "aws_secret_access_key = [redacted]"],
     ["Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [redacted]"],
     ["x-api-key: 0123456789abcdef", "x-api-key: [redacted]"],

@@ -1,7 +1,7 @@
 import * as nodeFs from "node:fs";
 import { join } from "node:path";
 import type { Config } from "./config.ts";
-import { errorMessage } from "./errors.ts";
+import { AgentError, errorMessage } from "./errors.ts";
 import { makeDirectories } from "./generation.ts";
 import type { Notices } from "./notices.ts";
 import type { PluginContext } from "./plugin.ts";
@@ -51,7 +51,11 @@ export function createPluginContexts(needs: PluginNeeds): (entry: PluginEntry & 
 function createPluginDisk(place: string, { notices }: PluginNeeds): Pick<PluginContext, "dataDir" | "openStore" | "lock"> {
   return {
     async dataDir() {
-      makeDirectories(nodeFs, place);
+      try {
+        makeDirectories(nodeFs, place);
+      } catch (error) {
+        throw new AgentError("STORE_UNWRITABLE", { path: place, reason: errorMessage(error) }, { cause: error });
+      }
       return place;
     },
     async openStore(name, options) {

@@ -70,7 +70,7 @@ export interface PluginContext<Options = Record<string, unknown>> {
   cwd: string;
   /** Directories whose `node_modules` may be looked into, nearest first: the workspace where it is trusted, and the user's own. */
   packageDirs: readonly string[];
-  /** Directory for files of this plugin; made on first use. Calls return the same path. */
+  /** Directory for files of this plugin; made on first use. Calls return the same path. Throws STORE_UNWRITABLE. */
   dataDir(): Promise<string>;
   /**
    * What `make` gave when this plugin first asked: the same until the runtime closes, while a configuration that changes sets
@@ -98,8 +98,8 @@ export interface PluginContext<Options = Record<string, unknown>> {
   ask(request: PluginAskRequest): Promise<AskAnswer>;
   /** Embeds texts by a model `provider/model`; vectors stand in the order of the texts. Throws an AgentError. */
   embed(request: EmbedRequest): Promise<EmbedAnswer>;
-  /** Known secrets, and what looks like a key, replaced by `[redacted]`. */
-  redact(text: string): string;
+  /** Known secrets, and what looks like a key, replaced by `[redacted]`; with `strict` also what is named a secret or looks random: see `Redactor`. */
+  redact(text: string, options?: { strict?: boolean }): string;
   /**
    * Takes the configuration anew where its files have changed; this plugin is then set up once more (see `lasting`). False where
    * nothing has changed, or the new one cannot be used: that is reported, and the one before stays.

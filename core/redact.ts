@@ -1,11 +1,15 @@
 import { hasTrace, holdKeyFrom, LOOKS_LIKE_A_KEY, OPEN_PEM, PEM_CHARACTERS } from "./key-patterns.ts";
 import { LiteralSearch } from "./literal-search.ts";
+import { replaceNamedSecrets } from "./named-secrets.ts";
 import { spellingsOf } from "./secret-spellings.ts";
 
 /** Makes text safe to show and to keep. Pure; the secrets it knows never leave it. */
 export interface Redactor {
-  /** Known secrets and what looks like a key are replaced by `[redacted]`; the same string where there is none. */
-  redact(text: string): string;
+  /**
+   * Known secrets and what looks like a key are replaced by `[redacted]`; the same string where there is none. With `strict` also
+   * what is named a password, a token or a key, and long words of chance: for what is kept as knowledge, where code may lose a word.
+   */
+  redact(text: string, options?: { strict?: boolean }): string;
   /** Known secrets alone: for what has to stay as it is otherwise. */
   redactKnown(text: string): string;
   /** The same for every string and key of a JSON value; the same object where nothing changed. Other objects are left as they are. */
@@ -44,9 +48,9 @@ export function createRedactor(secrets: Iterable<string> = []): Redactor {
     return hasTrace(safe) ? replaceKeys(safe) : safe;
   };
   const redactor: Redactor = {
-    redact: (text) => redact(text),
+    redact: (text, { strict = false } = {}) => (strict ? replaceNamedSecrets(redact(text), MARK) : redact(text)),
     redactKnown: (text) => (known.size === 0 ? text : redactKnown(text)),
-    redactValue: <T>(value: T, { knownOnly = false } = {}): T => redactValue(value, knownOnly ? redactor.redactKnown : redactor.redact) as T,
+    redactValue: <T>(value: T, { knownOnly = false } = {}): T => redactValue(value, knownOnly ? redactor.redactKnown : (text) => redact(text)) as T,
     stream: () => new RedactedPieces(redact, search),
     add(secret) {
       if (secret.length < MIN_SECRET_LENGTH || known.has(secret)) return;

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { PluginContext } from "agent-runtime";
+import { AgentError, type PluginContext } from "agent-runtime";
 import { bytesIn, namesIn, stampOf } from "./directory.ts";
 import type { Observation } from "./observation.ts";
 import { PROJECTS } from "./project.ts";
+
+const TAKES_NOTHING = "the disk takes nothing.";
 
 type SegmentData = { observations: Observation };
 type SegmentStore = Awaited<ReturnType<typeof openSegment>>;
@@ -184,7 +186,7 @@ export class Archive {
       change(store);
       await this.#note(name, Object.values(store.all("observations")));
       await store.sync();
-      if (!store.persisted) throw new Error(store.unreadable ?? "the disk takes nothing");
+      if (!store.persisted) throw new AgentError("STORE_UNWRITABLE", { path: this.#dir, reason: store.unreadable ?? TAKES_NOTHING });
     } finally {
       await store.close();
       this.#read.delete(name);
@@ -201,7 +203,7 @@ export class Archive {
     await catalogue.sync();
     const { persisted } = catalogue;
     await catalogue.close();
-    if (!persisted) throw new Error("the disk takes nothing");
+    if (!persisted) throw new AgentError("STORE_UNWRITABLE", { path: this.#dir, reason: TAKES_NOTHING });
   }
 }
 

@@ -1,4 +1,5 @@
 import type { PluginCommand, PluginContext } from "agent-runtime";
+import { cleaningOf } from "./cleaning.ts";
 import type { CommandNeeds } from "./command-needs.ts";
 import { mapTexts } from "./make-item.ts";
 import type { MemoryOptions } from "./options.ts";
@@ -27,7 +28,7 @@ export async function runMemoryCommand(words: string[], given: Given, context: (
       await whole.tend(report.stored, signal);
       return report;
     },
-    clean: (value) => mapTexts(withoutPrivateIn(value).value, context().redact),
+    clean: (value) => mapTexts(withoutPrivateIn(value).value, cleaningOf(context).redact),
     now: Date.now,
   };
   return runCommand(words, needs);

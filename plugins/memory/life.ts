@@ -1,4 +1,5 @@
 import type { AgentEvent, Hooks, Message, PluginContext, ToolResult } from "agent-runtime";
+import { cleaningOf } from "./cleaning.ts";
 import type { Memory } from "./memory.ts";
 import type { MemoryParts } from "./memory-parts.ts";
 import { EMPTY_CONTENT, type Observation, observationId } from "./observation.ts";
@@ -75,7 +76,7 @@ export class Life implements ToolNeeds {
       inbox: async () => (await this.#open()).parts.inbox,
       skipTools: () => this.options.skipTools,
       dir,
-      cleaning: { redact: (text) => this.context.redact(text) },
+      cleaning: cleaningOf(() => this.context),
     });
     return this.#observer;
   }
@@ -207,7 +208,12 @@ export class Life implements ToolNeeds {
       import("./outside.ts"),
     ]);
     const words = session?.words ?? createPrivateWords();
-    const clean = (text: string) => cleanAnswer(text, words, { redact: (each) => this.context.redact(each) }).text;
+    const clean = (text: string) =>
+      cleanAnswer(
+        text,
+        words,
+        cleaningOf(() => this.context),
+      ).text;
     const [title, narrative] = [clean(said.title), clean(said.narrative)];
     if (title === "" || narrative === "") throw new Error("All of the title or the text is private: nothing of it is kept.");
     const made = {
@@ -254,7 +260,7 @@ export class Life implements ToolNeeds {
       lock: (name, options) => now().lock(name, options),
       extensions: (point) => now().extensions(point),
       report: (message) => now().report(message),
-      redact: (text) => now().redact(text),
+      redact: (text, options) => now().redact(text, options),
       get log() {
         return now().log;
       },

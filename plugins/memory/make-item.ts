@@ -1,6 +1,7 @@
 import { isAbsolute, relative } from "node:path";
 import { type AgentEvent, cleanText, type RunResult } from "agent-runtime";
 import { capBytes, capField, capText, PROMPT_CHARACTERS } from "./cap.ts";
+import type { Cleaning } from "./cleaning.ts";
 import type { Content } from "./observation.ts";
 import { givesOrders, isFromOutside, type OutsideSession } from "./outside.ts";
 import { type PrivateWords, withoutPrivate, withoutPrivateIn } from "./private-text.ts";
@@ -18,11 +19,6 @@ export interface SessionFacts extends OutsideSession {
   agent?: string | undefined;
   cwd: string;
   words: PrivateWords;
-}
-
-export interface Cleaning {
-  /** Known secrets and what looks like a key, replaced. */
-  redact(text: string): string;
 }
 
 export interface CleanPrompt {

@@ -1,7 +1,8 @@
 import type { AgentEvent, Message } from "agent-runtime";
+import type { Cleaning } from "./cleaning.ts";
 import type { Inbox } from "./inbox.ts";
 import { createDuplicates, findEndLeftOut, findLeftOut, type LeftOut } from "./left-out.ts";
-import { type Cleaning, cleanAnswer, cleanPrompt, makeCallItem, makeEndItem, type SessionFacts } from "./make-item.ts";
+import { cleanAnswer, cleanPrompt, makeCallItem, makeEndItem, type SessionFacts } from "./make-item.ts";
 import { findBrought, hear, isFromOutside, isHeard } from "./outside.ts";
 import { createPrivateWords, withoutPrivate } from "./private-text.ts";
 import type { WorkItem } from "./work-item.ts";

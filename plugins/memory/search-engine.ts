@@ -1,5 +1,6 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import type { PluginContext } from "agent-runtime";
 import type { Filter, Hit, SearchRequest } from "./memory.ts";
 import type { Observation } from "./observation.ts";
@@ -84,6 +85,8 @@ class Engine implements SearchEngine {
       if (this.#index.markOf(name) === mark) continue;
       this.#index.sync(name, mark, Object.values(await this.#source.read(name)));
       isWorthSaving ||= name !== "inbox";
+      // Whoever waits for this has a time limit, and a clock that has to be able to strike.
+      await setImmediate();
     }
     // An index that cannot be written is made again by the next process.
     if (isWorthSaving) await this.#index.save().catch(() => {});
@@ -165,7 +168,12 @@ const indexFile = (dir: string): IndexFile => ({
   async write(bytes) {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const made = join(dir, `words.${process.pid}.tmp`);
-    await writeFile(made, bytes, { mode: 0o600 });
-    await rename(made, join(dir, "words"));
+    try {
+      await writeFile(made, bytes, { mode: 0o600 });
+      await rename(made, join(dir, "words"));
+    } catch (error) {
+      await rm(made, { force: true });
+      throw error;
+    }
   },
 });

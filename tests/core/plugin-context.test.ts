@@ -1,5 +1,5 @@
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { definePlugin, type PluginContext } from "../../core/index.ts";
 import { type BootOptions, boot, say } from "../../core/testing/index.ts";
@@ -105,6 +105,14 @@ describe("what the runtime gives to plugins", () => {
     expect(await context.lock("work")).toHaveProperty("release");
     writeFileSync(join(await context.dataDir(), "file"), "");
     await expect(context.lock("file/lock")).rejects.toMatchObject({ code: "STORE_UNWRITABLE" });
+  });
+
+  test("a directory of its own, or an error that says which one cannot be made", async () => {
+    const { context } = await startAsker({});
+    const dir = await context.dataDir();
+    rmSync(dirname(dir), { recursive: true });
+    writeFileSync(dirname(dir), "a file in the way");
+    await expect(context.dataDir()).rejects.toMatchObject({ code: "STORE_UNWRITABLE", message: expect.stringContaining(dir) });
   });
 
   test("what others bring for an extension point", async () => {

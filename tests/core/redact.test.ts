@@ -300,3 +300,53 @@ describe("for all texts", () => {
     }
   });
 });
+
+describe("the strict way", () => {
+  const strict = (text: string) => createRedactor().redact(text, { strict: true });
+  const WORD = "w8FWC0y0MbtYrOvyZFCm2AmbuQjQRCUqlxMI5w87zmIM";
+
+  test.each([
+    ["password=hunter2xyz", "password=[redacted]"],
+    ['{"db": {"password": "correcthorse"}}', '{"db": {"password": "[redacted]"}}'],
+    ['"{\\"clientSecret\\":\\"a1b2c3d4e5\\"}"', '"{\\"clientSecret\\":\\"[redacted]\\"}"'],
+    ["PASSWORD=Xy!kQz", "PASSWORD=[redacted]"],
+    ["db_password: tr0ub4dor", "db_password: [redacted]"],
+    ["export API_TOKEN='tk12345678'", "export API_TOKEN='[redacted]'"],
+    ["the password is hunter2xyz", "the password is [redacted]"],
+    ["tool --api-key abc12345 -v", "tool --api-key [redacted] -v"],
+    ["machine h login me password letMeIn", "machine h login me password [redacted]"],
+    ["aws_secret_access_key = abCD1234/efGH5678+ijKL", "aws_secret_access_key = [redacted]"],
+    ["Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [redacted]"],
+    ["x-api-key: 0123456789abcdef", "x-api-key: [redacted]"],
+    ["Cookie: session=abc; theme=dark\nnext", "Cookie: [redacted]\nnext"],
+    ["https://x.example/a?sig=a1b2c3d4e5&x=1", "https://x.example/a?sig=[redacted]&x=1"],
+    ["curl -u admin:s3cretword https://x", "curl -u admin:[redacted] https://x"],
+    ["https://hooks.slack.com/services/T00000000/B00000000/abcdefgh", "https://hooks.slack.com/services/[redacted]"],
+    ["//registry.npmjs.org/:_authToken=0a1b2c3d-e5f6", "//registry.npmjs.org/:_authToken=[redacted]"],
+    [`the thing is ${WORD}.`, "the thing is [redacted]."],
+    [`https://x.example/f/${WORD}/raw`, "https://x.example/f/[redacted]/raw"],
+  ])("makes of %s: %s", (text, safe) => {
+    expect(strict(text)).toBe(safe);
+    expect(strict(safe)).toBe(safe);
+  });
+
+  test.each([
+    "password: string, token?: string | null, apiKey = options.apiKey",
+    "const token = getToken2(x); if (password === other) return process.env.DB_PASSWORD1",
+    "max_tokens: 200000, token: 4096, --max-tokens 20000, --token FILE",
+    "PASSWORD=$DB_PASS2 SECRET=${SECRET1} token=<your token 1>",
+    "the token: refresh happens every 15 minutes; passwords are hashed with sha256",
+    "commit 3f786850e387550fdab836ed7e6dc881de23001b, 123e4567-e89b-12d3-a456-426614174000, obs_4f1c2a9be07d3355",
+    "createOpenAICompatibleProviderWithRetryAndFallback2Handler in src/components/ButtonV2/IconSVGWithTooltip3.test.tsx",
+    "https://a.example/c?page=12345678&sort=asc",
+  ])("leaves alone what is no secret: %s", (text) => expect(strict(text)).toBe(text));
+
+  test("costs no more than the length of a hostile text", () => {
+    for (const piece of ["password= ", `password${" ".repeat(99)}`, "aB3", "a/", "cookie: a=", "?key=", "authorization: ", "--token", '"', "login a "]) {
+      const text = piece.repeat(Math.ceil(500_000 / piece.length));
+      const startedAt = performance.now();
+      strict(text);
+      expect(performance.now() - startedAt, piece).toBeLessThan(3000);
+    }
+  });
+});

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { fileFresh, readAll } from "../../../plugins/memory/memory-parts.ts";
@@ -36,6 +36,13 @@ test("what is filed once more is there once, also when the catalogue is gone, an
   expect(await idsOf()).toEqual(["observation 1", "observation 2", "observation 3", "observation 4"]);
   const [said] = await again.find(new Set([makeObservation(4).id]));
   expect(said?.merged).toEqual([{ id: said?.id, title: "observation 4", sessionId: "ses_1", callId: "call_9", createdAt: said?.createdAt }]);
+});
+
+test("what cannot be filed is refused with the place that takes nothing", async () => {
+  const { archive } = await kit.open();
+  mkdirSync(join(archiveDir(), "1"), { recursive: true });
+  writeFileSync(join(archiveDir(), "catalogue"), "a file in the way");
+  await expect(archive.file(filing(1))).rejects.toMatchObject({ code: "STORE_UNWRITABLE", message: expect.stringContaining(archiveDir()) });
 });
 
 test("one that was changed takes the place of the one with its id, in its segment", async () => {

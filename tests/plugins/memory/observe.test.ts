@@ -113,6 +113,19 @@ describe("what is private", () => {
     expect(session).toMatch(/^ses_/);
   });
 
+  test("is also what only its name or its randomness tells: passwords and keys of any make are in no piece of work", async () => {
+    const place = await makePlace();
+    const random = "w8FWC0y0MbtYrOvyZFCm2AmbuQjQRCUqlxMI5w87zmIM";
+    const text = `DB_PASSWORD=hunter2xyz and ${random}`;
+    await runPrompts(place, [`use ${text}`], [call("note", { text }), say(`Used ${text}.`)]);
+    const { items } = await readInbox(place);
+    expect(items.map(({ request, answer }) => [request, answer])).toEqual([
+      ["use DB_PASSWORD=[redacted] and [redacted]", undefined],
+      ["use DB_PASSWORD=[redacted] and [redacted]", "Used DB_PASSWORD=[redacted] and [redacted]."],
+    ]);
+    expect(JSON.stringify(items)).not.toMatch(/hunter2|w8FWC0y0/);
+  });
+
   test("stays private where another process goes on with the session", async () => {
     const place = await makePlace();
     const { session } = await runPrompts(place, [`the code is <private>${CANARY}</private>, remember it`], [say("Yes.")]);

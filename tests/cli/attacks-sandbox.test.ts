@@ -202,14 +202,14 @@ describe.skipIf(!isBuilt || !HAS_SANDBOX)("a program that a command runs", () =>
       "python3 -c 'import multiprocessing, tempfile; multiprocessing.Lock(); print(tempfile.TemporaryFile())'",
     ];
     const script = [...commands.map((command) => turn(bash(command))), { text: "ok" }];
-    const last = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "go"], script, home, timeoutMs: 60_000 });
+    const last = await runCommand({ args: [...MODEL, ...JSON_OUT, "-p", "go"], script, home, timeoutMs: 150_000 });
     const run = { outputs: toolOutputsOf(last.requests.at(-1)) };
     expect(run.outputs[0]).toContain("dep@1.0.0");
     expect(run.outputs[1]).toMatch(/first$/m);
     expect(run.outputs[2]?.replaceAll("\n", "")).toBe("xy");
     expect(run.outputs[3]).not.toContain("Error");
     expect(readdirSync(home)).not.toContain(".npm");
-  }, 60_000);
+  }, 180_000);
 });
 
 describe.skipIf(!isBuilt || !HAS_SANDBOX)("the bwrap that is used", () => {

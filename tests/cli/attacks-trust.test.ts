@@ -148,7 +148,7 @@ describe.skipIf(!isBuilt)("a hostile configuration", { concurrent: true }, () =>
   ])("that %s is refused at once, with its name, before any request", async (_, file, content, reason) => {
     const home = makeRepository(typeof content === "string" ? { [`work/${file}`]: content } : {});
     if (typeof content !== "string") content(home);
-    const run = await runCommand({ home, args: PROMPT, timeoutMs: 25_000 });
+    const run = await runCommand({ home, args: PROMPT });
     expect([run.code, errorOf(run).code, run.requests.length]).toEqual([2, "CONFIG_INVALID", 0]);
     expect(errorOf(run).message).toMatch(reason);
     expect((await trust(home)).code).toBe(2);
@@ -165,7 +165,7 @@ describe.skipIf(!isBuilt)("a hostile configuration", { concurrent: true }, () =>
     for (const name of [".agentrc", "package.json", "AGENTS.md", ".agent/agent.json"]) execFileSync("mkfifo", [join(home, "work", name)]);
     symlinkSync(".agentrc.yaml", join(home, "work/.agentrc.yaml"));
     const sentinel = sentinelOf(home);
-    const run = await runCommand({ home, args: PROMPT, timeoutMs: 25_000 });
+    const run = await runCommand({ home, args: PROMPT });
     expect(run.code).toBe(0);
     expect(run.requests[0]?.text).not.toContain(CANARY);
     expect(told(run).keys).toEqual(expect.arrayContaining(["agent.json", ".agent/agent/", ".opencode/agent/"]));

@@ -97,14 +97,14 @@ describe.skipIf(!isBuilt).concurrent("the prefix of a session over 30 requests, 
     }
     expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
     expect(requests.at(-1)?.text).not.toContain(new Date().toISOString().slice(0, 10));
-  }, 60_000);
+  }, 180_000);
 
   test("stays the same for an OpenAI model, whose key is the session's", async () => {
     const { requests } = await runSession({ model: "openrouter/openai/gpt-4o" });
     expectStable(requests);
     expect(new Set(requests.map(({ body }) => body.prompt_cache_key)).size).toBe(1);
     expect(requests[0]?.body.prompt_cache_key).toMatch(/^[0-9a-f]{32}$/);
-  }, 60_000);
+  }, 180_000);
 
   test("stays the same for an endpoint of the configuration, which gets no field that it may not know", async () => {
     const { requests } = await runSession({
@@ -113,7 +113,7 @@ describe.skipIf(!isBuilt).concurrent("the prefix of a session over 30 requests, 
     });
     expectStable(requests);
     for (const { text } of requests) expect([marksOf(text), text.includes("prompt_cache_key")]).toEqual([0, false]);
-  }, 60_000);
+  }, 180_000);
 
   test("stays the same when the next model of the chain takes over", async () => {
     const { runs, requests } = await runSession({ model: "openrouter/anthropic/claude-a,openrouter/anthropic/claude-b", refused: 5 });
@@ -121,7 +121,7 @@ describe.skipIf(!isBuilt).concurrent("the prefix of a session over 30 requests, 
     expect(new Set(requests.map(({ body }) => body.model))).toEqual(new Set(["anthropic/claude-a", "anthropic/claude-b"]));
     expectStable(requests, { anyModel: true });
     expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 });
 
 /** Numbers of the requests that do not begin with the messages of the one before. */
@@ -165,7 +165,7 @@ describe.skipIf(!isBuilt).concurrent("the prefix of a session that is shortened"
     expect(breaksOf(asked).length, String(breaksOf(asked))).toBeLessThanOrEqual(compactions);
     expectMarked(asked);
     expect(runs.flatMap((run) => ofType(run, "cache_broken"))).toEqual([]);
-  }, 60_000);
+  }, 180_000);
 });
 
 describe.skipIf(!isBuilt).concurrent("a plugin that disturbs the prefix", () => {

@@ -1,10 +1,11 @@
-import { execFile, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { eventSchema } from "../../cli/events-schema.ts";
 import { chunk, startServer } from "../fixtures/server.ts";
-import { isBuilt, JSON_OUT, KEY, MODEL, makeHome, removeHomes, runCommand, until } from "./command.ts";
+import { timeBeside } from "../fixtures/timing.ts";
+import { handlesSignals, isBuilt, JSON_OUT, KEY, MODEL, makeHome, removeHomes, runCommand, until } from "./command.ts";
 
 afterAll(removeHomes);
 
@@ -23,7 +24,8 @@ describe.skipIf(!isBuilt)("the command", () => {
     const run = await runCommand({ args: [...MODEL, "-p", "hi"], stdin: "OPEN" });
     expect(run).toMatchObject({ code: 0, stdout: "Hello.\n" });
     expect(run.stderr).not.toContain("stdin was not read");
-    expect(run.ms).toBeLessThan(5000);
+    // It would wait for ever.
+    expect(run.ms).toBeLessThan(20_000);
   });
 
   test("leaves a pipe that has data alone, with one warning", async () => {
@@ -132,12 +134,14 @@ describe.skipIf(!isBuilt)("the command", () => {
           sentAt = performance.now();
           child.kill(signal);
         });
-      const run = await runCommand({
-        args: [...MODEL, ...JSON_OUT, "-p", "hi"],
-        script: [{ raw: [chunk({ role: "assistant", content: "half" }), "HANG"] }],
-        onSpawn,
-      });
-      expect(performance.now() - sentAt).toBeLessThan(3500);
+      const { value: run, hopMs } = await timeBeside(() =>
+        runCommand({
+          args: [...MODEL, ...JSON_OUT, "-p", "hi"],
+          script: [{ raw: [chunk({ role: "assistant", content: "half" }), "HANG"] }],
+          onSpawn,
+        }),
+      );
+      expect(performance.now() - sentAt).toBeLessThan(3500 + 10 * hopMs);
       expect(run.code).toBe(code);
       expect(run.events.filter(({ type }) => type === "result")).toMatchObject([{ status: "interrupted", exitCode: code }]);
       expect(run.stderr).not.toMatch(/\n\s+at /);
@@ -145,7 +149,8 @@ describe.skipIf(!isBuilt)("the command", () => {
   }
 
   test("ends at a signal while it waits for stdin", async () => {
-    const run = await runCommand({ args: [...MODEL], stdin: "OPEN", onSpawn: (child) => setTimeout(() => child.kill("SIGTERM"), 700) });
+    const onSpawn = (child: ChildProcess) => void until(() => handlesSignals(child)).then(() => child.kill("SIGTERM"));
+    const run = await runCommand({ args: [...MODEL], stdin: "OPEN", onSpawn });
     expect(run).toMatchObject({ code: 143, requests: [] });
   });
 
@@ -160,9 +165,10 @@ describe.skipIf(!isBuilt)("the command", () => {
           child.kill("SIGINT");
         }, 100);
       });
-    const run = await runCommand({ args: [...MODEL, "-p", "hi"], script: [{ tools: [{ name: "bash", args: { command, description: "x" } }] }], onSpawn });
+    const script = [{ tools: [{ name: "bash", args: { command, description: "x" } }] }];
+    const { value: run, hopMs } = await timeBeside(() => runCommand({ args: [...MODEL, "-p", "hi"], script, onSpawn }));
     expect(run.code).toBe(130);
-    if (secondAt > 0) expect(performance.now() - secondAt).toBeLessThan(1000);
+    if (secondAt > 0) expect(performance.now() - secondAt).toBeLessThan(1000 + 10 * hopMs);
   });
 
   test("loses no byte to a reader that is slow", async () => {
@@ -195,7 +201,7 @@ describe.skipIf(!isBuilt)("the command", () => {
       onSpawn: (child) => child.stdout?.once("data", () => child.stdout?.destroy()),
     });
     expect(run.code).toBe(141);
-    expect(run.ms).toBeLessThan(8000);
+    expect(run.ms).toBeLessThan(20_000);
     expect(run.stderr).not.toMatch(/\n\s+at |EPIPE/);
   });
 
@@ -214,7 +220,7 @@ describe.skipIf(!isBuilt)("the command", () => {
     );
     await server.close();
     expect(stdout.trim()).toBe("141");
-    expect(performance.now() - started).toBeLessThan(8000);
+    expect(performance.now() - started).toBeLessThan(20_000);
   });
 
   test("ends with an error when stdout is full", async () => {

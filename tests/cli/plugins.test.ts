@@ -162,7 +162,8 @@ describe.skipIf(!isBuilt)("a plugin that is no plugin", { concurrent: true }, ()
     const runs = await Promise.all(hanging.map((source) => runWith({ "work/p.ts": source })));
     for (const run of runs) {
       expect([run.code, errorOf(run).message]).toEqual([2, expect.stringContaining("longer than 5 s")]);
-      expect(run.ms).toBeLessThan(9000);
+      // It would wait for ever.
+      expect(run.ms).toBeLessThan(25_000);
     }
   });
 });

@@ -106,7 +106,7 @@ describe.skipIf(!isBuilt).concurrent("an answer with status", () => {
     const env = { OPENROUTER_BASE_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`, NODE_OPTIONS: "--max-old-space-size=40" };
     const run = await ask([...MODEL, ...NO_RETRY], [], { env });
     expect([run.code, errorOf(run).code]).toEqual([4, "OVERLOADED"]);
-    expect(run.ms).toBeLessThan(5000);
+    expect(resultOf(run).durationMs).toBeLessThan(5000);
   });
 });
 
@@ -246,21 +246,21 @@ describe.skipIf(!isBuilt).concurrent("a server that", () => {
   test("falls silent is left, before the answer and in it, and comments are no answer", async () => {
     const comment = ": OPENROUTER PROCESSING\n\n";
     const silences: [object, Reply][] = [
-      [{ headerTimeout: 400 }, { delayMs: 5000, text: "late" }],
-      [{ chunkTimeout: 400 }, raw(half, "HANG")],
+      [{ headerTimeout: 2000 }, { delayMs: 60_000, text: "late" }],
+      [{ chunkTimeout: 2000 }, raw(half, "HANG")],
       [
-        { chunkTimeout: 900, contentTimeout: 500 },
+        { chunkTimeout: 4000, contentTimeout: 2000 },
         raw(
           comment,
-          ...Array(20)
+          ...Array(600)
             .fill([{ delayMs: 100 }, comment])
             .flat(),
         ),
       ],
       [
-        { timeout: 800 },
+        { timeout: 2000 },
         raw(
-          ...Array(20)
+          ...Array(600)
             .fill([half, { delayMs: 100 }])
             .flat(),
         ),
@@ -278,9 +278,9 @@ describe.skipIf(!isBuilt).concurrent("a server that", () => {
   });
 
   test("streams for longer than OPENROUTER_TIMEOUT, but never pauses for so long, is read to its end", async () => {
-    const script = [raw(half, { delayMs: 600 }, half, { delayMs: 600 }, half, { delayMs: 600 }, chunk({}, "stop"), usageChunk(), done)];
-    expect(resultOf(await ask([...MODEL, ...NO_RETRY], script, { env: { OPENROUTER_TIMEOUT: "1.5" } })).text).toBe("half half half ");
-    expect(errorOf(await ask([...MODEL, ...NO_RETRY], [{ delayMs: 3000, text: "x" }], { env: { OPENROUTER_TIMEOUT: "0.3" } })).code).toBe("PROVIDER_TIMEOUT");
+    const script = [raw(half, { delayMs: 1200 }, half, { delayMs: 1200 }, half, { delayMs: 1200 }, chunk({}, "stop"), usageChunk(), done)];
+    expect(resultOf(await ask([...MODEL, ...NO_RETRY], script, { env: { OPENROUTER_TIMEOUT: "3" } })).text).toBe("half half half ");
+    expect(errorOf(await ask([...MODEL, ...NO_RETRY], [{ delayMs: 60_000, text: "x" }], { env: { OPENROUTER_TIMEOUT: "0.3" } })).code).toBe("PROVIDER_TIMEOUT");
   });
 
   test("has longer time limits than a timer can hold is not given up at once", async () => {
@@ -508,7 +508,8 @@ describe.skipIf(!isBuilt).concurrent("what an answer cost", () => {
     for (const reply of [raw(half, "HANG"), { tools: [{ name: "bash", args: { command: "sleep 20", description: "x" } }] }]) {
       const run = await ask([...MODEL, "--timeout", "0.8"], [reply]);
       expect([run.code, errorOf(run).code]).toEqual([3, "LIMIT_TIME"]);
-      expect(run.ms).toBeLessThan(4000);
+      // What it waits for takes 20 s or for ever.
+      expect(run.ms).toBeLessThan(15_000);
     }
   });
 });

@@ -155,7 +155,8 @@ describe.skipIf(!isBuilt)("a proxy", () => {
     const config = JSON.stringify({ provider: { openrouter: { options: { connectTimeout: 300 } } } });
     const { code, stderr, ms } = await ask({ HTTPS_PROXY: `http://127.0.0.1:${proxy.port}`, AGENT_CONFIG_CONTENT: config });
     expect([code, stderr.includes("no connection within 0.3 s")]).toEqual([4, true]);
-    expect(ms).toBeLessThan(8000);
+    // It would wait for ever.
+    expect(ms).toBeLessThan(30_000);
   });
 
   test("of a kind that is not spoken ends the run before anything is sent", async () => {

@@ -319,7 +319,7 @@ describe.runIf(isBuilt)("--cache", () => {
       expect(run.code, JSON.stringify(script)).not.toBe(0);
       expect(() => filesOf(home, CACHE), JSON.stringify(script)).toThrow("ENOENT");
     }
-  }, 60_000);
+  }, 180_000);
 
   test("lets an answer go after its time, and the oldest where there is too much", async () => {
     const home = makeConfiguredHome({ cache: { ttlSeconds: 3600, maxBytes: 4000 } });
@@ -334,7 +334,7 @@ describe.runIf(isBuilt)("--cache", () => {
     expect(sizes.length).toBeGreaterThan(0);
     expect((await ask(home, ["--cache", "-p", "e"])).requests.length).toBe(0);
     expect((await ask(home, ["--cache", "-p", "a"])).requests.length).toBe(1);
-  }, 60_000);
+  }, 180_000);
 
   test("asks again where an answer on disk is damaged, and goes on where nothing can be kept", async () => {
     const home = makeHome();

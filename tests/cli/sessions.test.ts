@@ -43,7 +43,7 @@ describe.skipIf(!isBuilt)("a run that is killed", { concurrent: true }, () => {
   async function killAndContinue(round: number) {
     const home = makeHome();
     const edit = (step: number) => `echo ${step} >> log.txt; printf '%01000d' ${step} > made.tmp && mv made.tmp made.txt`;
-    const script = [...Array.from({ length: STEPS }, (_, step) => bash(edit(step))), { text: "finished" }];
+    const script = [...Array.from({ length: STEPS }, (_, step) => bash(edit(step))), { delayMs: 60_000, text: "late" }];
     const killed = await prompt(home, "go", [], {
       script,
       onSpawn: (child, server) =>

@@ -222,7 +222,7 @@ describe.runIf(isBuilt)("input as stream-json", () => {
     const ask = { type: "control_request", request_id: "1", request: { subtype: "interrupt" } };
     const run = await talk({
       script: hangAt("one"),
-      timeoutMs: 60_000,
+      timeoutMs: 150_000,
       onStart({ send }) {
         send(user("one"));
         for (let n = 0; n < 7; n++) send(half);
@@ -236,13 +236,13 @@ describe.runIf(isBuilt)("input as stream-json", () => {
     const crowded = run.events.flatMap(({ error }) => (error?.code === "INPUT_CROWDED" ? [error] : []));
     expect(crowded).toMatchObject([{ message: expect.stringContaining("lines 59 to 63"), data: { line: 59 } }]);
     expect([run.code, resultsOf(run).length]).toEqual([2, 58]);
-  });
+  }, 180_000);
 
   test("takes every prompt of a file, however long it is", async () => {
     const home = makeHomeWith({ "frames.jsonl": toLines(...Array.from({ length: 9 }, () => user("x".repeat(8 * 1024 * 1024), { shouldQuery: false }))) });
-    const run = await runCommand({ args: CLAUDE_BOTH, home, stdinFile: join(home, "frames.jsonl"), timeoutMs: 60_000 });
+    const run = await runCommand({ args: CLAUDE_BOTH, home, stdinFile: join(home, "frames.jsonl"), timeoutMs: 150_000 });
     expect([run.code, resultsOf(run).length]).toEqual([0, 9]);
-  });
+  }, 180_000);
 
   test("lets a frame with steer join the run at its next step", async () => {
     const run = await talk({

@@ -24,7 +24,7 @@ async function shell(line: string, script: Script | Reply[] = [{ text: "Hello." 
   let [stdout, stderr] = ["", ""];
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+  const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
   await new Promise((resolve) => child.on("close", resolve));
   clearTimeout(timer);
   await server.close();
@@ -49,7 +49,7 @@ describe.skipIf(!isBuilt).concurrent("stdout", () => {
     const { home, ms, stdout, stderr } = await shell(line, script);
     expect(read(home, "seen")).toMatch(/"type":"text".*Working/);
     expect([read(home, "code"), stdout]).toEqual(["141", "Fine.\n"]);
-    expect(ms).toBeLessThan(10_000);
+    expect(ms).toBeLessThan(40_000);
     expect(stderr).not.toMatch(/\n\s+at |EPIPE/);
     await until(() => processesWith(sleep).length === 0);
     expect(read(home, "late")).toBe("");
@@ -117,7 +117,7 @@ describe.skipIf(!isBuilt).concurrent("stdin", () => {
       expect((await shell(`$AGENT -q -p hi ${from}; echo $?`)).stdout).toBe("Hello.\n0\n");
     }
     const all = await shell("$AGENT -p hi <&- >&- 2>&-");
-    expect([all.requests.length, all.ms < 8000]).toEqual([1, true]);
+    expect([all.requests.length, all.ms < 30_000]).toEqual([1, true]);
   });
 
   test("that is a file joins the prompt, and a pipe only with -", async () => {

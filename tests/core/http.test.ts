@@ -49,7 +49,7 @@ const failure = async (promise: Promise<unknown>): Promise<AgentError> => {
   return error as AgentError;
 };
 
-const until = async (condition: () => boolean, ms = 2000): Promise<void> => {
+const until = async (condition: () => boolean, ms = 45_000): Promise<void> => {
   for (const end = Date.now() + ms; !condition() && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 5));
   expect(condition()).toBe(true);
 };
@@ -179,31 +179,31 @@ describe("the one HTTP client", () => {
     const start = performance.now();
     const error = await failure(createFetch({ headersTimeoutMs: 150 })(server.origin, { method: "POST", body: "{}" }));
     expect([error.code, error.data.stage]).toEqual(["PROVIDER_TIMEOUT", "headers"]);
-    expect(performance.now() - start).toBeLessThan(1500);
+    expect(performance.now() - start).toBeLessThan(30_000);
     await until(() => server.requests[0]!.closed);
   });
 
   test("gives up when the body stalls, but never while its reader is slow", async () => {
     const server = await serve([{ raw: ["data: 1\n\n", "HANG"] }, { raw: [Buffer.alloc(2_000_000, 97)] }]);
-    const fetch = createFetch({ chunkTimeoutMs: 150 });
+    const fetch = createFetch({ chunkTimeoutMs: 1000 });
     const error = await failure((await fetch(server.origin)).text());
     expect([error.code, error.data.stage]).toEqual(["PROVIDER_TIMEOUT", "stall"]);
     await until(() => server.requests[0]!.closed);
     const reader = (await fetch(server.origin)).body!.getReader();
     let size = (await reader.read()).value!.length;
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await new Promise((resolve) => setTimeout(resolve, 2500));
     for (let read = await reader.read(); !read.done; read = await reader.read()) size += read.value.length;
     expect(size).toBe(2_000_000);
   });
 
   test("takes comments for life but not for content", async () => {
     const comments = Array.from({ length: 200 }, () => [": OPENROUTER PROCESSING\n\n", { delayMs: 20 }] as const).flat();
-    const { origin } = await serve([{ raw: comments }, { raw: [...comments.slice(0, 20), "data: 1\n\n"] }]);
+    const { origin } = await serve([{ raw: comments }, { raw: [...comments.slice(0, 200), "data: 1\n\n"] }]);
     const start = performance.now();
-    const error = await failure((await createFetch({ chunkTimeoutMs: 120, contentTimeoutMs: 400 })(origin)).text());
+    const error = await failure((await createFetch({ chunkTimeoutMs: 1000, contentTimeoutMs: 2500 })(origin)).text());
     expect(error.data.stage).toBe("stall");
-    expect(performance.now() - start).toBeGreaterThan(350);
-    expect(await (await createFetch({ chunkTimeoutMs: 120 })(origin)).text()).toContain("data: 1");
+    expect(performance.now() - start).toBeGreaterThan(2400);
+    expect(await (await createFetch({ chunkTimeoutMs: 1000 })(origin)).text()).toContain("data: 1");
   });
 
   test("takes a comment for one though it comes byte by byte", async () => {

@@ -28,7 +28,7 @@ test("a list that does not come in time is none, and its connection is given up"
   for (const reply of [{ raw: ["HANG"] }, { raw: ['{"data":[', "HANG"] }, { delayMs: 20_000, body: {} }] as Reply[]) {
     const { list, server } = await listOf(reply, { timeoutMs: 200 });
     expect(await list(never)).toBeUndefined();
-    await expect.poll(() => server.listings[0]?.closed).toBe(true);
+    await expect.poll(() => server.listings[0]?.closed, { timeout: 30_000 }).toBe(true);
   }
 });
 
@@ -56,13 +56,13 @@ test("an abort ends the wait at once; whoever comes later asks anew", async () =
   const { list, server } = await listOf({ delayMs: 20_000, body: { data: [] } }, { timeoutMs: 15_000 });
   const run = new AbortController();
   const asked = list(run.signal);
-  await expect.poll(() => server.listings.length).toBe(1);
+  await expect.poll(() => server.listings.length, { timeout: 30_000 }).toBe(1);
   run.abort();
   expect(await asked).toBeUndefined();
   expect(await list(run.signal)).toBeUndefined();
   const next = new AbortController();
   const again = list(next.signal);
-  await expect.poll(() => server.listings.length).toBe(2);
+  await expect.poll(() => server.listings.length, { timeout: 30_000 }).toBe(2);
   next.abort();
   expect(await again).toBeUndefined();
 });

@@ -21,7 +21,7 @@ test("prompts without end do not leave a lock and an open file each; an older se
     ids.push(session.id);
     release();
   }
-  await expect.poll(locks).toBeLessThanOrEqual(8);
+  await expect.poll(locks, { timeout: 30_000 }).toBeLessThanOrEqual(8);
   const { session, release } = await open.openSession({ message: "", session: ids[0] as string }, {});
   expect(session.entries().map(({ id }) => id)).toEqual(["msg_0"]);
   release();

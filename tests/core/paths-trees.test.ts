@@ -102,5 +102,5 @@ describe.runIf(process.platform === "linux")("for any tree of files, directories
       },
     );
     await assert(property, { numRuns: 200 });
-  }, 60_000);
+  }, 180_000);
 });

@@ -157,7 +157,7 @@ describe("what the runtime gives to plugins", () => {
     await agent.prompt("go");
     const patience = new AbortController();
     const closed = agent.runtime.close({ signal: patience.signal });
-    await expect.poll(() => steps).toEqual(["observed", "finish"]);
+    await expect.poll(() => steps, { timeout: 30_000 }).toEqual(["observed", "finish"]);
     patience.abort();
     await closed;
     expect(steps).toEqual(["observed", "finish", "aborted", "dispose"]);

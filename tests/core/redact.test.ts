@@ -3,6 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createRedactor } from "../../core/redact.ts";
+import { cpuMsOf } from "../fixtures/timing.ts";
 
 const SECRET = 'sk-or-v1-CANARY7f3a9c00/+"quoted" ümlaut';
 const known = createRedactor([SECRET]);
@@ -270,7 +271,7 @@ describe("for all texts", () => {
     );
   });
 
-  test("a hostile text costs no more than its length", () => {
+  test("a hostile text costs no more than its length", async () => {
     const short = [
       "eyJ",
       "eyJ-",
@@ -291,12 +292,13 @@ describe("for all texts", () => {
     ];
     for (const piece of [...short, `${"QUJD".repeat(20)}\n`, `${"x".repeat(100_000)}\n`, `${"x".repeat(3_000)}plain\n`]) {
       const text = piece.repeat(Math.ceil(500_000 / piece.length));
-      const startedAt = performance.now();
-      known.redact(text);
-      const stream = known.stream();
-      for (let at = 0; at < text.length; at += 16_384) stream.push(text.slice(at, at + 16_384));
-      stream.end();
-      expect(performance.now() - startedAt, piece.slice(0, 20)).toBeLessThan(3000);
+      const ms = await cpuMsOf(() => {
+        known.redact(text);
+        const stream = known.stream();
+        for (let at = 0; at < text.length; at += 16_384) stream.push(text.slice(at, at + 16_384));
+        stream.end();
+      });
+      expect(ms, piece.slice(0, 20)).toBeLessThan(3000);
     }
   });
 });

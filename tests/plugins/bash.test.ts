@@ -1,13 +1,15 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "agent-runtime";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createExec } from "../../core/exec.ts";
 import { createPaths, type Paths } from "../../core/paths.ts";
 import type { Tool, ToolContext, ToolResult } from "../../core/tool.ts";
 import plugin from "../../plugins/bash/index.ts";
+import { timeBeside } from "../fixtures/timing.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "bash-")));
 const [workspace, spillDir] = [join(folder, "work"), join(folder, "spill")];
@@ -88,13 +90,14 @@ describe("the bash tool", () => {
       command: "read x; cat; sudo -k id 2>/dev/null; cd sub && git init -q . 2>/dev/null && git commit --allow-empty 2>&1 | tail -1",
     });
     expect(result.metadata?.timedOut).toBe(false);
-    expect(performance.now() - started).toBeLessThan(5000);
+    // One that waits does so until its timeout.
+    expect(performance.now() - started).toBeLessThan(60_000);
   });
 
   test("ends a command at its timeout and says so", async () => {
     const duration = `8${process.pid}001`;
-    const result = await run({ command: `echo begun; setsid sleep ${duration} & sleep ${duration}`, timeout: 300 });
-    expect(result.output).toBe("begun\n\n(Command timed out after 300 ms)");
+    const result = await run({ command: `echo begun; setsid sleep ${duration} & sleep ${duration}`, timeout: 2000 });
+    expect(result.output).toBe("begun\n\n(Command timed out after 2000 ms)");
     expect(result.metadata).toMatchObject({ timedOut: true, exit: null });
     expect(execFileSync("ps", ["-eo", "args"], { encoding: "utf8" })).not.toContain(`sleep ${duration}`);
   });
@@ -157,8 +160,13 @@ describe("the bash tool", () => {
 
   test("shows progress", async () => {
     const shown: string[] = [];
-    await run({ command: "echo a; sleep 0.3; echo b" }, { progress: ({ output }) => shown.push(output ?? "") });
+    const progress = ({ output = "" }) => {
+      shown.push(output);
+      writeFileSync(join(workspace, "shown"), "");
+    };
+    await run({ command: "echo a; until [ -e shown ]; do sleep 0.05; done; echo b" }, { progress });
     expect(shown).toEqual(["a\n", "b\n"]);
+    rmSync(join(workspace, "shown"));
   });
 
   test("falls back to sh where there is no bash", async () => {
@@ -224,14 +232,16 @@ describe("a command in the background", () => {
   const open = () => {
     const own = { sessionId: `ses_bg_${++sessions}` };
     const offered = () => [bashOutput, bashKill].map((tool) => tool.offer?.({ model: "m", tools: [], ...own }));
-    return {
-      ...own,
-      offered,
-      start: (command: string, more: object = {}, context: Partial<ToolContext> = {}) => run({ command, background: true, ...more }, { ...own, ...context }),
-      look: (id: string, wait?: number, context: Partial<ToolContext> = {}) =>
-        run({ id, ...(wait !== undefined && { wait }) }, { ...own, ...context }, bashOutput),
-      kill: (id: string) => run({ id }, own, bashKill),
+    const start = (command: string, more: object = {}, context: Partial<ToolContext> = {}) =>
+      run({ command, background: true, ...more }, { ...own, ...context });
+    const look = (id: string, wait?: number, context: Partial<ToolContext> = {}) =>
+      run({ id, ...(wait !== undefined && { wait }) }, { ...own, ...context }, bashOutput);
+    /** What the session's first command writes: told at its start, or where the machine has much to do, later. */
+    const hear = async (command: string, context: Partial<ToolContext>) => {
+      const { output } = await start(command, {}, context);
+      return output.startsWith("(no output)") ? (await look("bg_1", 20_000)).output : output;
     };
+    return { ...own, offered, start, look, hear, kill: (id: string) => run({ id }, own, bashKill) };
   };
   const lastLine = ({ output }: ToolResult) => output.split("\n").at(-1);
 
@@ -241,8 +251,10 @@ describe("a command in the background", () => {
     const started = await start("echo begun; until [ -e go ]; do sleep 0.05; done; echo over; exit 3", { description: "Wait" });
     expect(started).toMatchObject({ title: "Wait", metadata: { id: "bg_1", status: "running", exit: null, description: "Wait", truncated: false } });
     expect(started.output).toMatch(
-      /^begun\n\n\(bg_1 has been running for \d+ ms\)\n\(bash_output shows what comes, bash_kill ends bg_1; the whole output goes to \/.*output-\d+\.txt\)$/,
+      /^(?:begun\n|\(no output\))\n\(bg_1 has been running for \d+ ms\)\n\(bash_output shows what comes, bash_kill ends bg_1; the whole output goes to \/.*output-\d+\.txt\)$/,
     );
+    // Where the machine has much to do its first words come later.
+    if (!started.output.startsWith("begun")) expect((await look("bg_1", 20_000)).output).toMatch(/^begun\n\n/);
     expect(offered()).toEqual([true, true]);
     const nothing = [await look("bg_1"), await look("bg_1", 20)];
     for (const { output } of nothing) expect(output).toMatch(/^\(no new output\)\n\(bg_1 has been running for \d+ ms\)$/);
@@ -264,8 +276,14 @@ describe("a command in the background", () => {
 
   test("that ends at once says so at once, and leaves nothing to look at", async () => {
     const { start, look, offered } = open();
-    expect((await start("echo no >&2; exit 7")).output).toMatch(/^no\n\n\(The command exited with code 7\)$/);
-    expect((await start("true")).output).toMatch(/^\(no output\)\n\(The command exited with code 0\)$/);
+    // However much the machine has to do: nothing else goes on meanwhile.
+    const atOnce: typeof exec = async (file, args, { cwd, onOutput }) => {
+      const { status, stderr } = spawnSync(file, [...args], { cwd, encoding: "utf8" });
+      if (stderr !== "") onOutput?.(stderr);
+      return { end: "exit", exitCode: status, head: "", tail: "", totalBytes: stderr.length };
+    };
+    expect((await start("echo no >&2; exit 7", {}, { exec: atOnce })).output).toMatch(/^no\n\n\(The command exited with code 7\)$/);
+    expect((await start("true", {}, { exec: atOnce })).output).toMatch(/^\(no output\)\n\(The command exited with code 0\)$/);
     await expect(start("true", { workdir: "none" })).rejects.toThrow(`there is no directory ${workspace}/none`);
     await expect(look("bg_1")).rejects.toThrow('there is no background command "bg_1"');
     expect(offered()).toEqual([false, false]);
@@ -275,9 +293,8 @@ describe("a command in the background", () => {
     const { start, look, kill } = open();
     const sleep = nextSleep();
     await start(`trap 'echo saved' TERM; setsid ${sleep} & nohup ${sleep} & (trap '' TERM; ${sleep})`);
-    const startedAt = performance.now();
-    const killed = await kill("bg_1");
-    expect(performance.now() - startedAt).toBeLessThan(2000);
+    const { value: killed, ms, hopMs } = await timeBeside(() => kill("bg_1"));
+    expect(ms).toBeLessThan(2000 + 10 * hopMs);
     expect(killed.output).toMatch(/\(bg_1 was ended by bash_kill after \d+ ms\)$/);
     expect(killed.metadata).toMatchObject({ status: "kill", exit: null });
     expect(runs(sleep)).toBe(false);
@@ -288,7 +305,7 @@ describe("a command in the background", () => {
   test("has no timeout unless it is given one, which may be long", async () => {
     const { start, look, kill } = open();
     const sleep = nextSleep();
-    await start(`echo a; ${sleep}`, { timeout: 600 });
+    await start(sleep, { timeout: 2000 });
     await start(sleep, { timeout: 900_000 });
     const ended = await look("bg_1", 20_000);
     expect(ended.output).toMatch(/^\(no new output\)\n\(bg_1 was ended at its timeout after \d+ ms\)$/);
@@ -322,18 +339,27 @@ describe("a command in the background", () => {
     await sessions[0]?.kill("bg_1");
     expect((await sessions[4]?.start(sleep))?.metadata?.status).toBe("running");
     for (const { sessionId } of sessions) hooks?.on?.["session.finish"]?.({ sessionId, parentId: "ses_1" } as never);
-    await expect.poll(() => runs(sleep)).toBe(false);
+    await expect.poll(() => runs(sleep), { timeout: 30_000 }).toBe(false);
   });
 
   test("is kept when it has ended, until sixteen later ones have ended too", async () => {
     const { start, look } = open();
+    const ends: Promise<unknown>[] = [];
+    const noted: typeof exec = (...asked) => {
+      const running = exec(...asked);
+      ends.push(running);
+      return running;
+    };
     for (let n = 0; n < 3; n++) {
-      await Promise.all(Array.from({ length: 6 }, () => start("sleep 0.4; echo late")));
-      await look(`bg_${6 * n + 6}`, 20_000);
-      await start("sleep 0.5; true");
+      await Promise.all(Array.from({ length: 6 }, () => start(`until [ -e go-${n} ]; do sleep 0.05; done; echo late`, {}, { exec: noted })));
+      writeFileSync(join(workspace, `go-${n}`), "");
+      await Promise.all(ends);
+      await delay(0);
+      rmSync(join(workspace, `go-${n}`));
     }
-    await expect(look("bg_1")).rejects.toThrow(/there are bg_\d+(, bg_\d+)*\.$/);
-    expect((await look("bg_8")).output).toMatch(/^late\n\n\(bg_8 exited with code 0/);
+    const kept = Array.from({ length: 16 }, (_, n) => `bg_${n + 3}`).join(", ");
+    await expect(look("bg_1")).rejects.toThrow(`there are ${kept}.`);
+    expect((await look("bg_3")).output).toMatch(/^late\n\n\(bg_3 exited with code 0/);
   });
 
   test("that floods is ended at 64 MiB: the end of what was not read is told, and the whole is in the file", async () => {
@@ -393,15 +419,15 @@ describe("a command in the background", () => {
   });
 
   test("is given what the plugin's options and the env hook give", async () => {
-    const { start } = open();
+    const { hear } = open();
     const withEnv: typeof exec = (file, args, options) => exec(file, args, { ...options, env: { FROM_HOOK: "yes" } });
-    expect((await start("echo $FROM_HOOK$MY_TOKEN", {}, { exec: withEnv })).output).toMatch(/^yes\n\n/);
+    expect(await hear("echo $FROM_HOOK$MY_TOKEN", { exec: withEnv })).toMatch(/^yes\n\n/);
   });
 
   test("falls back to sh where there is no bash, and says what is in its way otherwise", async () => {
-    const { start, look } = open();
+    const { start, look, hear } = open();
     const withoutBash: typeof exec = (file, args, options) => exec(file === "bash" ? "no-bash-here" : file, args, options);
-    expect((await start("echo still", {}, { exec: withoutBash })).output).toMatch(/^still\n/);
+    expect(await hear("echo still", { exec: withoutBash })).toMatch(/^still\n/);
     const late: typeof exec = async () => {
       await new Promise((resolve) => setTimeout(resolve, 400));
       throw new Error("the hook failed");

@@ -1,12 +1,15 @@
 import { definePlugin, tool, z } from "agent-runtime";
 import { boot, call, calls, say } from "agent-runtime/testing";
-import { expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { withoutFence } from "../../core/fence.ts";
 import { toJsonSchema } from "../../core/schema.ts";
 import batch from "../../plugins/batch/index.ts";
 
 let running = 0;
 let most = 0;
+/** No call ends before so many run at once. */
+let needed = 0;
+afterEach(() => void (needed = 0));
 const slow = tool({
   name: "slow",
   description: "Waits, then says its name.",
@@ -14,7 +17,8 @@ const slow = tool({
   effect: "read",
   async run({ name, ms }) {
     most = Math.max(most, ++running);
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    do await new Promise((resolve) => setTimeout(resolve, ms));
+    while (most < needed);
     running--;
     return { output: `I am ${name}.`, title: name };
   },
@@ -44,7 +48,7 @@ async function run(input: unknown) {
 const one = (name: string, ms = 1) => ({ tool: "slow", parameters: { name, ms } });
 
 test("calls run together and their results keep their order, each labelled", async () => {
-  most = 0;
+  [most, needed] = [0, 3];
   const { output, finishes, own } = await run({ tool_calls: [one("a", 150), one("b", 10), one("c", 80)] });
   expect(output).toEqual({ type: "text", value: "[1] slow\nI am a.\n\n[2] slow\nI am b.\n\n[3] slow\nI am c." });
   expect(most).toBe(3);
@@ -81,7 +85,7 @@ test("a batch in a batch is refused beyond three levels", async () => {
 });
 
 test("its calls run at most 16 at a time, whatever the number of batches", async () => {
-  most = 0;
+  [most, needed] = [0, 16];
   const batches = Array.from(
     { length: 4 },
     (_, index) => ["batch", { tool_calls: Array.from({ length: 10 }, (_, at) => one(`${index}-${at}`, 20)) }] as [string, unknown],

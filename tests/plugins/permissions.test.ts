@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { matchesWildcard } from "../../core/wildcard.ts";
 import permissions from "../../plugins/permissions/index.ts";
 import { everydayCommands, writingCommands } from "../fixtures/commands.ts";
+import { cpuMsOf } from "../fixtures/timing.ts";
 
 let root: string;
 let cwd: string;
@@ -800,10 +801,9 @@ describe("the permission map", () => {
   ];
   test.each(wild)("%j against %j is %s", (text, pattern, expected) => expect(matchesWildcard(text, pattern)).toBe(expected));
 
-  test("a hostile pattern costs no more than text times pattern", () => {
-    const startedAt = performance.now();
-    expect(matchesWildcard("a".repeat(5000), `${"*a".repeat(50)}b`)).toBe(false);
-    expect(performance.now() - startedAt).toBeLessThan(1000);
+  test("a hostile pattern costs no more than text times pattern", async () => {
+    const ms = await cpuMsOf(() => expect(matchesWildcard("a".repeat(5000), `${"*a".repeat(50)}b`)).toBe(false));
+    expect(ms).toBeLessThan(1000);
   });
 
   test("the last match wins", async () => {

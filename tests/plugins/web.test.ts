@@ -5,6 +5,7 @@ import { createGuardedFetch } from "../../core/http.ts";
 import { toJsonSchema } from "../../core/schema.ts";
 import plugin from "../../plugins/web/index.ts";
 import { type Reply, type Script, startServer, type TestServer } from "../fixtures/server.ts";
+import { cpuMs, cpuMsOf } from "../fixtures/timing.ts";
 
 const open: TestServer[] = [];
 afterEach(async () => {
@@ -290,10 +291,11 @@ x
     await expect(read({ raw: ["abc", { delayMs: 50 }, "DROP"], headers: { ...plain, "content-length": "100" } })).rejects.toMatchObject({
       message: expect.stringContaining("closed in the middle"),
     });
-    const drip = Array.from({ length: 100 }, () => ["a", { delayMs: 100 }] as const).flat();
+    const drip = Array.from({ length: 600 }, () => ["a", { delayMs: 100 }] as const).flat();
     const start = performance.now();
     await expect(read({ raw: drip, headers: plain }, { timeout: 1 })).rejects.toMatchObject({ message: expect.stringContaining("longer than 1 s") });
-    expect(performance.now() - start).toBeLessThan(3_000);
+    // All of it would come in a minute.
+    expect(performance.now() - start).toBeLessThan(20_000);
     await expect(read({ body: "no gzip", headers: { ...plain, "content-encoding": "gzip" } })).rejects.toMatchObject({
       message: expect.stringContaining("damaged"),
     });
@@ -377,9 +379,7 @@ x
     ["code that never closes", "<pre>".repeat(200_000)],
     ["a megabyte of words", "<p>some words here</p>".repeat(50_000)],
   ])("lives through a page with %s", async (_, html) => {
-    const start = performance.now();
-    await read(page(html));
-    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(await cpuMsOf(() => read(page(html)))).toBeLessThan(10_000);
   });
 
   const links = (count: number) => Array.from({ length: count }, (_, index) => `<a href="/p/${index}">link ${index}</a> `).join("");
@@ -396,14 +396,16 @@ x
     ["an article with a table of 1,000 rows", `<article>${prose.repeat(20)}${rows(1_000)}</article>`],
   ])("lets others work meanwhile: %s", async (_, html) => {
     await read(page(prose.repeat(3)));
-    let [longest, last] = [0, performance.now()];
-    const timer = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
-    }, 5);
+    // Of processor time between two turns of the loop: about 300 ms, whatever else the machine does.
+    let [longest, last] = [0, cpuMs()];
+    const look = () => {
+      longest = Math.max(longest, cpuMs() - last);
+      last = cpuMs();
+    };
+    const timer = setInterval(look, 5);
     await read(page(html));
     clearInterval(timer);
-    // About 300 ms where nothing else runs.
+    look();
     expect(longest).toBeLessThan(1_500);
   });
 

@@ -210,7 +210,8 @@ describe("grep", () => {
     await world.put("a.txt", `${"a".repeat(50_000)}!`);
     const started = performance.now();
     for (const pattern of ["(a+)+$", "(.*,){20}x"]) expect(await output("grep", { pattern })).toBe("No matches found");
-    expect(performance.now() - started).toBeLessThan(10_000);
+    // Its time limit is 10 s for each, and without one it takes years.
+    expect(performance.now() - started).toBeLessThan(20_000);
   });
 
   test("follows no link, opens no FIFO and knows no place outside", async () => {

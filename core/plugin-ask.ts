@@ -57,6 +57,9 @@ async function chainOf({ model, provider }: PluginAskRequest, opener: ModelOpene
 
 type Model = Parameters<typeof route>[0][number];
 
+/** As a router says that none of a model's hosts takes a schema: it has no such model. */
+const REFUSALS = new Set(["REQUEST_INVALID", "MODEL_UNAVAILABLE"]);
+
 /** Not every model takes a schema of its answer. One that refuses the request is asked without, now and from then on. */
 function withOptionalSchema(model: Model, refused: Set<string>): Model {
   const { ask } = model;
@@ -67,7 +70,7 @@ function withOptionalSchema(model: Model, refused: Set<string>): Model {
       try {
         return await ask(request, step);
       } catch (error) {
-        if (!(error instanceof AgentError) || error.code !== "REQUEST_INVALID") throw error;
+        if (!(error instanceof AgentError) || !REFUSALS.has(error.code)) throw error;
         const turn = await bare(request, step);
         refused.add(model.model);
         return turn;

@@ -279,7 +279,7 @@ export class Life implements ToolNeeds {
 
   async #drain({ done, stop }: { done: Promise<void>; stop: AbortController }, signal: AbortSignal): Promise<void> {
     const end = () => stop.abort();
-    const timer = setTimeout(end, this.options.drainSeconds * 1_000);
+    const timer = setTimeout(() => stop.abort(new DOMException("The time is up.", "TimeoutError")), this.options.drainSeconds * 1_000);
     signal.addEventListener("abort", end, { once: true });
     if (signal.aborted) end();
     await done.finally(() => {

@@ -143,7 +143,7 @@ class Worker {
         continue;
       }
       const outcome = await this.#workOn(item, options, mode);
-      if (outcome.kind === "aborted") return undefined;
+      if (outcome.kind === "aborted") return this.#noteSilence();
       if (outcome.kind === "done") await this.#judgeSuspects(options);
       else if (outcome.kind === "refused" && [...this.#suspects.values()].every(({ isCounted }) => isCounted))
         this.#suspects.set(item.id, { reason: outcome.reason, isCounted: false });
@@ -353,6 +353,12 @@ class Worker {
       if (!suspect.isCounted) await this.#countAttempt(id, suspect.reason, options);
       suspect.isCounted = true;
     }
+  }
+
+  /** Who gives no answer for as long as there is time fails, too: else nobody would be told while the queue grows. */
+  async #noteSilence(): Promise<undefined> {
+    const why: unknown = this.#needs.signal.reason;
+    if (this.#taken === 1 && why instanceof Error && why.name === "TimeoutError") await this.#noteFailure({ reason: "no answer came while there was time" });
   }
 
   async #noteFailure({ reason, code = "" }: { reason: string; code?: string }): Promise<string> {

@@ -62,8 +62,12 @@ describe("a plugin asks a model outside of any run", () => {
     expect(servers.one?.requests[0]?.body.messages).toEqual(servers.two?.requests[0]?.body.messages);
   });
 
-  test("with a schema, and without it where the model refuses that, from then on", async () => {
-    const refused = { status: 400, body: { error: { message: "response_format is not supported" } } };
+  test.each([
+    [400, "response_format is not supported"],
+    [400, "This model does not support structured outputs"],
+    [404, "No endpoints found that support structured outputs"],
+  ])("with a schema, and without it where the model refuses that by %d, %s, from then on", async (status, message) => {
+    const refused = { status, body: { error: { message } } };
     const { context, servers } = await startAsker({ one: [refused, answer("1"), answer("2")] });
     const ask = () => context.ask({ ...question, model: "one/m", outputSchema: { type: "object", properties: {} } });
     expect([(await ask()).text, (await ask()).text]).toEqual(["1", "2"]);

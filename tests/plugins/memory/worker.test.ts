@@ -73,6 +73,21 @@ test("failures of providers do not count: the item stays as it is, the work ends
   }
 });
 
+test("a model that gives no answer while there is time is told of after three times, too; an interrupt is no failure", async () => {
+  const kit = await start([]);
+  const parts = await kit.open();
+  parts.inbox.append(makeItem(1));
+  for (const name of ["AbortError", "TimeoutError", "TimeoutError", "TimeoutError"]) {
+    const stop = new AbortController();
+    const ask = () => {
+      stop.abort(new DOMException("", name));
+      return Promise.reject(stop.signal.reason);
+    };
+    await kit.work(parts, model, { context: { ...kit.context, ask }, signal: stop.signal });
+  }
+  expect(kit.reports).toEqual([expect.stringContaining("3 times in a row (no answer came while there was time). Nothing is lost: 1 pieces")]);
+});
+
 test("three failures in a row are told once, counted, and forgotten with the first success", async () => {
   const kit = await start([fail(500), fail(500), fail(500), fail(500), say(reply("at last"))]);
   const parts = await kit.open();

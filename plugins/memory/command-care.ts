@@ -1,7 +1,8 @@
-import { type CommandNeeds, findObservation, formatRows, formatTime, oneLine, type WorkReport, withMemories, withMemory, writeJson } from "./command-needs.ts";
+import { type CommandNeeds, findObservation, formatRows, formatTime, oneLine, withMemories, withMemory, writeJson } from "./command-needs.ts";
 import type { ConsolidationReport, MemoryStats } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { WorkItem } from "./work-item.ts";
+import type { WorkReport } from "./worker.ts";
 
 export interface CareOptions {
   project?: string | undefined;
@@ -72,7 +73,7 @@ export interface WorkChoice extends CareOptions {
   timeout?: number | undefined;
 }
 
-/** `agent memory work`: exit 0 when it did what it was told, 3 when the time is up, 4 when providers failed. */
+/** `agent memory work`: exit 0 when it did what it was told, or another process is at it, 3 when the time is up, 4 when providers failed. */
 export async function work({ project, json, limit, timeout }: WorkChoice, needs: CommandNeeds): Promise<number> {
   const timer = timeout === undefined ? undefined : AbortSignal.timeout(timeout * 1000);
   const signal = timer === undefined ? needs.signal : AbortSignal.any([needs.signal, timer]);
@@ -90,10 +91,12 @@ export async function work({ project, json, limit, timeout }: WorkChoice, needs:
     report.stored.map((observation) => ({ observation, project: report.project })),
   );
   const left = reports.reduce((sum, report) => sum + report.left, 0);
-  if (json) writeJson(needs, { stored: stored.map(({ observation }) => observation.id), left, failure: failure ?? null });
+  const busy = reports.find((report: WorkReport) => report.busy !== undefined)?.busy;
+  if (json) writeJson(needs, { stored: stored.map(({ observation }) => observation.id), left, failure: failure ?? null, busy: busy ?? null });
   else {
     needs.write(formatRows(stored.map((row) => (project === "*" ? row : { observation: row.observation }))));
     needs.write(`Stored ${stored.length} ${stored.length === 1 ? "observation" : "observations"}; ${left} pieces of work are left.\n`);
+    if (busy !== undefined) needs.write(`Process ${busy} is at work on them.\n`);
     if (failure !== undefined) needs.write(`Extraction failed: ${oneLine(failure)}\n`);
   }
   return failure !== undefined ? 4 : left > 0 && timer?.aborted ? 3 : 0;

@@ -2,6 +2,7 @@ import { AgentError, cleanText } from "agent-runtime";
 import type { Clean } from "./entry.ts";
 import type { Memory } from "./memory.ts";
 import type { Observation } from "./observation.ts";
+import type { WorkReport } from "./worker.ts";
 
 /** What the commands of `agent memory` may use. */
 export interface CommandNeeds {
@@ -25,14 +26,6 @@ export interface WorkOptions {
   /** Pieces of work. */
   limit?: number | undefined;
   signal: AbortSignal;
-}
-
-export interface WorkReport {
-  stored: Observation[];
-  /** Pieces of work that are left, dead ones aside. */
-  left: number;
-  /** Why it ended before everything was done, where providers failed. */
-  failure?: string | undefined;
 }
 
 export const invalid = (option: string, reason: string) => new AgentError("OPTION_INVALID", { option, reason });

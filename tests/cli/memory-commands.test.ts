@@ -104,7 +104,7 @@ describe.skipIf(!isBuilt)("agent memory", { timeout: 60_000 }, () => {
     const home = await makeFilled();
     expect(await json(home, "stats")).toMatchObject({ observations: 2, byType: { bugfix: 1, discovery: 1 }, queue: { pending: 0, leased: 0, dead: 0 } });
     expect(await json(home, "queue")).toEqual([]);
-    expect(await json(home, "work")).toEqual({ stored: [], left: 0, failure: null });
+    expect(await json(home, "work")).toEqual({ stored: [], left: 0, failure: null, busy: null });
     expect(await json(home, "retry")).toEqual({ revived: 0 });
     expect(await json(home, "reindex")).toMatchObject({ observations: 2 });
     expect(await json(home, "consolidate")).toMatchObject({ merged: [] });
@@ -201,12 +201,30 @@ describe.skipIf(!isBuilt)("agent memory work", { timeout: 60_000 }, () => {
       ["pending", null, null],
     ]);
     const failed = await run(home, ["work"], () => ({ status: 503, body: { error: { message: "down" } } }));
-    expect([failed.code, JSON.parse(failed.stdout)]).toEqual([4, { stored: [], left: 2, failure: expect.stringMatching(/\w/) }]);
+    expect([failed.code, JSON.parse(failed.stdout)]).toEqual([4, { stored: [], left: 2, failure: expect.stringMatching(/\w/), busy: null }]);
     const one = await run(home, ["work", "--limit", "1"], ({ body }) => ({ text: reply(body) }));
-    expect([one.code, JSON.parse(one.stdout)]).toEqual([0, { stored: [expect.stringMatching(/^obs_/)], left: 1, failure: null }]);
+    expect([one.code, JSON.parse(one.stdout)]).toEqual([0, { stored: [expect.stringMatching(/^obs_/)], left: 1, failure: null, busy: null }]);
     const rest = await run(home, ["work"], ({ body }) => ({ text: reply(body) }));
     expect([rest.code, JSON.parse(rest.stdout).left]).toEqual([0, 0]);
     expect(JSON.parse((await run(home, ["list", "--type", "change"])).stdout)).toMatchObject([{ title: "The port is 8080", filesModified: ["port.ts"] }]);
+  });
+
+  test("leaves the work to a process that is at it, and says which", async () => {
+    const home = await makeQueued();
+    let goOn = () => {};
+    const ended = new Promise<void>((resolve) => (goOn = resolve));
+    let isAsked = () => {};
+    const asked = new Promise<void>((resolve) => (isAsked = resolve));
+    const first = run(home, ["work"], async ({ body }) => {
+      isAsked();
+      await ended;
+      return { text: reply(body) };
+    });
+    await asked;
+    const second = await run(home, ["work"]);
+    goOn();
+    expect([second.code, JSON.parse(second.stdout)]).toEqual([0, { stored: [], left: 2, failure: null, busy: expect.any(Number) }]);
+    expect([(await first).code, JSON.parse((await first).stdout)]).toMatchObject([0, { left: 0, busy: null }]);
   });
 
   test("shows what was given up and why, and revives it", async () => {

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { AgentError } from "agent-runtime";
 import { afterAll, describe, expect, test } from "vitest";
 import { runCommand } from "../../../plugins/memory/command.ts";
-import type { CommandNeeds, WorkReport } from "../../../plugins/memory/command-needs.ts";
+import type { CommandNeeds } from "../../../plugins/memory/command-needs.ts";
 import { readMoment } from "../../../plugins/memory/moment.ts";
 import type { Observation } from "../../../plugins/memory/observation.ts";
 import { reachesNetwork } from "../../../plugins/memory/outside.ts";
 import type { WorkItem } from "../../../plugins/memory/work-item.ts";
+import type { WorkReport } from "../../../plugins/memory/worker.ts";
 import { createMapMemory, type MapMemory, observationOf } from "../../fixtures/map-memory.ts";
 
 const dirs: string[] = [];
@@ -407,11 +408,13 @@ describe("the care of a memory", () => {
   test.each<[string, WorkReport, number, string]>([
     ["is done", { stored: two, left: 0 }, 0, "Stored 2 observations; 0 pieces of work are left.\n"],
     ["was limited", { stored: [two[0] as Observation], left: 3 }, 0, "Stored 1 observation; 3 pieces of work are left.\n"],
+    ["another process does", { stored: [], left: 3, busy: 4711 }, 0, "3 pieces of work are left.\nProcess 4711 is at work on them.\n"],
     ["failed", { stored: [], left: 3, failure: "acme is overloaded" }, 4, "Extraction failed: acme is overloaded\n"],
   ])("tells how work ends that %s", async (_, report, code, text) => {
     const { run } = makeWorld([], { work: async () => report });
     expect(await run("work")).toMatchObject({ code, text: expect.stringContaining(text) });
-    expect((await run("work", "--json")).json).toEqual({ stored: report.stored.map(({ id }) => id), left: report.left, failure: report.failure ?? null });
+    const { stored, left, failure = null, busy = null } = report;
+    expect((await run("work", "--json")).json).toEqual({ stored: stored.map(({ id }) => id), left, failure, busy });
   });
 
   test("ends work whose time is up", async () => {

@@ -23,8 +23,8 @@ const SURE = new RegExp(
     "(?<keepHeader>\\bauthorization\\\\*[\"']?[ \\t]{0,4}[:=][ \\t]{0,4}\\\\*[\"']?(?:[a-z]{1,12}[ \\t]{1,4})?)(?=[^\\s\"'\\\\,;]{0,200}\\d)[\\w.~+/=:-]{8,4096}",
     "(?<keepCookie>\\bcookie\\\\*[\"']?[ \\t]{0,4}:[ \\t]{0,4}\\\\*[\"']?)[^\\s=;\"'\\\\]{1,200}=[^\"'\\\\\\r\\n]{1,4096}",
     "(?<keepQuery>[?&][\\w.-]{0,40}(?:key|sig|signature|code|session(?:id)?)=)(?=[^\\s&#\"'<>\\\\]{0,200}\\d)[^\\s&#\"'<>\\\\]{8,512}",
-    "(?<keepUser>\\s(?:-u|--user|--proxy-user)[ =][\"']?[^\\s:\"'$]{1,64}:)(?!\\$)[^\\s\"']{4,256}",
-    "(?<keepSsh>\\bsshpass[ \\t]{1,4}-p[ \\t]{0,4}[\"']?)(?!\\$)[^\\s\"']{4,256}",
+    "(?<keepUser>\\s(?:-u|--user|--proxy-user)[ =]\\\\*[\"']?[^\\s:\"'$]{1,64}:)(?!\\$)[^\\s\"'\\\\]{4,256}",
+    "(?<keepSsh>\\bsshpass[ \\t]{1,4}-p[ \\t]{0,4}\\\\*[\"']?)(?!\\$)[^\\s\"'\\\\]{4,256}",
     "(?<keepHook>\\b(?:hooks\\.slack\\.com/services|discord(?:app)?\\.com/api/webhooks)/)[\\w/-]{16,256}",
     "(?<![\\w-])(?:SG\\.[\\w-]{16,64}\\.[\\w-]{16,128}|\\d{8,10}:AA[\\w-]{30,64}|AGE-SECRET-KEY-1[0-9A-Z]{20,100}|SK[0-9a-f]{32})(?![\\w-])",
   ].join("|"),
@@ -56,7 +56,10 @@ function replaceValue(whole: string, match: [...unknown[], number, string, Named
   const value = quoted ?? bare ?? "";
   const isCalled = bare !== undefined && text[at + whole.length] === "(" && /^[\w$.]+$/.test(bare);
   const isSecret = !isCalled && !isPlaceholder(value) && isValue(value, { ...parts, before: () => text.slice(Math.max(0, at - 80), at) });
-  return isSecret ? name + between + quote + mark : whole;
+  if (!isSecret) return whole;
+  // JSON stays JSON.
+  const isNumber = bare !== undefined && /^"\s*:/.test(between) && /^-?\d/.test(bare);
+  return name + between + quote + (isNumber ? `"${mark}"` : mark);
 }
 
 /** Stands for a secret, or says where it is: `$TOKEN`, `<your key>`, `config.key`, `/run/secret`, `xxxx`. */

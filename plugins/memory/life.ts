@@ -182,6 +182,11 @@ export class Life implements ToolNeeds {
     return makeReadNote(await this.memory(), pathInNotes(path, cwd));
   }
 
+  async withoutPrivate(text: string, sessionId: string): Promise<string> {
+    await this.#settle();
+    return this.#observer?.session(sessionId)?.words.remove(text).text ?? text;
+  }
+
   async hasOutside(sessionId: string): Promise<boolean> {
     await this.#settle();
     return this.#observer?.session(sessionId)?.hasOutside ?? true;

@@ -2,10 +2,12 @@ import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { PluginContext } from "agent-runtime";
+import { cleaningOf } from "./cleaning.ts";
 import type { Filter, Hit, SearchRequest } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { ObservationSource, SearchEngine } from "./open-memory.ts";
 import type { MemoryOptions } from "./options.ts";
+import { withoutPrivate } from "./private-text.ts";
 import { type ParsedQuery, parseQuery } from "./query.ts";
 import { type Ranked, rankCandidates } from "./rank.ts";
 import { type Candidate, type IndexFile, openSearchIndex, type SearchIndex } from "./search-index.ts";
@@ -13,7 +15,7 @@ import { createTrouble } from "./trouble.ts";
 import type { Vectors } from "./vectors.ts";
 
 export interface SearchNeeds {
-  context: Pick<PluginContext, "ask" | "report">;
+  context: Pick<PluginContext, "ask" | "report" | "redact">;
   /** As they are now. */
   options(): MemoryOptions;
   /** Asked only where the options name a model of embeddings. */
@@ -53,7 +55,8 @@ class Engine implements SearchEngine {
   search(request: SearchRequest): Promise<Hit[]> {
     return this.#next(async () => {
       await this.#update();
-      return this.#search(request);
+      const query = this.#clean(request.query);
+      return query === "" && request.query.trim() !== "" ? [] : this.#search({ ...request, query });
     });
   }
 
@@ -68,6 +71,12 @@ class Engine implements SearchEngine {
   async close(): Promise<void> {
     await this.#line.catch(() => {});
   }
+
+  /** Models are shown it, so it is cleaned like what is kept. */
+  #clean = (query: string): string =>
+    cleaningOf(() => this.#needs.context)
+      .redact(withoutPrivate(query).text)
+      .trim();
 
   #next<T>(run: () => Promise<T>): Promise<T> {
     const done = this.#line.catch(() => {}).then(run);

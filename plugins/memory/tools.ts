@@ -7,6 +7,8 @@ export interface ToolNeeds {
   memory(): Promise<Memory>;
   /** Whether the session has read text from outside. */
   hasOutside(sessionId: string): Promise<boolean>;
+  /** Without what was private in the session: a search may show it to other models. */
+  withoutPrivate(text: string, sessionId: string): Promise<string>;
   /** Keeps what the model wants kept, as of the session and its prompt. Returns its id, and whether it is new. Throws where nothing may be kept. */
   save(
     said: Pick<Content, "type" | "title" | "narrative" | "concepts" | "filesRead">,
@@ -60,7 +62,10 @@ const askingTools = (needs: ToolNeeds): Tool[] => [
     input: searchInput,
     effect: "read",
     patterns: ({ query }) => [query],
-    run: async (input) => (await import("./tool-answers.ts")).answerSearch(await needs.memory(), input),
+    run: async (input, { sessionId }) => {
+      const query = await needs.withoutPrivate(input.query, sessionId);
+      return (await import("./tool-answers.ts")).answerSearch(await needs.memory(), { ...input, query });
+    },
   }),
   tool({
     name: "memory_timeline",
@@ -68,7 +73,10 @@ const askingTools = (needs: ToolNeeds): Tool[] => [
     input: timelineInput,
     effect: "read",
     patterns: ({ anchor, query }) => [String(anchor ?? query ?? "*")],
-    run: async (input) => (await import("./tool-answers.ts")).answerTimeline(await needs.memory(), input),
+    run: async (input, { sessionId }) => {
+      const query = input.query === undefined ? {} : { query: await needs.withoutPrivate(input.query, sessionId) };
+      return (await import("./tool-answers.ts")).answerTimeline(await needs.memory(), { ...input, ...query });
+    },
   }),
   tool({
     name: "memory_get",

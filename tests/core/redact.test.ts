@@ -343,6 +343,15 @@ describe("the strict way", () => {
     "https://a.example/c?page=12345678&sort=asc",
   ])("leaves alone what is no secret: %s", (text) => expect(strict(text)).toBe(text));
 
+  test("leaves JSON as JSON", () => {
+    const value = { password: 12345678, pin: 1234, command: 'curl -u "admin:s3cretword" -H "Authorization: Basic dXNlcjpwYXNz" x; sshpass -p "pw12345"' };
+    const safe = JSON.parse(strict(JSON.stringify(value)));
+    expect(safe).toEqual({
+      ...{ password: "[redacted]", pin: 1234 },
+      command: 'curl -u "admin:[redacted]" -H "Authorization: Basic [redacted]" x; sshpass -p "[redacted]"',
+    });
+  });
+
   test("costs no more than the length of a hostile text", () => {
     for (const piece of ["password= ", `password${" ".repeat(99)}`, "aB3", "a/", "cookie: a=", "?key=", "authorization: ", "--token", '"', "login a "]) {
       const text = piece.repeat(Math.ceil(500_000 / piece.length));

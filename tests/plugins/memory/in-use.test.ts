@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { builtins } from "../../../plugins/index.ts";
 import { observation } from "../../fixtures/memory.ts";
 import { bootAt, makePlace, type Place, readInbox, removePlaces, runPrompts, seed, seedOfNewerVersion, sources } from "../../fixtures/memory-place.ts";
+import { type SeenRequest, startServer } from "../../fixtures/server.ts";
 
 afterAll(removePlaces);
 
@@ -121,6 +122,33 @@ describe("memory_save", () => {
     const { observations } = await readInbox(place);
     expect(observations.map(({ title }) => title)).toEqual(["code [private]"]);
     expect(JSON.stringify(observations)).not.toContain(secret);
+  });
+});
+
+describe("a query", () => {
+  test("shows other models nothing of what is private or secret, not even what only the session knows to be", async () => {
+    const server = await startServer(({ body }: SeenRequest) => ({
+      body: { data: body.input.map((_: string, index: number) => ({ index, embedding: [1, 2] })) },
+    }));
+    try {
+      const place = await makePlace();
+      await seed(place, [observation({ title: "The lock of the journal" })]);
+      const queries = ["lock Blue-Parrot-77", "lock <PRIVATE>Red-Parrot-88", "lock password=hunter2xyz", "<private>Red-Parrot-88</private>"];
+      const script = [
+        calls(...queries.map((query): [string, object] => ["memory_search", { query }])),
+        call("memory_timeline", { query: queries[0] }),
+        say("ok"),
+      ];
+      const options = { config: { provider: { ollama: { options: { baseURL: server.url } } } } };
+      const memory = { search: { embeddings: "ollama/m" } };
+      const { reports } = await runPrompts(place, ["look <private>Blue-Parrot-77</private>"], script, { memory, options });
+      expect(reports[0]?.toolOutputs.map((output) => output.includes("The lock of the journal"))).toEqual([true, true, true, false, true]);
+      const sent = server.requests.map(({ body }) => JSON.stringify(body.input)).join();
+      expect(sent).toContain("lock password=[redacted]");
+      expect(sent).not.toMatch(/Parrot|hunter2/);
+    } finally {
+      await server.close();
+    }
   });
 });
 

@@ -32,7 +32,7 @@ function makeSource(parts: Record<string, Observation[]>) {
 
 const open = (source: ObservationSource, search: Partial<MemoryOptions["search"]> = {}, needs: Partial<SearchNeeds> = {}) =>
   createSearchEngine(source, {
-    context: { ask: async () => Promise.reject(new Error("nobody is to be asked")), report() {} },
+    context: { ask: async () => Promise.reject(new Error("nobody is to be asked")), report() {}, redact: (text) => text },
     options: () => optionsSchema.parse({ search }),
     vectors: async () => Promise.reject(new Error("there are no vectors")),
     now: () => NOW,
@@ -144,6 +144,7 @@ describe("a search", () => {
           return { text, reason: "stop", model: "acme/rank", tokens: {} } as never;
         },
         report: (message) => void reports.push(message),
+        redact: (text) => text,
       },
     });
     const before = await titles(await open(source), "parser comments");

@@ -16,7 +16,7 @@ function openTools(notes: Observation[], hasOutside = false) {
   };
   const plugin = definePlugin({
     name: "notes",
-    setup: () => ({ tools: memoryTools({ memory: async () => memory, hasOutside: async () => hasOutside, save }) }),
+    setup: () => ({ tools: memoryTools({ memory: async () => memory, hasOutside: async () => hasOutside, withoutPrivate: async (text) => text, save }) }),
   });
   const ask = async (tool: string, input: unknown): Promise<string> => {
     await using agent = await boot({ plugins: [plugin], script: [call(tool, input), say("done")] });

@@ -92,7 +92,7 @@ export function parseArgs(argv: readonly string[], env: Environment): Invocation
   if (values.help || (name === "help" && words.length === 1)) return { kind: "help", text: formatHelp(program) };
   const log: LogChoice = { verbose: values.verbose ?? false, quiet: values.quiet ?? false, ...(values.logFile && { file: resolve(values.logFile) }) };
   const runtime = readRuntimeOptions(values, env);
-  if (isCommand) return { kind: "command", name, words: argv.slice(first + 1), runtime, log };
+  if (isCommand) return { kind: "command", name, ...readVerbose(argv.slice(first + 1), log), runtime };
   return readRun(values, words, { env, runtime, log });
 }
 
@@ -146,6 +146,13 @@ function translate(error: CommanderError): AgentError {
   const [, flags] = /option '([^']*)' argument missing/.exec(error.message) ?? [];
   if (flags !== undefined) return new AgentError("OPTION_INVALID", { option: /--[\w-]+/.exec(flags)?.[0] ?? flags, reason: "it needs a value." });
   return new AgentError("OPTION_INVALID", { option: "agent", reason: error.message.replace(/^error: /, "") });
+}
+
+/** An error names this option, so every command takes it among its words, too. */
+function readVerbose(words: string[], log: LogChoice): Pick<CommandInvocation, "words" | "log"> {
+  const end = words.includes("--") ? words.indexOf("--") : words.length;
+  const at = words.slice(0, end).indexOf("--verbose");
+  return at === -1 ? { words, log } : { words: words.toSpliced(at, 1), log: { ...log, verbose: true } };
 }
 
 function readRun(values: OptionValues, given: string[], { env, runtime, log }: { env: Environment; runtime: RuntimeOptions; log: LogChoice }): RunInvocation {

@@ -74,6 +74,9 @@ describe("commands", () => {
       runtime: { cwd: folder },
     } satisfies Partial<CommandInvocation>);
     expect(parseArgs(["config"], {})).toMatchObject({ kind: "command", name: "config", words: [] });
+    expect(parseArgs(["session", "list", "--verbose", "--json"], {})).toMatchObject({ words: ["list", "--json"], log: { verbose: true } });
+    const program = ["add", "x", "--", "y", "--verbose"];
+    expect(parseArgs(["mcp", ...program], {})).toMatchObject({ words: program, log: { verbose: false } });
   });
 
   test("that are not built yet are refused and absent from the help", () => {

@@ -36,7 +36,7 @@ async function collect(model: LanguageModelV3, signal?: AbortSignal): Promise<La
 async function ask(name: Package, reply: Reply): Promise<LanguageModelV3StreamPart[]> {
   const server = await startServer([reply]);
   open.push(server);
-  return collect(withExactToolCalls(modelOf(name, server.url, withMergedDeltas(createFetch({ chunkTimeoutMs: 300 })))));
+  return collect(withExactToolCalls(modelOf(name, server.url, withMergedDeltas(createFetch({ chunkTimeoutMs: 1500 })))));
 }
 
 /** The error that ends an answer; its parts are thrown away as they come. */

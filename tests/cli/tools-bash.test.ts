@@ -182,9 +182,9 @@ describe.skipIf(!isBuilt).concurrent("a command in the background", () => {
   test("is refused as the ninth, may end at its timeout, and each wrong input is told by its fault", async () => {
     const sleep = nextSleep();
     const turns: Call[][] = [
-      [behind(sleep, { timeout: 1000 }), ...Array.from({ length: 7 }, () => behind(sleep))],
+      [behind(sleep, { timeout: 6000 }), ...Array.from({ length: 7 }, () => behind(sleep))],
       [behind(sleep), ["bash_output", {}], look("bg_1", -1), look(""), ["bash_kill", {}], kill("bg_9")],
-      [look("bg_1", 10_000)],
+      [look("bg_1", 30_000)],
       [behind(sleep)],
     ];
     const run = await runCommand({ args: [...PROMPT, ...YOLO], script: (_, n) => (turns[n] ? turn(...turns[n]) : { text: "ok" }) });

@@ -8,6 +8,8 @@ const MOST_IN_ALL = 32;
 const MOST_ENDED = 16;
 /** Characters that wait for the next look; the oldest go first. */
 const MOST_UNREAD = 30_000;
+/** In this time comes the end of a line that was held back because it looks like the beginning of a secret. */
+const REST_MS = 300;
 
 type ExecEnding = Awaited<ReturnType<ToolContext["exec"]>>;
 
@@ -162,6 +164,11 @@ export class BackgroundCommand {
     return this.#unread.length > 0;
   }
 
+  /** Resolves when what is new ends with a whole line: half a line may be half a number. A prompt is waited for in vain, not long. */
+  waitForRest(signal: AbortSignal): Promise<void> {
+    return this.waitUntil(() => this.ending !== undefined || !this.#unread.isMidLine, REST_MS, signal);
+  }
+
   /** What came since the last call, without the first `leftOut` characters of it. */
   takeNews(): { text: string; leftOut: number } {
     return this.#unread.take();
@@ -215,6 +222,9 @@ function createUnread() {
   return {
     get length() {
       return text.length;
+    },
+    get isMidLine() {
+      return text !== "" && !text.endsWith("\n");
     },
     push(piece: string) {
       text += piece;

@@ -76,6 +76,7 @@ async function startBehind(
     run: (signal, onOutput) => runShell(command, context, { ...place, signal, onOutput, keepBytes: 1, ...(timeout !== undefined && { timeoutMs: timeout }) }),
   });
   await started.waitUntil(() => started.ending !== undefined, FIRST_LOOK_MS, context.signal);
+  await started.waitForRest(context.signal);
   // Nobody was told its id.
   if (context.signal.aborted) await started.kill("abort");
   const { ending, id, outputPath } = started;

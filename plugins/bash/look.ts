@@ -30,6 +30,7 @@ export const createBashOutput = (background: () => Background) =>
       const commands = background().of(sessionId);
       const command = commands.find(id, "bash_output");
       await command.waitUntil(() => command.hasNews || command.ending !== undefined, Math.min(wait, MAX_WAIT_MS), signal);
+      await command.waitForRest(signal);
       // What was not read stays for the next look.
       signal.throwIfAborted();
       return lookAt(command, commands);

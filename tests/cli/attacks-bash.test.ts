@@ -293,7 +293,7 @@ describe.skipIf(!isBuilt)("a repository whose configuration runs a program", () 
     return home;
   }
 
-  test.each(Object.keys(TRAPS))("runs none by %s where commands only read", { timeout: 60_000 }, async (name) => {
+  test.each(Object.keys(TRAPS))("runs none by %s where commands only read", { timeout: 180_000 }, async (name) => {
     const home = makeTrap(name);
     const { commands } = TRAPS[name]!;
     const run = await runTools(

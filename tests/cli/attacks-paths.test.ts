@@ -87,7 +87,7 @@ const LOOK_ALIKES = [
   ...["folder/../outside/secret.txt", "../outside/../work/new/secret.txt"],
 ];
 
-describe.skipIf(!isBuilt)("a path that leads outside", { timeout: 60_000 }, () => {
+describe.skipIf(!isBuilt)("a path that leads outside", { timeout: 180_000 }, () => {
   test.each(["auto", "yolo"])("is refused by every tool, however it is spelt, in mode %s", async (mode) => {
     const home = makeLinkedWorld();
     const sentinel = sentinelOf(home);

@@ -428,7 +428,7 @@ describe.skipIf(!isBuilt)("agent trust", { concurrent: true }, () => {
       cwd: join(home, "work"),
       env: { PATH: process.env.PATH, HOME: home, TERM: "xterm" },
       encoding: "utf8",
-      timeout: 20_000,
+      timeout: 60_000,
     });
     return { status, stdout };
   };

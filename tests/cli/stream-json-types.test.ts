@@ -43,7 +43,7 @@ function compile(lines: string[]): string {
 }
 
 describe.runIf(isBuilt)("the lines of stream-json", () => {
-  test("are all of the types that the Agent SDK publishes", { timeout: 60_000 }, async () => {
+  test("are all of the types that the Agent SDK publishes", { timeout: 180_000 }, async () => {
     const runs: CommandResult[] = [];
     const ask = async (options: Parameters<typeof runCommand>[0]) => runs.push(await runCommand(options));
     const script = [{ reasoning: "Hm.", text: "Looking.", tools: [{ name: "list", args: {} }] }, { text: "Done." }];

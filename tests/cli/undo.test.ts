@@ -42,7 +42,7 @@ async function makeSession() {
   return { home, id };
 }
 
-describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 30_000 }, () => {
+describe.skipIf(!isBuilt)("session undo", { concurrent: true, timeout: 180_000 }, () => {
   test("takes back what tools and commands changed, to a step, to a message and altogether, without git", async () => {
     const { home, id } = await makeSession();
     expect(await undo(home, "--dry-run", "--to", "2")).toMatchObject({ code: 0, lines: ["would be restored a.txt", "Would restore 1 and remove 0."] });

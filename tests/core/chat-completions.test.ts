@@ -36,7 +36,7 @@ async function collect(model: LanguageModelV3, signal?: AbortSignal): Promise<La
 async function ask(name: Package, reply: Reply): Promise<LanguageModelV3StreamPart[]> {
   const server = await startServer([reply]);
   open.push(server);
-  return collect(withExactToolCalls(modelOf(name, server.url, withMergedDeltas(createFetch({ chunkTimeoutMs: 300 })))));
+  return collect(withExactToolCalls(modelOf(name, server.url, withMergedDeltas(createFetch({ chunkTimeoutMs: 1500 })))));
 }
 
 /** The error that ends an answer; its parts are thrown away as they come. */
@@ -456,7 +456,7 @@ describe.each(PACKAGES)("with the package %s, a model", (name) => {
     ["an argument", () => Buffer.from(call({ index: 0, id: "a", function: { name: "one", arguments: "1".repeat(65_536) } })), "characters"],
     ["a change of mind", () => Buffer.from((chunk({ content: "a" }) + chunk({ reasoning: "b" })).repeat(200)), "pieces of text and thought"],
     ["a call", () => Buffer.from(call({ id: `id-${Math.random()}`, function: { name: "one", arguments: "{}" } })), "tool calls"],
-  ])("ends %s without end", { timeout: 60_000 }, async (_, next, limit) => {
+  ])("ends %s without end", { timeout: 180_000 }, async (_, next, limit) => {
     let sent = 0;
     const endless = (async () => {
       const opening = [Buffer.from(chunk({ role: "assistant", content: "" }) + (limit.startsWith("bytes") ? "data: " : ""))];

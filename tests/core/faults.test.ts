@@ -6,7 +6,7 @@ import { type FaultRun, POSITIONS, RETRIES, runFaultMatrix, STEPS } from "../fix
 let runs: FaultRun[] = [];
 beforeAll(async () => {
   runs = await runFaultMatrix();
-}, 240_000);
+}, 600_000);
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 /** What a run shows that has come this far. */

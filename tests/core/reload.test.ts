@@ -15,10 +15,17 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
 });
 
-async function serve(...replies: Reply[]): Promise<TestServer> {
+async function serve(...replies: (Reply | Promise<Reply>)[]): Promise<TestServer> {
   const server = await startServer((_, n) => replies[n] ?? { text: `answer ${n}` });
   ends.push(() => server.close());
   return server;
+}
+
+/** An answer that comes when it is let go. */
+function makeHeld(reply: Reply) {
+  let release = () => {};
+  const held = new Promise<Reply>((resolve) => (release = () => resolve(reply)));
+  return { held, release };
 }
 
 /** A user's configuration file, and how to write it anew. */
@@ -99,7 +106,8 @@ describe("a configuration that changes while a runtime lives", () => {
   });
 
   test("leaves what is in flight where it is", async () => {
-    const [first, second] = [await serve({ text: "late", delayMs: 400 }), await serve()];
+    const { held, release } = makeHeld({ text: "late" });
+    const [first, second] = [await serve(held), await serve()];
     const { home, write, at } = makeUser();
     write(at(first));
     const runtime = await start(home);
@@ -107,6 +115,7 @@ describe("a configuration that changes while a runtime lives", () => {
     write(at(second, { model: "my/two" }));
     expect(await runtime.reload()).toBe(true);
     const other = await runtime.prompt("two").result;
+    release();
     expect(await running.result).toMatchObject({ text: "late", model: "my/one" });
     expect(other).toMatchObject({ model: "my/two" });
     expect([first.requests.length, second.requests.length]).toEqual([1, 1]);
@@ -254,7 +263,8 @@ describe("a configuration that changes while a runtime lives", () => {
   });
 
   test("ends its plugins when the last prompt that has them is over, and sets up the new ones", async () => {
-    const [first, second] = [await serve({ text: "late", delayMs: 300 }), await serve()];
+    const { held, release } = makeHeld({ text: "late" });
+    const [first, second] = [await serve(held), await serve()];
     const told: string[] = [];
     const watcher = watcherOf(told);
     const { home, write, at } = makeUser();
@@ -263,6 +273,7 @@ describe("a configuration that changes while a runtime lives", () => {
     const running = runtime.prompt("one").result.then(() => told.push("answered"));
     write(at(second, { model: "my/two" }));
     await runtime.reload();
+    release();
     await running;
     await runtime.close();
     expect(told).toEqual(["set up for my/one", "set up for my/two", "answered", expect.stringMatching(/^ended/), expect.stringMatching(/^ended/)]);

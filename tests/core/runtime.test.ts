@@ -407,7 +407,7 @@ describe("a request with more than words", () => {
   });
 
   test("attaches what comes through a pipe, and waits for it no longer than the prompt lasts", async () => {
-    const agent = await start({ config: { limits: { timeoutSeconds: 0.3 } } });
+    const agent = await start({ config: { limits: { timeoutSeconds: 3 } } });
     const [pipe, silent] = [join(agent.cwd, "pipe"), join(agent.cwd, "silent")];
     execFileSync("mkfifo", [pipe, silent]);
     const [writer, held] = [openSync(pipe, "r+"), openSync(silent, "r+")];

@@ -17,7 +17,7 @@ function run(command: string): Promise<{ code: number; stdout: string; stderr: s
     AGENT_CONFIG_DIR: join(scratch, "config"),
   };
   return new Promise((resolve) => {
-    execFile("bash", ["-c", command], { cwd: root, env, timeout: 25_000 }, (error, stdout, stderr) => {
+    execFile("bash", ["-c", command], { cwd: root, env, timeout: 80_000 }, (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === "number" ? error.code : error === null ? 0 : -1, stdout, stderr });
     });
   });

@@ -7,6 +7,7 @@ import { z } from "agent-runtime";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createExec } from "../../core/exec.ts";
 import { createPaths, type Paths } from "../../core/paths.ts";
+import { createRedactor } from "../../core/redact.ts";
 import type { Tool, ToolContext, ToolResult } from "../../core/tool.ts";
 import plugin from "../../plugins/bash/index.ts";
 import { timeBeside } from "../fixtures/timing.ts";
@@ -391,6 +392,21 @@ describe("a command in the background", () => {
     expect((await look("bg_1", 20_000)).output).toMatch(/^news\n/);
     rmSync(join(workspace, "go2"));
     await kill("bg_1");
+  });
+
+  test("is told of in whole lines, though the end of one comes later, as when it looks like the beginning of a secret", async () => {
+    const { start, look, kill } = open();
+    const redactor = createRedactor(["7\nof-the-secret"]);
+    const held = createExec({ env: { PATH, HOME }, redactor });
+    const context = { exec: held.exec };
+    const first = (await start("echo port 34707; until [ -e go3 ]; do sleep 0.05; done; echo port 34717; sleep 60", {}, context)).output;
+    const told = first.startsWith("port") ? first : (await look("bg_1", 20_000)).output;
+    expect(told).toMatch(/^port 34707\n\n/);
+    writeFileSync(join(workspace, "go3"), "");
+    expect((await look("bg_1", 20_000)).output).toMatch(/^port 34717\n\n/);
+    rmSync(join(workspace, "go3"));
+    await kill("bg_1");
+    await held.close();
   });
 
   test("does not end with the call or the prompt that started it, but with a call that was aborted before its id was told", async () => {

@@ -97,7 +97,7 @@ test("killed while a model is asked, or just when it has answered: the same", { 
   expect(await outcome()).toEqual(everything);
 });
 
-test("a disk that takes no more leaves the work in the queue, and it is done when there is room again", { timeout: 60_000 }, async () => {
+test("a disk that takes no more leaves the work in the queue, and it is done when there is room again", { timeout: 180_000 }, async () => {
   const { url } = await serve((_, item) => observing(item));
   await fillQueue();
   const worker = [process.execPath, "--conditions=source", "--import", "tsx", script, dataDir, url, "0"].map((word) => `'${word}'`).join(" ");
@@ -111,7 +111,7 @@ test("a disk that takes no more leaves the work in the queue, and it is done whe
   expect(await outcome()).toEqual(everything);
 });
 
-test("two processes at work on one project lose nothing and ask nothing twice", { timeout: 120_000 }, async () => {
+test("two processes at work on one project lose nothing and ask nothing twice", { timeout: 300_000 }, async () => {
   const server = await serve((_, item) => observing(item));
   expect(await Promise.all([runWorker(server.url, 0, 0, 10), runWorker(server.url, 0, 10, 20)])).toEqual([0, 0]);
   expect(await outcome()).toEqual(everything);

@@ -15,7 +15,7 @@ const systemOf = (request: { prompt: { role: string; content: unknown }[] } | un
 const blockOf = (request: Parameters<typeof systemOf>[0]): string => /\n\n(<memory>\n[\s\S]*<\/memory>)$/.exec(systemOf(request))?.[1] ?? "";
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 15_000;
+  const end = performance.now() + 45_000;
   while (!(await condition())) {
     if (performance.now() > end) throw new Error("the condition never held");
     await new Promise((resolve) => setTimeout(resolve, 20));

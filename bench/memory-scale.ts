@@ -1,12 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { createRedactor } from "../core/redact.ts";
 import type { Observation } from "../plugins/memory/observation.ts";
-import { parseQuery } from "../plugins/memory/query.ts";
-import { rankCandidates } from "../plugins/memory/rank.ts";
-import { openSearchIndex } from "../plugins/memory/search-index.ts";
+import { optionsSchema } from "../plugins/memory/options.ts";
+import { createSearchEngine } from "../plugins/memory/search-engine.ts";
 import { makeObservationSet, SET_NOW } from "./memory-observations.ts";
 
 const NAME = "scale";
@@ -24,42 +24,41 @@ export function makeMany(count: number): { observations: Observation[]; texts: s
   return { observations, texts };
 }
 
-const fileOf = (path: string) => ({
-  read: async () => readFileSync(path),
-  write: async (bytes: Uint8Array) => writeFileSync(path, bytes),
-});
+/** A project whose observations are at hand: what is measured is the search, not the disk. */
+function openEngine(dir: string, observations: Observation[]) {
+  const part = Object.fromEntries(observations.map((one) => [one.id, one]));
+  const source = { project: NAME, indexDir: dir, parts: async () => [{ name: "all", mark: "1" }], read: async () => part };
+  const unused = () => Promise.reject(new Error("no model is asked"));
+  const context = { ask: unused, report: console.error, redact: createRedactor().redact };
+  const needs = { context, options: () => optionsSchema.parse({}), vectors: unused, now: () => SET_NOW, signal: new AbortController().signal };
+  return createSearchEngine(source, needs);
+}
 
 const percentile = (sorted: number[], part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]!;
 
-/** In this process: builds the index of `count` and keeps it at `path`. */
-async function build(path: string, count: number) {
-  const { observations } = makeMany(count);
+/** In this process: builds the index of `count` and keeps it in `dir`. */
+async function build(dir: string, count: number) {
+  const engine = await openEngine(dir, makeMany(count).observations);
   const startedAt = performance.now();
-  const index = await openSearchIndex({ project: NAME, file: { ...fileOf(path), read: async () => undefined } });
-  index.sync("all", "1", observations);
-  const buildMs = performance.now() - startedAt;
-  await index.save();
-  return { buildMs };
+  await engine.reindex();
+  return { buildMs: performance.now() - startedAt };
 }
 
 /** In a process of its own: loads it and asks. */
-async function ask(path: string, count: number) {
+async function ask(dir: string, count: number) {
   const parsedAt = performance.now();
-  const bytes = readFileSync(path);
+  const bytes = readFileSync(join(dir, "words"));
   JSON.parse(bytes.subarray(bytes.indexOf(10) + 1).toString());
   const parseMs = performance.now() - parsedAt;
-  const startedAt = performance.now();
-  const index = await openSearchIndex({ project: NAME, file: fileOf(path) });
-  const loadMs = performance.now() - startedAt;
   const { observations, texts } = makeMany(count);
-  const byId = new Map(observations.map((one) => [one.id, one]));
-  const read = async (ids: string[]) => ids.flatMap((id) => byId.get(id) ?? []);
+  const startedAt = performance.now();
+  const engine = await openEngine(dir, observations);
+  const loadMs = performance.now() - startedAt;
   const times: number[] = [];
   const cpuBefore = process.cpuUsage();
-  for (const text of texts) {
+  for (const query of texts) {
     const at = performance.now();
-    const query = parseQuery(text, SET_NOW);
-    rankCandidates(await index.search(query, { read }), { query, now: SET_NOW, halfLifeDays: 30, limit: 20 });
+    await engine.search({ query, limit: 20 });
     times.push(performance.now() - at);
   }
   const { user, system } = process.cpuUsage(cpuBefore);
@@ -81,7 +80,7 @@ export function measureScale(count: number): ScaleFigures {
   const scratch = mkdtempSync(join(tmpdir(), "agent-memory-"));
   try {
     const run = (mode: string) => {
-      const child = spawnSync(process.execPath, ["--import", "tsx", fileURLToPath(import.meta.url), mode, join(scratch, "index"), String(count)], {
+      const child = spawnSync(process.execPath, ["--import", "tsx", fileURLToPath(import.meta.url), mode, scratch, String(count)], {
         encoding: "utf8",
       });
       if (child.status !== 0) throw new Error(child.stderr);
@@ -93,6 +92,6 @@ export function measureScale(count: number): ScaleFigures {
   }
 }
 
-const [mode, path, count] = process.argv.slice(2);
-if (mode === "build") build(path!, Number(count)).then((figures) => console.log(JSON.stringify(figures)));
-else if (mode === "ask") ask(path!, Number(count)).then((figures) => console.log(JSON.stringify(figures)));
+const [mode, dir, count] = process.argv.slice(2);
+if (mode === "build") build(dir!, Number(count)).then((figures) => console.log(JSON.stringify(figures)));
+else if (mode === "ask") ask(dir!, Number(count)).then((figures) => console.log(JSON.stringify(figures)));

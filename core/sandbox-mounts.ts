@@ -214,7 +214,7 @@ function realPathOf(path: string): string {
 /** False for a link, and for what cannot be looked at. */
 function isRealKind(path: string, kind: keyof Pick<Stats, "isFile" | "isDirectory">): boolean {
   try {
-    return lstatSync(path)[kind]() && realpathSync.native(path) === path;
+    return lstatSync(path, { throwIfNoEntry: false })?.[kind]() === true && realpathSync.native(path) === path;
   } catch {
     return false;
   }

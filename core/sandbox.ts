@@ -56,18 +56,23 @@ const describeBounds = (network: boolean): string[] => [
   ...["--die-with-parent", "--new-session", "--cap-drop", "ALL"],
 ];
 
+/** What runs the trial serves for the first command, too. Where it cannot, bubblewrap itself is asked why. */
 async function tryOut({ exec, cwd }: ConfineGround, confine: Confine): Promise<string | undefined> {
-  const { file, args } = confine({ file: "/bin/sh", args: ["-c", "exit 0"], cwd });
-  const { exitCode, head } = await exec(file, args, { cwd, signal: new AbortController().signal, timeoutMs: TRIAL_MS }).catch((error: unknown) => ({
-    exitCode: null,
-    head: String(error),
-  }));
+  const program = { file: "/bin/sh", args: ["-c", "exit 0"], cwd };
+  const run = (file: string, args: string[], bounds?: { confine: Confine }) =>
+    exec(file, args, { cwd, signal: new AbortController().signal, timeoutMs: TRIAL_MS, ...bounds }).catch((error: unknown) => ({
+      exitCode: null,
+      head: String(error),
+    }));
+  if ((await run(program.file, program.args, { confine })).exitCode === 0) return undefined;
+  const { file, args } = confine(program);
+  const { exitCode, head } = await run(file, args);
   if (exitCode === 0) return undefined;
   const [said = ""] = head.trim().split("\n");
   return `bubblewrap cannot make one here (${said.slice(0, 200) || "it does not answer"}); ${WAY_OUT}`;
 }
 
-const TRIAL_MS = 10_000;
+const TRIAL_MS = 5_000;
 const WAY_OUT =
   "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0), or run the agent in a container or a virtual machine of its own";
 

@@ -225,6 +225,19 @@ describe.skipIf(!isBuilt || !HAS_SANDBOX)("the bwrap that is used", () => {
     expect(reasonsOf(alone)).toEqual([expect.stringContaining("lies in the workspace")]);
     expect(existsSync(join(home, "work/planted"))).toBe(false);
   });
+
+  test("is started once: what it is tried with serves for the commands, too", async () => {
+    const home = makeAttackWorld();
+    plant(join(home, "programs/bwrap"), `echo started >> ${join(home, "starts")}; PATH=${process.env.PATH} exec bwrap "$@"`);
+    const run = await runCommand({
+      args: [...MODEL, ...JSON_OUT, "-p", "go"],
+      script: [turn(bash("echo a")), turn(bash("node -p 'process.ppid'")), { text: "ok" }],
+      home,
+      env: { PATH: `${join(home, "programs")}:${process.env.PATH}` },
+    });
+    expect(toolOutputsOf(run.requests.at(-1))).toEqual(["a\n", expect.stringMatching(/^\d\n$/)]);
+    expect(readFileSync(join(home, "starts"), "utf8")).toBe("started\n");
+  });
 });
 
 describe.skipIf(!isBuilt)("where there is no sandbox", () => {
@@ -250,14 +263,20 @@ describe.skipIf(!isBuilt)("where there is no sandbox", () => {
     expect(new Set(statesOf(run))).toEqual(new Set(["bash:completed"]));
   });
 
-  test("it says why one that is installed does not work, and tries it once", async () => {
-    const home = makeAttackWorld();
-    const path = makePath(home);
-    plant(join(path, "bwrap"), `echo tried >> ${join(home, "tries")}; echo "bwrap: No permissions to create new namespace" >&2; exit 1`);
-    const run = await runTools([bash("echo a"), bash("echo b")], { home, env: { PATH: path } });
-    expect(reasonsOf(run)).toEqual([expect.stringMatching(/No permissions to create new namespace.*unprivileged user namespaces/)]);
-    expect(run.outputs).toEqual(["a\n", "b\n"]);
-    expect(readFileSync(join(home, "tries"), "utf8")).toBe("tried\n");
+  test("it says why one that is installed does not work, and tries it before the first command alone", async () => {
+    const triesFor = async (commands: string[]): Promise<string> => {
+      const home = makeAttackWorld();
+      const path = makePath(home);
+      plant(join(path, "bwrap"), `echo tried >> ${join(home, "tries")}; echo "bwrap: No permissions to create new namespace" >&2; exit 1`);
+      const run = await runTools(
+        commands.map((command) => bash(`echo ${command}`)),
+        { home, env: { PATH: path } },
+      );
+      expect(reasonsOf(run)).toEqual([expect.stringMatching(/No permissions to create new namespace.*unprivileged user namespaces/)]);
+      expect(run.outputs).toEqual(commands.map((command) => `${command}\n`));
+      return readFileSync(join(home, "tries"), "utf8");
+    };
+    expect(await triesFor(["a", "b", "c"])).toBe(await triesFor(["a"]));
   });
 
   test("commands are refused if the configuration wants one, also in the mode that wants none", async () => {

@@ -31,6 +31,7 @@ export class Life implements ToolNeeds {
   readonly #told = new Set<string>();
   readonly #running = new Set<string>();
   readonly #noted = new Set<string>();
+  readonly #cleaning = cleaningOf(() => this.context);
   #context: PluginContext<MemoryOptions> | undefined;
   #setups = 0;
   #memory: Promise<WholeMemory> | undefined;
@@ -76,7 +77,7 @@ export class Life implements ToolNeeds {
       inbox: async () => (await this.#open()).parts.inbox,
       skipTools: () => this.options.skipTools,
       dir,
-      cleaning: cleaningOf(() => this.context),
+      cleaning: this.#cleaning,
     });
     return this.#observer;
   }
@@ -213,12 +214,7 @@ export class Life implements ToolNeeds {
       import("./outside.ts"),
     ]);
     const words = session?.words ?? createPrivateWords();
-    const clean = (text: string) =>
-      cleanAnswer(
-        text,
-        words,
-        cleaningOf(() => this.context),
-      ).text;
+    const clean = (text: string) => cleanAnswer(text, words, this.#cleaning).text;
     const [title, narrative] = [clean(said.title), clean(said.narrative)];
     if (title === "" || narrative === "") throw new Error("All of the title or the text is private: nothing of it is kept.");
     const made = {

@@ -35,22 +35,22 @@ const EXTRA_CHARACTERS = 2_000;
 type Raw = Record<string, unknown>;
 
 const SUMMARY_FIELDS = ["request", "investigated", "learned", "completed", "nextSteps", "notes"] as const;
-const NAMES: Record<string, string> = {
-  files_read: "filesRead",
-  files_modified: "filesModified",
-  next_steps: "nextSteps",
-  files: "filesRead",
-  description: "narrative",
-  text: "narrative",
-  summary: "narrative",
-  skip_summary: "skip",
-};
+const NAMES = new Map(
+  Object.entries({
+    files_read: "filesRead",
+    files_modified: "filesModified",
+    next_steps: "nextSteps",
+    files: "filesRead",
+    description: "narrative",
+    text: "narrative",
+    summary: "narrative",
+    skip_summary: "skip",
+  }),
+);
 const OWN = new Set(["type", "title", "subtitle", "facts", "narrative", "concepts", "filesRead", "filesModified", "symbols"]);
 
 /** Names by their letters alone: models write `Title`, `files-read` and `nextSteps`. */
-const SPELLINGS = new Map(
-  [...OWN, ...SUMMARY_FIELDS, ...Object.keys(NAMES), "observations", "observation", "skip", "error"].map((name) => [lettersOf(name), name]),
-);
+const SPELLINGS = new Map([...OWN, ...SUMMARY_FIELDS, ...NAMES.keys(), "observations", "observation", "skip", "error"].map((name) => [lettersOf(name), name]));
 
 function lettersOf(name: string): string {
   return name.toLowerCase().replace(/[\s_-]/g, "");
@@ -212,24 +212,19 @@ export function toSummaryContent(summary: Summary): Content {
   };
 }
 
-const spell = (raw: Raw): Raw => {
-  const spelled: Raw = {};
-  for (const [key, value] of Object.entries(raw)) {
-    const name = OWN.has(key) || Object.hasOwn(NAMES, key) ? key : (SPELLINGS.get(lettersOf(key)) ?? key);
-    if (!Object.hasOwn(spelled, name) || name === key) spelled[name] = value;
-  }
-  return spelled;
-};
+const spell = (raw: Raw): Raw => withNames(raw, (key) => (OWN.has(key) || NAMES.has(key) ? key : (SPELLINGS.get(lettersOf(key)) ?? key)));
 
-const rename = (raw: Raw): Raw => {
+const rename = (raw: Raw): Raw => withNames(raw, (key) => NAMES.get(key) ?? key);
+
+/** A field's own name goes before another one for the same. */
+function withNames(raw: Raw, nameOf: (key: string) => string): Raw {
   const named: Raw = {};
   for (const [key, value] of Object.entries(raw)) {
-    const name = NAMES[key] ?? key;
-    // Its own name goes before another one for the same.
+    const name = nameOf(key);
     if (!Object.hasOwn(named, name) || name === key) named[name] = value;
   }
   return named;
-};
+}
 
 function toContent(raw: Raw, { mode, item }: ReplyPlace): Content | undefined {
   const named = rename(raw);

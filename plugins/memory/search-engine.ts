@@ -2,7 +2,7 @@ import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { PluginContext } from "agent-runtime";
-import { cleaningOf } from "./cleaning.ts";
+import { type Cleaning, cleaningOf } from "./cleaning.ts";
 import type { Filter, Hit, SearchRequest } from "./memory.ts";
 import type { Observation } from "./observation.ts";
 import type { ObservationSource, SearchEngine } from "./open-memory.ts";
@@ -40,6 +40,7 @@ class Engine implements SearchEngine {
   readonly #index: SearchIndex;
   readonly #source: ObservationSource;
   readonly #needs: SearchNeeds;
+  readonly #cleaning: Cleaning;
   readonly #trouble: ReturnType<typeof createTrouble>;
   /** Searches of one index come one after the other: they bring it up to date. */
   #line: Promise<unknown> = Promise.resolve();
@@ -48,6 +49,7 @@ class Engine implements SearchEngine {
     this.#index = index;
     this.#source = source;
     this.#needs = needs;
+    this.#cleaning = cleaningOf(() => needs.context);
     const report = (message: string) => needs.context.report(message);
     this.#trouble = createTrouble({ report, now: needs.now, what: "reranking fails, so hits stay in the order in which they were found" });
   }
@@ -73,10 +75,7 @@ class Engine implements SearchEngine {
   }
 
   /** Models are shown it, so it is cleaned like what is kept. */
-  #clean = (query: string): string =>
-    cleaningOf(() => this.#needs.context)
-      .redact(withoutPrivate(query).text)
-      .trim();
+  #clean = (query: string): string => this.#cleaning.redact(withoutPrivate(query).text).trim();
 
   #next<T>(run: () => Promise<T>): Promise<T> {
     const done = this.#line.catch(() => {}).then(run);

@@ -1,5 +1,5 @@
 import { AgentError, type PluginContext } from "agent-runtime";
-import { cleaningOf } from "./cleaning.ts";
+import { type Cleaning, cleaningOf } from "./cleaning.ts";
 import { addTurn, openConversation, type Said } from "./conversation.ts";
 import { findMode } from "./find-mode.ts";
 import { eraseLeft } from "./forget.ts";
@@ -82,6 +82,7 @@ type Outcome =
 
 class Worker {
   readonly #needs: WorkNeeds;
+  readonly #cleaning: Cleaning;
   readonly #parts: MemoryParts;
   readonly #stored: Observation[] = [];
   /** Refused; passed over until the next start. */
@@ -93,6 +94,7 @@ class Worker {
 
   constructor(needs: WorkNeeds) {
     this.#needs = needs;
+    this.#cleaning = cleaningOf(() => needs.context);
     this.#parts = needs.parts;
   }
 
@@ -282,10 +284,7 @@ class Worker {
       }
       inbox.store.remove("health", "extraction");
       if (reply.dropped) this.#needs.context.report(`memory: a reply had ${reply.dropped} observations too many; they were left out (${item.id}).`);
-      const contents = cleanContents(
-        reply.contents,
-        cleaningOf(() => this.#needs.context),
-      );
+      const contents = cleanContents(reply.contents, this.#cleaning);
       const said =
         isSame(contents, reply.contents) && this.#clean(answer.text, answer.text.length) === answer.text
           ? answer.text
@@ -380,10 +379,7 @@ class Worker {
     this.#parts.inbox.setState(id, { state, attempts, ...(reason !== undefined && { reason }) });
   }
 
-  #clean = (text: string, most = REASON_CHARACTERS): string =>
-    cleaningOf(() => this.#needs.context)
-      .redact(text)
-      .slice(0, most);
+  #clean = (text: string, most = REASON_CHARACTERS): string => this.#cleaning.redact(text).slice(0, most);
 }
 
 const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);

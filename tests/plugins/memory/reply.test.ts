@@ -134,6 +134,7 @@ const OBSERVATIONS: [string, string, Wanted[], boolean?][] = [
   ["a number as a title", '{"title":42,"narrative":["a","b"]}', [{ title: "42", narrative: "a\nb" }]],
   ["no title", '{"narrative":"First line.\\nSecond."}', [{ title: "First line.", narrative: "First line.\nSecond." }]],
   ["fields that nobody knows", '{"title":"A","confidence":0.9,"tags":["x"]}', [{ extra: { confidence: 0.9, tags: ["x"] } }]],
+  ["a field that is named like what every object has", '{"title":"A","constructor":"x","toString":"y"}', [{ extra: { constructor: "x", toString: "y" } }]],
   ["elements that nobody knows", xml("A", "<confidence>high</confidence>"), [{ extra: { confidence: "high" } }]],
   ["an empty one beside a good one", `{"observations":[{"type":"bugfix","title":"","facts":[],"subtitle":"only this"},${A}]}`, wanted("A")],
   ["an empty element beside a good one", `<observation><title></title><facts></facts></observation>${xml("A")}`, wanted("A")],
